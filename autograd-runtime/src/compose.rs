@@ -1,0 +1,298 @@
+//! Composite operations: plain functions over the emitter, made of declared operations. They differentiate
+//! because their parts do, in every engine and to every order.
+
+use crate::{
+    emit::{Ex, iota},
+    error::{Error, Result},
+    op::{OpDef, reduce},
+    ty::{DType, Shape, broadcast, resolve_dim},
+};
+
+/// Dims given by the user (negative ones count from the end) as sorted axes; `None` is all of them.
+fn axes(op: &str, x: &Ex<'_>, dims: Option<&[i64]>) -> Result<Shape> {
+    let rank = x.rank();
+    let Some(dims) = dims else { return Ok((0..rank).collect()) };
+    let mut axes = Shape::new();
+    for &d in dims {
+        let a = resolve_dim(op, d, rank)?;
+        if axes.contains(&a) {
+            return Err(Error::value(op, format!("expected each dim once, found {dims:?}")));
+        }
+        // a scalar has no axis to reduce, whatever PyTorch calls it
+        if rank > 0 {
+            axes.push(a);
+        }
+    }
+    axes.sort_unstable();
+    Ok(axes)
+}
+
+/// Runs a fallible composite; its error becomes the expression's.
+fn attempt<'e>(x: &Ex<'e>, f: impl FnOnce() -> Result<Ex<'e>>) -> Ex<'e> {
+    f().unwrap_or_else(|e| x.fail(e))
+}
+
+fn squeeze_axes<'e>(x: &Ex<'e>, axes: &[usize], keepdim: bool) -> Ex<'e> {
+    if keepdim {
+        return x.clone();
+    }
+    let shape: Shape = x.shape().iter().enumerate().filter(|(d, _)| !axes.contains(d)).map(|p| *p.1).collect();
+    x.reshape(&shape)
+}
+
+fn count(x: &Ex<'_>, axes: &[usize]) -> f64 {
+    let shape = x.shape();
+    axes.iter().map(|&d| shape[d] as f64).product()
+}
+
+#[allow(missing_docs)] // documented on `Tensor`
+impl<'e> Ex<'e> {
+    fn reduce(&self, def: &'static OpDef, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes(def.name, self, dims)?;
+            Ok(squeeze_axes(&self.reduce_keep(def, &a), &a, keepdim))
+        })
+    }
+    pub fn sum(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        self.reduce(&reduce::SUM, dims, keepdim)
+    }
+    pub fn amax(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        self.reduce(&reduce::AMAX, dims, keepdim)
+    }
+    pub fn amin(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        self.reduce(&reduce::AMIN, dims, keepdim)
+    }
+    pub fn argmax(&self, dim: i64, keepdim: bool) -> Ex<'e> {
+        self.reduce(&reduce::ARGMAX, Some(&[dim]), keepdim)
+    }
+    pub fn mean(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("mean", self, dims)?;
+            Ok(squeeze_axes(&(self.sum_keep(&a) / count(self, &a)), &a, keepdim))
+        })
+    }
+    /// Σ (x − mean)² / (n − correction)
+    pub fn var(&self, dims: Option<&[i64]>, correction: f64, keepdim: bool) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("var", self, dims)?;
+            let n = count(self, &a);
+            let centred = self - self.sum_keep(&a) / n;
+            // 0/0 for one element and correction 1 is NaN, as it should be
+            let v = centred.square().sum_keep(&a) / (n - correction).max(0.0);
+            Ok(squeeze_axes(&v, &a, keepdim))
+        })
+    }
+    /// √Σx², with derivative 0 where the norm is 0, in every order: the root is taken of 1 there instead,
+    /// and its result replaced.
+    pub fn norm(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("norm", self, dims)?;
+            let s = self.square().sum_keep(&a);
+            let zero = s.eq(&s.lit(0.0));
+            let root = Ex::select(&zero, &s.lit(1.0), &s).sqrt();
+            Ok(squeeze_axes(&Ex::select(&zero, &s.lit(0.0), &root), &a, keepdim))
+        })
+    }
+    /// The largest value along axes, without derivative, and 0 where it is infinite: what may be subtracted
+    /// before exponentials.
+    fn stable_shift(&self, a: &[usize]) -> Ex<'e> {
+        let shape = self.shape();
+        if a.iter().any(|&d| shape[d] == 0) {
+            return self.lit(0.0);
+        }
+        let m = self.detach().amax_keep(a);
+        m.masked(&m.abs().lt(&m.lit(f64::INFINITY)))
+    }
+    /// ln Σ eˣ, by m + ln Σ e^(x−m) with the largest x as m
+    pub fn logsumexp(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("logsumexp", self, dims)?;
+            let m = self.stable_shift(&a);
+            let y = (self - &m).exp().sum_keep(&a).ln() + m;
+            Ok(squeeze_axes(&y, &a, keepdim))
+        })
+    }
+    pub fn softmax(&self, dim: i64) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("softmax", self, Some(&[dim]))?;
+            let e = (self - self.stable_shift(&a)).exp();
+            Ok(&e / e.sum_keep(&a))
+        })
+    }
+    pub fn log_softmax(&self, dim: i64) -> Ex<'e> {
+        attempt(self, || {
+            let a = axes("log_softmax", self, Some(&[dim]))?;
+            let z = self - self.stable_shift(&a);
+            Ok(&z - z.exp().sum_keep(&a).ln())
+        })
+    }
+    /// Mean of −log softmax(x)[target]; `self` is `[n, classes]`, `target` `[n]` of i64. The class is picked by
+    /// comparing indices, so that the whole loss and its gradient is one pass over the rows.
+    pub fn cross_entropy(&self, target: &Ex<'e>) -> Ex<'e> {
+        attempt(self, || {
+            let (shape, tt) = (self.shape(), target.ty());
+            if shape.len() != 2 || tt.shape.as_slice() != &shape[..1] || tt.dtype != DType::I64 {
+                let found = format!("{} and {tt}", self.ty());
+                return Err(Error::shape("cross_entropy", "logits [n, classes] and i64 targets [n]", found));
+            }
+            let z = self - self.stable_shift(&[1]);
+            let lse = z.exp().sum_keep(&[1]).ln();
+            let class = iota(self.e, self.dtype(), shape[1]);
+            let hit = class.eq(&target.reshape(&[shape[0], 1]).cast(self.dtype()));
+            let picked = z.masked(&hit).sum_keep(&[1]);
+            // a target outside the classes picks nothing: NaN, rather than a loss that looks like one
+            let valid = hit.cast(self.dtype()).sum_keep(&[1]);
+            let loss = (lse - picked) / valid;
+            let n = shape[0] as f64;
+            Ok((loss.sum_keep(&[0, 1]) / n).reshape(&[]))
+        })
+    }
+    pub fn mse_loss(&self, target: &Ex<'e>) -> Ex<'e> {
+        (self - target).square().mean(None, false)
+    }
+    /// x·σ(x)
+    pub fn silu(&self) -> Ex<'e> {
+        self * self.sigmoid()
+    }
+    /// x·Φ(x), exact
+    pub fn gelu(&self) -> Ex<'e> {
+        self * (self * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5
+    }
+    pub fn leaky_relu(&self, slope: f64) -> Ex<'e> {
+        Ex::select(&self.gt(&self.lit(0.0)), self, &(self * slope))
+    }
+
+    /// PyTorch's `matmul`: vectors are rows or columns, leading axes broadcast.
+    pub fn matmul(&self, other: &Ex<'e>) -> Ex<'e> {
+        attempt(self, || {
+            let (a, b) = (self.shape(), other.shape());
+            let bad = || {
+                let found = format!("{:?} and {:?}", a.as_slice(), b.as_slice());
+                Error::shape("matmul", "shapes [.., m, k] and [.., k, n]", found)
+            };
+            if a.is_empty() || b.is_empty() {
+                return Err(bad());
+            }
+            let rows = |s: &[usize]| if s.len() == 1 { Shape::from_slice(&[1, s[0]]) } else { s.into() };
+            let cols = |s: &[usize]| if s.len() == 1 { Shape::from_slice(&[s[0], 1]) } else { s.into() };
+            let (sa, sb) = (rows(&a), cols(&b));
+            let (na, nb) = (sa.len(), sb.len());
+            if sa[na - 1] != sb[nb - 2] {
+                return Err(bad());
+            }
+            // [.., m, k] by one [k, n]: all leading axes are rows of one product
+            if nb == 2 && na > 2 {
+                let lead: usize = sa[..na - 1].iter().product();
+                let mut shape: Shape = sa[..na - 1].into();
+                shape.push(sb[1]);
+                let y = self.reshape(&[lead, sa[na - 1]]).matmul_2d(&other.reshape(&sb)).reshape(&shape);
+                return Ok(if b.len() == 1 { y.reshape(&shape[..na - 1]) } else { y });
+            }
+            let batch = broadcast(&sa[..na - 2], &sb[..nb - 2]).ok_or_else(bad)?;
+            let full = |s: &Shape| batch.iter().chain(&s[s.len() - 2..]).copied().collect::<Shape>();
+            let x = self.reshape(&sa).expand(&full(&sa));
+            let y = x.matmul_2d(&other.reshape(&sb).expand(&full(&sb)));
+            let mut shape = y.shape();
+            if b.len() == 1 {
+                shape.pop();
+            }
+            if a.len() == 1 {
+                shape.remove(batch.len());
+            }
+            Ok(y.reshape(&shape))
+        })
+    }
+    pub fn dot(&self, other: &Ex<'e>) -> Ex<'e> {
+        attempt(self, || {
+            let (a, b) = (self.shape(), other.shape());
+            if a.len() != 1 || a != b {
+                let found = format!("{:?} and {:?}", a.as_slice(), b.as_slice());
+                return Err(Error::shape("dot", "two vectors of one length", found));
+            }
+            Ok((self * other).sum(None, false))
+        })
+    }
+
+    pub fn unsqueeze(&self, dim: i64) -> Ex<'e> {
+        attempt(self, || {
+            let mut shape = self.shape();
+            shape.insert(resolve_dim("unsqueeze", dim, shape.len() + 1)?, 1);
+            Ok(self.reshape(&shape))
+        })
+    }
+    pub fn squeeze(&self, dim: i64) -> Ex<'e> {
+        attempt(self, || {
+            let mut shape = self.shape();
+            let d = resolve_dim("squeeze", dim, shape.len())?;
+            if shape.get(d) == Some(&1) {
+                shape.remove(d);
+            }
+            Ok(self.reshape(&shape))
+        })
+    }
+    /// As `reshape`, where one extent may be −1.
+    pub fn view_as(&self, shape: &[i64]) -> Ex<'e> {
+        attempt(self, || {
+            let total = self.ty().numel();
+            let known: usize = shape.iter().filter(|&&n| n >= 0).map(|&n| n as usize).product();
+            let free = shape.iter().filter(|&&n| n < 0).count();
+            let bad = || {
+                let want = format!("extents of {total} elements, at most one of them -1");
+                Error::shape("reshape", want, format!("{shape:?}"))
+            };
+            if free > 1 || shape.iter().any(|&n| n < -1) || (free == 1 && (known == 0 || total % known != 0)) {
+                return Err(bad());
+            }
+            let shape: Shape = shape.iter().map(|&n| if n < 0 { total / known } else { n as usize }).collect();
+            Ok(self.reshape(&shape))
+        })
+    }
+    pub fn transpose(&self, a: i64, b: i64) -> Ex<'e> {
+        attempt(self, || {
+            let rank = self.rank();
+            let mut perm: Shape = (0..rank).collect();
+            let (a, b) = (resolve_dim("transpose", a, rank)?, resolve_dim("transpose", b, rank)?);
+            if rank > 0 {
+                perm.swap(a, b);
+            }
+            Ok(self.permute(&perm))
+        })
+    }
+    /// `start..end` of a dim in steps; negative bounds count from the end, bounds are clamped as Python does.
+    pub fn slice_dim(&self, dim: i64, start: i64, end: i64, step: usize) -> Ex<'e> {
+        attempt(self, || {
+            let shape = self.shape();
+            let d = resolve_dim("slice", dim, shape.len())?;
+            if step == 0 || shape.is_empty() {
+                return Err(Error::value("slice", "expected a positive step and a tensor of rank 1 or more"));
+            }
+            let n = shape[d] as i64;
+            let bound = |i: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(0, n) as usize;
+            let (start, end) = (bound(start), bound(end));
+            let len = end.saturating_sub(start).div_ceil(step);
+            Ok(self.slice(d, start.min(shape[d]), len, step))
+        })
+    }
+    /// Index `i` of a dim, which disappears.
+    pub fn select_dim(&self, dim: i64, i: i64) -> Ex<'e> {
+        attempt(self, || {
+            let mut shape = self.shape();
+            let d = resolve_dim("select", dim, shape.len())?;
+            let n = shape.get(d).copied().unwrap_or(0) as i64;
+            if !(-n..n).contains(&i) {
+                return Err(Error::value("select", format!("expected an index below {n} along axis {d}, found {i}")));
+            }
+            let part = self.slice(d, i.rem_euclid(n) as usize, 1, 1);
+            shape.remove(d);
+            Ok(part.reshape(&shape))
+        })
+    }
+    pub fn cat(items: &[Ex<'e>], dim: i64) -> Ex<'e> {
+        let first = &items[0];
+        attempt(first, || Ok(Ex::concat(items, resolve_dim("cat", dim, first.rank())?)))
+    }
+    pub fn stack(items: &[Ex<'e>], dim: i64) -> Ex<'e> {
+        let parts: Vec<Ex<'e>> = items.iter().map(|x| x.unsqueeze(dim)).collect();
+        attempt(&items[0], || Ok(Ex::concat(&parts, resolve_dim("stack", dim, items[0].rank() + 1)?)))
+    }
+}

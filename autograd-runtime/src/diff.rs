@@ -1,0 +1,213 @@
+//! Differentiation, graph to graph. Reverse mode walks the nodes once backwards and adds the rules' nodes,
+//! forward mode once forwards; the result is an ordinary graph, so derivatives of any order are the same
+//! transformation again. A missing rule is an error that names the operation.
+
+use crate::{
+    emit::{Ex, V},
+    error::{Error, Result},
+    graph::{Args, Builder, Graph, Node, NodeId},
+    op::{Cx, Derivative, Op},
+    ty::Ty,
+};
+use smallvec::SmallVec;
+
+/// Which nodes a change of the inputs `wrt` (by position) reaches through differentiable operations.
+fn varied(g: &Graph, wrt: &[usize]) -> Vec<bool> {
+    let mut v = vec![false; g.len()];
+    for &i in wrt {
+        v[g.inputs()[i].index()] = g.ty(g.inputs()[i]).dtype.is_float();
+    }
+    for (id, n) in g.nodes() {
+        let through = !matches!(n.op.def.derivative, Derivative::Zero) && n.ty.dtype.is_float();
+        v[id.index()] |= through && n.args.iter().any(|a| v[a.index()]);
+    }
+    v
+}
+
+/// A copy of `g` in a builder, and where its nodes went.
+fn copy(b: &Builder, g: &Graph) -> Result<(Vec<NodeId>, Vec<Option<NodeId>>)> {
+    let inputs: Vec<NodeId> = g.inputs().iter().map(|&i| b.input(g.ty(i))).collect();
+    let map = b.inline_all(g, &inputs)?;
+    Ok((inputs, map))
+}
+
+fn zeros(b: &Builder, ty: &Ty) -> NodeId {
+    let zero = crate::emit::constant(b, ty.dtype, 0.0).expand(&ty.shape);
+    node_of(&zero)
+}
+
+fn node_of(x: &Ex<'_>) -> NodeId {
+    match &x.v {
+        V::Node(id) => *id,
+        V::Tensor(t) => panic!("bug: a derivative rule left the graph with {t:?}"),
+    }
+}
+
+/// The vector-Jacobian product: the graph with one more input for each output (its cotangent) and as
+/// results the outputs of `g`, then one cotangent for each input in `wrt`.
+///
+/// # Errors
+/// [`Error::NoDerivative`] naming an operation without a rule that a cotangent reaches.
+pub fn vjp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let b = Builder::new();
+    let (_, map) = copy(&b, g)?;
+    let seeds: Vec<(NodeId, NodeId)> = g.outputs().iter().map(|&o| (o, b.input(g.ty(o)))).collect();
+    let grads = reverse(&b, g, &map, &seeds, wrt)?;
+    let mut outs: Vec<NodeId> = g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect();
+    outs.extend(grads);
+    b.finish(outs)
+}
+
+/// The gradient of the first output, which must be rank 0 (its cotangent is the constant 1): results are
+/// the outputs of `g`, then the gradients.
+///
+/// # Errors
+/// As [`vjp`], and [`Error::Autograd`] if the output is no scalar.
+pub fn gradient(g: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let out = g.outputs()[0];
+    let ty = g.ty(out);
+    if ty.numel() != 1 || !ty.dtype.is_float() {
+        return Err(Error::Autograd(format!(
+            "grad: expected a result of one float, found {ty}; use jacobian for all derivatives or vjp for a product"
+        )));
+    }
+    let b = Builder::new();
+    let (_, map) = copy(&b, g)?;
+    let one = node_of(&crate::emit::constant(&b, ty.dtype, 1.0).expand(&ty.shape));
+    let grads = reverse(&b, g, &map, &[(out, one)], wrt)?;
+    let mut outs: Vec<NodeId> = g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect();
+    outs.extend(grads);
+    b.finish(outs)
+}
+
+/// One reverse sweep: cotangents of the inputs `wrt` from cotangents of nodes (`seeds`). `map` says where
+/// the nodes of `g` are in the builder.
+fn reverse(b: &Builder, g: &Graph, map: &[Option<NodeId>], seeds: &[(NodeId, NodeId)], wrt: &[usize]) -> Result<Vec<NodeId>> {
+    let varied = varied(g, wrt);
+    let mut cts: Vec<Option<NodeId>> = vec![None; g.len()];
+    let add = |slot: &mut Option<NodeId>, ct: NodeId| {
+        *slot = Some(match *slot {
+            None => ct,
+            Some(sum) => node_of(&(b.ex(sum) + b.ex(ct))),
+        });
+    };
+    for &(node, ct) in seeds {
+        if varied[node.index()] {
+            add(&mut cts[node.index()], ct);
+        }
+    }
+    for (id, n) in g.nodes().rev() {
+        let Some(ct) = cts[id.index()] else { continue };
+        if n.args.is_empty() {
+            continue;
+        }
+        with_cx(b, n, map, id, |cx| {
+            for (i, a) in n.args.iter().enumerate().filter(|(_, a)| varied[a.index()]) {
+                if let Some(c) = pull_back(cx, i, &b.ex(ct))? {
+                    add(&mut cts[a.index()], node_of(&c));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    let of = |&i: &usize| {
+        let input = g.inputs()[i];
+        cts[input.index()].unwrap_or_else(|| zeros(b, g.ty(input)))
+    };
+    Ok(wrt.iter().map(of).collect())
+}
+
+/// Calls `f` with what the rule of a node sees in the builder.
+fn with_cx<R>(b: &Builder, n: &Node, map: &[Option<NodeId>], id: NodeId, f: impl FnOnce(&Cx<'_>) -> Result<R>) -> Result<R> {
+    let at = |id: NodeId| b.ex(map[id.index()].expect("live nodes have been copied"));
+    let args: SmallVec<[Ex<'_>; 3]> = n.args.iter().map(|&a| at(a)).collect();
+    f(&Cx { op: &n.op, args: &args, out: &at(id) })
+}
+
+/// The cotangent of argument `i` from the cotangent of the result. The tape uses it too.
+///
+/// # Errors
+/// [`Error::NoDerivative`].
+pub fn pull_back<'e>(cx: &Cx<'e>, i: usize, ct: &Ex<'e>) -> Result<Option<Ex<'e>>> {
+    let none = || Error::NoDerivative { op: cx.op.name().into() };
+    let shape = cx.args[i].shape();
+    Ok(match &cx.op.def.derivative {
+        Derivative::Elementwise(rule) => rule(cx, i, ct).map(|c| c.sum_to(&shape)),
+        Derivative::Linear(rule) | Derivative::Multilinear(rule) | Derivative::General(rule, _) => rule(cx, i, ct),
+        Derivative::Zero => None,
+        Derivative::Control | Derivative::Missing => return Err(none()),
+    })
+}
+
+/// The Jacobian-vector product: the graph with one more input for each input in `wrt` (its tangent) and as
+/// results the outputs of `g`, then one tangent for each output.
+///
+/// # Errors
+/// As [`vjp`].
+pub fn jvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let b = Builder::new();
+    let (_, map) = copy(&b, g)?;
+    let mut tangents: Vec<Option<NodeId>> = vec![None; g.len()];
+    let varied = varied(g, wrt);
+    for &i in wrt {
+        let input = g.inputs()[i];
+        tangents[input.index()] = Some(b.input(g.ty(input)));
+    }
+    let live = g.live();
+    for (id, n) in g.nodes() {
+        if !live[id.index()] || !varied[id.index()] || n.args.is_empty() {
+            continue;
+        }
+        let t: SmallVec<[Option<Ex<'_>>; 3]> = n.args.iter().map(|a| tangents[a.index()].map(|t| b.ex(t))).collect();
+        let out = with_cx(&b, n, &map, id, |cx| Ok(push_forward(cx, &t)?.map(|t| node_of(&t.expand(&n.ty.shape)))))?;
+        tangents[id.index()] = out;
+    }
+    let mut outs: Vec<NodeId> = g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect();
+    outs.extend(g.outputs().iter().map(|&o| tangents[o.index()].unwrap_or_else(|| zeros(&b, g.ty(o)))));
+    b.finish(outs)
+}
+
+/// The tangent of a result from tangents of the arguments; not yet broadcast to the result's shape.
+fn push_forward<'e>(cx: &Cx<'e>, t: &[Option<Ex<'e>>]) -> Result<Option<Ex<'e>>> {
+    let sum = |acc: Option<Ex<'e>>, x: Option<Ex<'e>>| match (acc, x) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    };
+    let moved = || t.iter().enumerate().filter_map(|(i, t)| Some((i, t.as_ref()?)));
+    Ok(match &cx.op.def.derivative {
+        Derivative::Elementwise(rule) => moved().map(|(i, t)| rule(cx, i, t)).fold(None, sum),
+        Derivative::Linear(_) | Derivative::Multilinear(_) => {
+            moved().map(|(i, t)| Some(replaced(cx, i, t))).fold(None, sum)
+        }
+        Derivative::General(_, rule) => rule(cx, t),
+        Derivative::Zero => None,
+        Derivative::Control | Derivative::Missing => {
+            return Err(Error::NoDerivative { op: cx.op.name().into() });
+        }
+    })
+}
+
+/// The operation with argument `i` replaced.
+fn replaced<'e>(cx: &Cx<'e>, i: usize, by: &Ex<'e>) -> Ex<'e> {
+    let args: SmallVec<[&Ex<'e>; 3]> = cx.args.iter().enumerate().map(|(j, a)| if i == j { by } else { a }).collect();
+    crate::emit::apply(Op::clone(cx.op), &args)
+}
+
+/// The product of the Hessian of the first output with a direction: inputs of `g`, then one direction for
+/// each input in `wrt`; results are the outputs of `g`, the gradients, and the products. Forward mode over
+/// reverse mode (Griewank and Walther, Evaluating Derivatives, 2008, section 5.1).
+///
+/// # Errors
+/// As [`gradient`].
+pub fn hvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let forward = jvp(&gradient(g, wrt)?, wrt)?;
+    let n = g.outputs().len();
+    let outs = forward.outputs();
+    let kept = [&outs[..n + wrt.len()], &outs[2 * n + wrt.len()..]].concat();
+    Ok(forward.with_outputs(kept))
+}
+
+/// The arguments of a node as other nodes; a convenience of passes.
+pub(crate) fn mapped(args: &Args, map: &[NodeId]) -> Args {
+    args.iter().map(|a| map[a.index()]).collect()
+}

@@ -1,0 +1,421 @@
+//! Writes the inner range of a stage: blocks, the loops of each phase (unrolled vectors, single
+//! vectors, scalars for the remainder), block calls, and the accumulators of reductions.
+//! Invariant: the order in which a reduction combines elements depends on the static length and
+//! the dtype only.
+
+use super::emit::{Emitter, missing};
+use super::lanes::{Lane, Shape, mem, scalar_type};
+use super::plan::{Phase, Source, Stage, Step};
+use super::{CompileError, Id, NodeKind, ReduceKind, driver, identity, node, size_of};
+use crate::ty::DType;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::Variable;
+use smallvec::{SmallVec, smallvec};
+use std::collections::BTreeMap;
+
+/// Accumulators of one reduction within a block.
+struct Accumulator {
+    kind: ReduceKind,
+    dtype: DType,
+    /// One for each unrolled copy, in the plan's shape; empty if no vector loop runs.
+    wide: SmallVec<[Variable; 4]>,
+    /// For the scalar remainder, if any.
+    scalar: Option<Variable>,
+}
+
+/// Which loops a phase needs, from the lengths a block can have.
+#[derive(Clone, Copy)]
+struct Loops {
+    lanes: usize,
+    unroll: usize,
+    /// For the unrolled, single and remainder loop: whether some, and whether every, length has it.
+    some: [bool; 3],
+    every: [bool; 3],
+}
+
+impl Loops {
+    fn new(lengths: &[usize], lanes: usize, unroll: usize) -> Self {
+        // In scalar shape the single loop is the remainder loop.
+        let big = lanes * unroll;
+        let unroll = if lengths.iter().any(|&n| n >= big) { unroll } else { 1 };
+        let big = lanes * unroll;
+        let has = |n: usize| {
+            let single = unroll > 1 && lanes > 1 && n % big >= lanes;
+            let rest = if lanes == 1 { n % big } else { n % lanes };
+            [n >= big, single, rest > 0]
+        };
+        let mut loops = Loops { lanes, unroll, some: [false; 3], every: [true; 3] };
+        for &n in lengths {
+            for (i, h) in has(n).into_iter().enumerate() {
+                loops.some[i] |= h;
+                loops.every[i] &= h;
+            }
+        }
+        loops
+    }
+}
+
+/// Copies of a loop body: enough to hide the latency of an accumulator and the loop's overhead.
+fn unroll(phase: &Phase) -> usize {
+    match phase.steps.len() {
+        0..=6 => 4,
+        7..=16 => 2,
+        _ => 1,
+    }
+}
+
+impl Emitter<'_, '_, '_> {
+    /// Writes a stage that has inner work; returns the results of its reductions.
+    pub(super) fn stage(&mut self, stage: &Stage) -> Result<SmallVec<[Lane; 4]>, CompileError> {
+        let n = self.k.inner;
+        let (inner0, inner1) = self.inner;
+        if stage.block >= n {
+            let mut lengths: SmallVec<[usize; 3]> = smallvec![n];
+            if n > driver::INNER_CHUNK {
+                // The last part of a split range has at least one chunk beside the remainder.
+                lengths.push(driver::INNER_CHUNK);
+            }
+            return self.block(stage, inner0, inner1, &lengths);
+        }
+        let mut totals: SmallVec<[(Variable, DType); 4]> = smallvec![];
+        for r in &stage.reductions {
+            let dtype = self.k.nodes[r.node as usize].dtype;
+            let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+            let variable = self.l.b.declare_var(scalar_type(dtype));
+            self.l.b.def_var(variable, start.value);
+            totals.push((variable, dtype));
+        }
+        let mut lengths: SmallVec<[usize; 3]> = smallvec![stage.block];
+        lengths.extend(Some(n % stage.block).filter(|&r| r > 0));
+        // The loop counts to the end rounded up to whole blocks, so that its steps come out even.
+        let span = self.l.b.ins().isub(inner1, inner0);
+        let up = self.l.b.ins().iadd_imm_u(span, stage.block as i64 - 1);
+        let whole = self.l.b.ins().band_imm_s(up, -(stage.block as i64));
+        let end = self.l.b.ins().iadd(inner0, whole);
+        let at = self.l.b.declare_var(types::I64);
+        let (body, exit) = self.loop_begin(at, inner0, end, true);
+        let b0 = self.l.b.use_var(at);
+        let full = self.l.b.ins().iadd_imm_u(b0, stage.block as i64);
+        let b1 = if n.is_multiple_of(stage.block) { full } else { self.l.b.ins().umin(full, inner1) };
+        let results = self.block(stage, b0, b1, &lengths)?;
+        for ((r, &(variable, dtype)), &result) in stage.reductions.iter().zip(&totals).zip(&results) {
+            let value = self.l.b.use_var(variable);
+            let total = self.l.combine(r.kind, Lane { value, dtype }, result);
+            self.l.b.def_var(variable, total.value);
+        }
+        self.loop_end(at, end, stage.block, body, exit);
+        let lanes = totals.iter().map(|&(variable, dtype)| Lane { value: self.l.b.use_var(variable), dtype });
+        Ok(lanes.collect())
+    }
+
+    /// One block `b0..b1` of a stage, whose length is one of `lengths`.
+    fn block(
+        &mut self,
+        stage: &Stage,
+        b0: Value,
+        b1: Value,
+        lengths: &[usize],
+    ) -> Result<SmallVec<[Lane; 4]>, CompileError> {
+        // Addresses of places as if indexed from the row's start.
+        let mut places = BTreeMap::new();
+        for (&id, place) in &stage.places {
+            let size = size_of(self.k.nodes[id as usize].dtype);
+            let mut base = self.l.b.ins().iadd_imm_u(self.scratch, place.offset as i64);
+            if !place.row {
+                let skipped = self.l.b.ins().imul_imm_u(b0, size as i64);
+                base = self.l.b.ins().isub(base, skipped);
+            }
+            places.insert(id, base);
+        }
+        let mut results = smallvec![];
+        for phase in &stage.phases {
+            if !phase.steps.is_empty() {
+                results = self.phase(stage, phase, &places, b0, b1, lengths)?;
+            }
+            if !phase.calls.is_empty() {
+                let length = self.l.b.ins().isub(b1, b0);
+                for call in &phase.calls {
+                    let node = &self.k.nodes[call.node as usize];
+                    let size = size_of(node.dtype) as i64;
+                    let skipped = self.l.b.ins().imul_imm_u(b0, size);
+                    let mut args: SmallVec<[Value; 2]> = smallvec![];
+                    for source in &call.args {
+                        let base = match *source {
+                            Source::Place(id) => places.get(&id).copied().ok_or_else(|| missing(id))?,
+                            Source::Buffer(id) => self.node_base[id as usize].ok_or_else(|| missing(id))?,
+                        };
+                        args.push(self.l.b.ins().iadd(base, skipped));
+                    }
+                    let dest = places.get(&call.node).copied().ok_or_else(|| missing(call.node))?;
+                    let dest = self.l.b.ins().iadd(dest, skipped);
+                    node::emit_block_call(&mut self.l, node, &args, dest, length);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// The loops of one phase; returns the results of the reductions it performs.
+    fn phase(
+        &mut self,
+        stage: &Stage,
+        phase: &Phase,
+        places: &BTreeMap<Id, Value>,
+        b0: Value,
+        b1: Value,
+        lengths: &[usize],
+    ) -> Result<SmallVec<[Lane; 4]>, CompileError> {
+        let loops = Loops::new(lengths, self.plan.shape.lanes(), unroll(phase));
+        let wide = self.plan.shape;
+        let mut accumulators: SmallVec<[Accumulator; 4]> = smallvec![];
+        for step in &phase.steps {
+            let &Step::Reduce(number) = step else { continue };
+            let r = stage.reductions[number];
+            let dtype = self.k.nodes[r.node as usize].dtype;
+            let mut a = Accumulator { kind: r.kind, dtype, wide: smallvec![], scalar: None };
+            if loops.some[0] || loops.some[1] {
+                let copies = if loops.some[0] { loops.unroll } else { 1 };
+                self.l.shape = wide;
+                let ty = self.l.ty(dtype);
+                let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+                for _ in 0..copies {
+                    let variable = self.l.b.declare_var(ty);
+                    self.l.b.def_var(variable, start.value);
+                    a.wide.push(variable);
+                }
+                self.l.shape = Shape::Scalar;
+            }
+            if loops.some[2] {
+                let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+                let variable = self.l.b.declare_var(scalar_type(dtype));
+                self.l.b.def_var(variable, start.value);
+                a.scalar = Some(variable);
+            }
+            accumulators.push(a);
+        }
+
+        let big = loops.lanes * loops.unroll;
+        let plans = [(0, wide, loops.unroll, big), (1, wide, 1, loops.lanes), (2, Shape::Scalar, 1, 1)];
+        let mut from = b0;
+        for (which, shape, copies, step) in plans {
+            if !loops.some[which] {
+                continue;
+            }
+            let to = if lengths.iter().all(|n| n.is_multiple_of(step)) {
+                b1
+            } else {
+                let left = self.l.b.ins().isub(b1, from);
+                let whole = self.l.b.ins().band_imm_s(left, -(step as i64));
+                self.l.b.ins().iadd(from, whole)
+            };
+            let i = self.l.b.declare_var(types::I64);
+            let (body, exit) = self.loop_begin(i, from, to, loops.every[which]);
+            let at = self.l.b.use_var(i);
+            self.l.shape = shape;
+            for copy in 0..copies {
+                let scalar = which == 2;
+                let first = copy * shape.lanes();
+                self.body(stage, phase, places, at, first, &accumulators, |a| {
+                    if scalar { a.scalar } else { a.wide.get(copy).copied() }
+                })?;
+            }
+            self.l.shape = Shape::Scalar;
+            self.loop_end(i, to, step, body, exit);
+            from = to;
+        }
+        accumulators.iter().map(|a| self.collapse(a)).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one loop, not worth a struct
+    /// One copy of a phase's body, for the elements from `at + first`.
+    fn body(
+        &mut self,
+        stage: &Stage,
+        phase: &Phase,
+        places: &BTreeMap<Id, Value>,
+        at: Value,
+        first: usize,
+        accumulators: &[Accumulator],
+        variable: impl Fn(&Accumulator) -> Option<Variable>,
+    ) -> Result<(), CompileError> {
+        let k = self.k;
+        for step in &phase.steps {
+            match *step {
+                Step::Compute(id) => {
+                    let lane = self.compute(id, at, first)?;
+                    self.values[id as usize] = Some(lane);
+                }
+                Step::Reload(id) => {
+                    let base = places.get(&id).copied().ok_or_else(|| missing(id))?;
+                    let lane = self.load(base, 1, at, first, k.nodes[id as usize].dtype);
+                    self.values[id as usize] = Some(lane);
+                }
+                Step::Spill(id) => {
+                    let base = places.get(&id).copied().ok_or_else(|| missing(id))?;
+                    let lane = self.value(id)?;
+                    self.store(base, 1, at, first, lane);
+                }
+                Step::Reduce(number) => {
+                    let (Some(a), Some(r)) = (accumulators.get(number), stage.reductions.get(number)) else {
+                        return Err(missing(number as Id));
+                    };
+                    let Some(variable) = variable(a) else { return Err(missing(r.node)) };
+                    let x = self.value(r.arg)?;
+                    let value = self.l.b.use_var(variable);
+                    let sum = self.l.combine(a.kind, Lane { value, dtype: a.dtype }, x);
+                    self.l.b.def_var(variable, sum.value);
+                }
+                Step::Store(s) => {
+                    let base = self.store_base[s].ok_or_else(|| missing(k.stores[s].node))?;
+                    let lane = self.value(k.stores[s].node)?;
+                    self.store(base, k.stores[s].access.inner, at, first, lane);
+                }
+                Step::Accumulate(s) => {
+                    let store = &k.stores[s];
+                    let base = self.store_base[s].ok_or_else(|| missing(store.node))?;
+                    let NodeKind::Reduce { kind, arg, .. } = k.nodes[store.node as usize].kind else {
+                        return Err(missing(store.node));
+                    };
+                    let x = self.value(arg)?;
+                    let old = self.load(base, store.access.inner, at, first, x.dtype);
+                    let new = self.l.combine(kind, old, x);
+                    self.store(base, store.access.inner, at, first, new);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compute(&mut self, id: Id, at: Value, first: usize) -> Result<Lane, CompileError> {
+        let node = &self.k.nodes[id as usize];
+        match &node.kind {
+            NodeKind::Load { access, .. } => {
+                let base = self.node_base[id as usize].ok_or_else(|| missing(id))?;
+                Ok(self.load(base, access.inner, at, first, node.dtype))
+            }
+            NodeKind::Iota { access } => {
+                let base = self.node_base[id as usize].ok_or_else(|| missing(id))?;
+                let moved = self.l.b.ins().imul_imm_s(at, access.inner);
+                let start = self.l.b.ins().iadd(base, moved);
+                let shape = std::mem::replace(&mut self.l.shape, Shape::Scalar);
+                let mut scalars: SmallVec<[Value; 4]> = smallvec![];
+                for lane in 0..shape.lanes() {
+                    let step = (first + lane) as i64 * access.inner;
+                    let value = self.l.b.ins().iadd_imm_s(start, step);
+                    scalars.push(self.l.cast(Lane { value, dtype: DType::I64 }, node.dtype).value);
+                }
+                self.l.shape = shape;
+                Ok(self.l.assemble(&scalars, node.dtype))
+            }
+            NodeKind::Elementwise { args, .. } => {
+                let args = args.iter().map(|&a| self.value(a));
+                let args = args.collect::<Result<SmallVec<[Lane; 4]>, _>>()?;
+                node::emit(&mut self.l, node, &args).ok_or_else(|| missing(id))
+            }
+            _ => Err(missing(id)),
+        }
+    }
+
+    /// Address and immediate offset of element `at + extra` of a strided row.
+    fn element(&mut self, base: Value, bytes: i64, at: Value, extra: usize) -> (Value, i32) {
+        // A power of two becomes a scaled addressing mode.
+        let moved = if bytes > 0 && bytes.count_ones() == 1 {
+            self.l.b.ins().ishl_imm_u(at, i64::from(bytes.trailing_zeros()))
+        } else {
+            self.l.b.ins().imul_imm_s(at, bytes)
+        };
+        let address = self.l.b.ins().iadd(base, moved);
+        let offset = bytes.wrapping_mul(extra as i64);
+        match i32::try_from(offset) {
+            Ok(offset) => (address, offset),
+            Err(_) => (self.l.b.ins().iadd_imm_s(address, offset), 0),
+        }
+    }
+
+    /// Reads the elements from `at + first` of a row, one for each lane of the current shape.
+    fn load(&mut self, base: Value, stride: i64, at: Value, first: usize, dtype: DType) -> Lane {
+        let size = size_of(dtype) as i64;
+        let lanes = self.l.shape.lanes();
+        if lanes > 1 && stride == 1 {
+            let (address, offset) = self.element(base, size, at, first);
+            let ty = self.l.ty(dtype);
+            if dtype != DType::Bool {
+                let value = self.l.b.ins().load(ty, mem(), address, offset);
+                return Lane { value, dtype };
+            }
+            // Bytes 0/1, widened in steps to the lane width, then made masks.
+            let b = &mut *self.l.b;
+            let packed = if lanes == 4 {
+                b.ins().load(types::I32, mem(), address, offset)
+            } else {
+                b.ins().uload16(types::I32, mem(), address, offset)
+            };
+            let vector = b.ins().scalar_to_vector(types::I32X4, packed);
+            let bytes = self.l.bitcast(types::I8X16, vector);
+            let mut wide = self.l.b.ins().uwiden_low(bytes);
+            while self.l.b.func.dfg.value_type(wide) != ty {
+                wide = self.l.b.ins().uwiden_low(wide);
+            }
+            let value = self.l.b.ins().ineg(wide);
+            return Lane { value, dtype };
+        }
+        let mut scalars: SmallVec<[Value; 4]> = smallvec![];
+        for lane in 0..lanes {
+            let (address, offset) = self.element(base, size * stride, at, first + lane);
+            scalars.push(self.l.b.ins().load(scalar_type(dtype), mem(), address, offset));
+        }
+        self.l.assemble(&scalars, dtype)
+    }
+
+    /// Writes the elements from `at + first` of a row.
+    fn store(&mut self, base: Value, stride: i64, at: Value, first: usize, lane: Lane) {
+        let size = size_of(lane.dtype) as i64;
+        let lanes = self.l.shape.lanes();
+        if lanes > 1 && stride == 1 && (lane.dtype != DType::Bool || lanes == 4) {
+            let (address, offset) = self.element(base, size, at, first);
+            let mut value = lane.value;
+            if lane.dtype == DType::Bool {
+                let b = &mut *self.l.b;
+                let words = b.ins().snarrow(value, value);
+                let bytes = b.ins().snarrow(words, words);
+                let packed = self.l.bitcast(types::I32X4, bytes);
+                let low = self.l.b.ins().extractlane(packed, 0);
+                value = self.l.b.ins().band_imm_u(low, 0x0101_0101);
+            }
+            self.l.b.ins().store(mem(), value, address, offset);
+            return;
+        }
+        for k in 0..lanes {
+            let scalar = self.l.extract(lane, k);
+            let (address, offset) = self.element(base, size * stride, at, first + k);
+            self.l.b.ins().store(mem(), scalar.value, address, offset);
+        }
+    }
+
+    /// Combines the accumulators of a reduction: copies pairwise, then lanes, then the remainder.
+    fn collapse(&mut self, a: &Accumulator) -> Result<Lane, CompileError> {
+        let lane = |value| Lane { value, dtype: a.dtype };
+        self.l.shape = self.plan.shape;
+        let mut parts: SmallVec<[Lane; 4]> = a.wide.iter().map(|&v| lane(self.l.b.use_var(v))).collect();
+        while parts.len() > 1 {
+            parts = parts.chunks(2).map(|p| self.pair(a.kind, p)).collect();
+        }
+        let mut scalars: SmallVec<[Lane; 4]> = smallvec![];
+        if let Some(&vector) = parts.first() {
+            scalars = (0..self.l.shape.lanes()).map(|k| self.l.extract(vector, k)).collect();
+        }
+        self.l.shape = Shape::Scalar;
+        while scalars.len() > 1 {
+            scalars = scalars.chunks(2).map(|p| self.pair(a.kind, p)).collect();
+        }
+        scalars.extend(a.scalar.map(|v| lane(self.l.b.use_var(v))));
+        if scalars.is_empty() {
+            return Err(CompileError::Malformed("reduction without elements".into()));
+        }
+        Ok(self.pair(a.kind, &scalars))
+    }
+
+    fn pair(&mut self, kind: ReduceKind, pair: &[Lane]) -> Lane {
+        if let [a, b] = *pair { self.l.combine(kind, a, b) } else { pair[0] }
+    }
+}

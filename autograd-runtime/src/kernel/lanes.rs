@@ -1,0 +1,555 @@
+//! The vocabulary of inline arithmetic: turns operations on [`Lane`]s into Cranelift instructions,
+//! for one 128-bit vector or one scalar. Invariant: an operation has the same bits in every lane of
+//! a vector as it has on a scalar, and none of them traps.
+//!
+//! A `Bool` lane is a full-width mask (all ones or all zeros) in vector mode and an i8 of 0 or 1 in
+//! scalar mode. Operations on dtypes that have no lowering record an error, which fails the
+//! compilation when the function is finished.
+
+use super::ReduceKind;
+use crate::ty::DType;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{
+    AbiParam, Endianness, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+
+/// A value being computed: one vector or one scalar.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    pub(crate) value: Value,
+    /// Element type.
+    pub dtype: DType,
+}
+
+/// What one emitted value holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// One element.
+    Scalar,
+    /// Four elements of 32 bits: F32 and Bool.
+    Wide32,
+    /// Two elements of 64 bits: F64, I64 and Bool.
+    Wide64,
+}
+
+impl Shape {
+    /// Elements in a value.
+    pub fn lanes(self) -> usize {
+        match self {
+            Shape::Scalar => 1,
+            Shape::Wide32 => 4,
+            Shape::Wide64 => 2,
+        }
+    }
+}
+
+/// Emitter of inline operations; see the module docs.
+pub struct Lanes<'a, 'b> {
+    pub(crate) b: &'a mut FunctionBuilder<'b>,
+    pub(crate) shape: Shape,
+    pub(crate) fma: bool,
+    pub(crate) call_conv: CallConv,
+    pub(crate) error: Option<String>,
+    signatures: Vec<(Vec<Type>, Option<Type>, SigRef)>,
+}
+
+extern "C" fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    a.mul_add(b, c)
+}
+
+extern "C" fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
+    a.mul_add(b, c)
+}
+
+/// Flags of a memory access: generated code never touches memory its caller did not hand over.
+pub(crate) fn mem() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl<'a, 'b> Lanes<'a, 'b> {
+    pub(crate) fn new(b: &'a mut FunctionBuilder<'b>, fma: bool, call_conv: CallConv) -> Self {
+        Lanes { b, shape: Shape::Scalar, fma, call_conv, error: None, signatures: Vec::new() }
+    }
+
+    /// Whether values are vectors; a hint for lowerings that prefer another form for scalars.
+    pub fn is_vector(&self) -> bool {
+        self.shape != Shape::Scalar
+    }
+
+    fn fail(&mut self, operation: &str, dtype: DType) {
+        self.error.get_or_insert_with(|| format!("{operation} of {dtype:?}"));
+    }
+
+    /// Cranelift type of a `dtype` value in the current shape.
+    pub(crate) fn ty(&mut self, dtype: DType) -> Type {
+        match (self.shape, dtype) {
+            (Shape::Scalar, _) => scalar_type(dtype),
+            (Shape::Wide32, DType::F32) => types::F32X4,
+            (Shape::Wide32, DType::Bool) => types::I32X4,
+            (Shape::Wide64, DType::F64) => types::F64X2,
+            (Shape::Wide64, DType::I64 | DType::Bool) => types::I64X2,
+            (shape, _) => {
+                self.fail(&format!("{shape:?} value"), dtype);
+                if shape == Shape::Wide32 { types::F32X4 } else { types::F64X2 }
+            }
+        }
+    }
+
+    pub(crate) fn bitcast(&mut self, ty: Type, value: Value) -> Value {
+        if self.b.func.dfg.value_type(value) == ty {
+            return value;
+        }
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.b.ins().bitcast(ty, flags, value)
+    }
+
+    fn lane(&self, value: Value, dtype: DType) -> Lane {
+        Lane { value, dtype }
+    }
+
+    fn float(dtype: DType) -> bool {
+        matches!(dtype, DType::F32 | DType::F64)
+    }
+
+    /// The constant `value`, rounded to `dtype`.
+    pub fn constant(&mut self, value: f64, dtype: DType) -> Lane {
+        let bits = match dtype {
+            DType::F32 => u64::from((value as f32).to_bits()),
+            DType::F64 => value.to_bits(),
+            DType::I64 => (value as i64).cast_unsigned(),
+            DType::Bool => u64::from(value != 0.0),
+        };
+        self.constant_bits(bits, dtype)
+    }
+
+    /// The constant with these bits in `dtype`.
+    pub fn constant_bits(&mut self, bits: u64, dtype: DType) -> Lane {
+        let shape = std::mem::replace(&mut self.shape, Shape::Scalar);
+        let value = match dtype {
+            DType::F32 => self.b.ins().f32const(f32::from_bits(bits as u32)),
+            DType::F64 => self.b.ins().f64const(f64::from_bits(bits)),
+            DType::I64 => self.b.ins().iconst(types::I64, bits.cast_signed()),
+            DType::Bool => self.b.ins().iconst(types::I8, i64::from(bits & 0xff != 0)),
+        };
+        self.shape = shape;
+        self.splat(Lane { value, dtype })
+    }
+
+    /// Spreads a scalar-mode value over the current shape.
+    pub(crate) fn splat(&mut self, scalar: Lane) -> Lane {
+        if self.shape == Shape::Scalar {
+            return scalar;
+        }
+        let ty = self.ty(scalar.dtype);
+        let element = self.element(scalar, ty);
+        let value = self.b.ins().splat(ty, element);
+        self.lane(value, scalar.dtype)
+    }
+
+    /// A scalar-mode value as the element type of vector type `ty`; bools become masks.
+    fn element(&mut self, scalar: Lane, ty: Type) -> Value {
+        if scalar.dtype == DType::Bool {
+            let wide = self.b.ins().uextend(ty.lane_type(), scalar.value);
+            self.b.ins().ineg(wide)
+        } else {
+            scalar.value
+        }
+    }
+
+    /// Gathers one scalar-mode value for each lane of the current shape.
+    pub(crate) fn assemble(&mut self, scalars: &[Value], dtype: DType) -> Lane {
+        if self.shape == Shape::Scalar {
+            return self.lane(scalars[0], dtype);
+        }
+        let ty = self.ty(dtype);
+        let first = self.element(Lane { value: scalars[0], dtype }, ty);
+        let mut vector = self.b.ins().scalar_to_vector(ty, first);
+        for (k, &value) in scalars.iter().enumerate().skip(1) {
+            let element = self.element(Lane { value, dtype }, ty);
+            vector = self.b.ins().insertlane(vector, element, k as u8);
+        }
+        self.lane(vector, dtype)
+    }
+
+    /// The scalar-mode value in lane `k`.
+    pub(crate) fn extract(&mut self, lane: Lane, k: usize) -> Lane {
+        if self.shape == Shape::Scalar {
+            return lane;
+        }
+        let mut value = self.b.ins().extractlane(lane.value, k as u8);
+        if lane.dtype == DType::Bool {
+            let low = self.b.ins().ireduce(types::I8, value);
+            value = self.b.ins().band_imm_u(low, 1);
+        }
+        self.lane(value, lane.dtype)
+    }
+
+    /// `a + b`; wraps for I64.
+    pub fn add(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = match a.dtype {
+            DType::I64 => self.b.ins().iadd(a.value, b.value),
+            DType::Bool => return self.refuse("add", a),
+            _ => self.b.ins().fadd(a.value, b.value),
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// `a − b`; wraps for I64.
+    pub fn sub(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = match a.dtype {
+            DType::I64 => self.b.ins().isub(a.value, b.value),
+            DType::Bool => return self.refuse("sub", a),
+            _ => self.b.ins().fsub(a.value, b.value),
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// `a · b`; wraps for I64.
+    pub fn mul(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = match a.dtype {
+            DType::I64 => self.b.ins().imul(a.value, b.value),
+            DType::Bool => return self.refuse("mul", a),
+            _ => self.b.ins().fmul(a.value, b.value),
+        };
+        self.lane(value, a.dtype)
+    }
+
+    fn refuse(&mut self, operation: &str, a: Lane) -> Lane {
+        self.fail(operation, a.dtype);
+        a
+    }
+
+    /// `a / b`; floats only (an integer division could trap).
+    pub fn div(&mut self, a: Lane, b: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return self.refuse("div", a);
+        }
+        let value = self.b.ins().fdiv(a.value, b.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// `−a`.
+    pub fn neg(&mut self, a: Lane) -> Lane {
+        let value = match a.dtype {
+            DType::I64 => self.b.ins().ineg(a.value),
+            DType::Bool => return self.refuse("neg", a),
+            _ => self.b.ins().fneg(a.value),
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// `|a|`; the least I64 is its own absolute value.
+    pub fn abs(&mut self, a: Lane) -> Lane {
+        let value = match a.dtype {
+            DType::I64 => self.b.ins().iabs(a.value),
+            DType::Bool => return a,
+            _ => self.b.ins().fabs(a.value),
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// Square root; floats only.
+    pub fn sqrt(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return self.refuse("sqrt", a);
+        }
+        let value = self.b.ins().sqrt(a.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// `a·b + c` with one rounding; floats only.
+    pub fn fma(&mut self, a: Lane, b: Lane, c: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return self.refuse("fma", a);
+        }
+        if self.fma {
+            let value = self.b.ins().fma(a.value, b.value, c.value);
+            return self.lane(value, a.dtype);
+        }
+        let ty = scalar_type(a.dtype);
+        let address = if a.dtype == DType::F32 {
+            fma_f32 as extern "C" fn(f32, f32, f32) -> f32 as usize
+        } else {
+            fma_f64 as extern "C" fn(f64, f64, f64) -> f64 as usize
+        };
+        let mut results = [a.value; 4];
+        let count = self.shape.lanes();
+        for (k, result) in results.iter_mut().enumerate().take(count) {
+            let args = [a, b, c].map(|x| self.extract(x, k).value);
+            *result = self.call(address, &[ty; 3], Some(ty), &args).unwrap_or(a.value);
+        }
+        self.assemble(&results[..count], a.dtype)
+    }
+
+    /// Largest integer not above `a`.
+    pub fn floor(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return a;
+        }
+        let value = self.b.ins().floor(a.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// Least integer not below `a`.
+    pub fn ceil(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return a;
+        }
+        let value = self.b.ins().ceil(a.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// `a` rounded towards zero.
+    pub fn trunc(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return a;
+        }
+        let value = self.b.ins().trunc(a.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// `a` rounded to the nearest integer, ties to even.
+    pub fn nearest_even(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return a;
+        }
+        let value = self.b.ins().nearest(a.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// Maximum; NaN if either is. Of two zeros, `b`.
+    pub fn max(&mut self, a: Lane, b: Lane) -> Lane {
+        // `b < a ? a : b` is one instruction and yields b when unordered; only a NaN a remains.
+        let larger = self.raw_max(a, b);
+        self.nan_or(a, larger)
+    }
+
+    /// Minimum; NaN if either is. Of two zeros, `b`.
+    pub fn min(&mut self, a: Lane, b: Lane) -> Lane {
+        let less = self.raw_min(a, b);
+        self.nan_or(a, less)
+    }
+
+    /// `a` where `a > b`, else `b`; so `b` if either is NaN. One instruction for floats.
+    pub fn raw_max(&mut self, a: Lane, b: Lane) -> Lane {
+        if a.dtype == DType::Bool {
+            return self.or(a, b);
+        }
+        let mask = self.lt(b, a);
+        self.select(mask, a, b)
+    }
+
+    /// `a` where `a < b`, else `b`; so `b` if either is NaN. One instruction for floats.
+    pub fn raw_min(&mut self, a: Lane, b: Lane) -> Lane {
+        if a.dtype == DType::Bool {
+            return self.and(a, b);
+        }
+        let mask = self.lt(a, b);
+        self.select(mask, a, b)
+    }
+
+    fn nan_or(&mut self, a: Lane, otherwise: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return otherwise;
+        }
+        let mask = self.is_nan(a);
+        self.select(mask, a, otherwise)
+    }
+
+    /// Whether `a` is NaN.
+    pub fn is_nan(&mut self, a: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return self.constant(0.0, DType::Bool);
+        }
+        let value = self.b.ins().fcmp(FloatCC::Unordered, a.value, a.value);
+        self.lane(value, DType::Bool)
+    }
+
+    fn compare(&mut self, float: FloatCC, int: IntCC, a: Lane, b: Lane) -> Lane {
+        let value = if Self::float(a.dtype) {
+            self.b.ins().fcmp(float, a.value, b.value)
+        } else {
+            self.b.ins().icmp(int, a.value, b.value)
+        };
+        self.lane(value, DType::Bool)
+    }
+
+    /// `a < b`.
+    pub fn lt(&mut self, a: Lane, b: Lane) -> Lane {
+        if a.dtype == DType::Bool {
+            let not = self.not(a);
+            return self.and(not, b);
+        }
+        self.compare(FloatCC::LessThan, IntCC::SignedLessThan, a, b)
+    }
+
+    /// `a ≤ b`.
+    pub fn le(&mut self, a: Lane, b: Lane) -> Lane {
+        if a.dtype == DType::Bool {
+            let not = self.not(a);
+            return self.or(not, b);
+        }
+        self.compare(FloatCC::LessThanOrEqual, IntCC::SignedLessThanOrEqual, a, b)
+    }
+
+    /// `a > b`.
+    pub fn gt(&mut self, a: Lane, b: Lane) -> Lane {
+        self.lt(b, a)
+    }
+
+    /// `a ≥ b`.
+    pub fn ge(&mut self, a: Lane, b: Lane) -> Lane {
+        self.le(b, a)
+    }
+
+    /// `a = b`.
+    pub fn eq(&mut self, a: Lane, b: Lane) -> Lane {
+        self.compare(FloatCC::Equal, IntCC::Equal, a, b)
+    }
+
+    /// `a ≠ b`; true when either is NaN.
+    pub fn ne(&mut self, a: Lane, b: Lane) -> Lane {
+        self.compare(FloatCC::NotEqual, IntCC::NotEqual, a, b)
+    }
+
+    /// `a` where `mask`, else `b`: a choice of bits, never arithmetic.
+    pub fn select(&mut self, mask: Lane, a: Lane, b: Lane) -> Lane {
+        let value = if self.shape == Shape::Scalar {
+            self.b.ins().select(mask.value, a.value, b.value)
+        } else {
+            let ty = self.b.func.dfg.value_type(a.value);
+            let mask = self.bitcast(ty, mask.value);
+            self.b.ins().bitselect(mask, a.value, b.value)
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// Bitwise and of masks or I64.
+    pub fn and(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = self.b.ins().band(a.value, b.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// Bitwise or of masks or I64.
+    pub fn or(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = self.b.ins().bor(a.value, b.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// Bitwise exclusive or of masks or I64.
+    pub fn xor(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = self.b.ins().bxor(a.value, b.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// Negation of a mask, or of every bit of an I64.
+    pub fn not(&mut self, a: Lane) -> Lane {
+        let value = if a.dtype == DType::Bool && self.shape == Shape::Scalar {
+            self.b.ins().bxor_imm_u(a.value, 1)
+        } else {
+            self.b.ins().bnot(a.value)
+        };
+        self.lane(value, a.dtype)
+    }
+
+    /// `|a|` with the sign of `b`; floats only.
+    pub fn copysign(&mut self, a: Lane, b: Lane) -> Lane {
+        if !Self::float(a.dtype) {
+            return self.refuse("copysign", a);
+        }
+        if self.shape == Shape::Scalar {
+            let value = self.b.ins().fcopysign(a.value, b.value);
+            return self.lane(value, a.dtype);
+        }
+        let sign = self.constant(-0.0, a.dtype).value;
+        let negative = self.b.ins().band(b.value, sign);
+        let magnitude = self.b.ins().fabs(a.value);
+        let value = self.b.ins().bor(magnitude, negative);
+        self.lane(value, a.dtype)
+    }
+
+    /// Conversion. Float to I64 saturates and takes NaN to 0; anything to Bool asks `≠ 0`.
+    pub fn cast(&mut self, a: Lane, to: DType) -> Lane {
+        if a.dtype == to {
+            return a;
+        }
+        if to == DType::Bool {
+            let zero = self.constant(0.0, a.dtype);
+            return self.ne(a, zero);
+        }
+        let ty = self.ty(to);
+        let value = match (self.shape, a.dtype, to) {
+            (_, DType::Bool, DType::I64) if self.shape == Shape::Scalar => self.b.ins().uextend(ty, a.value),
+            (Shape::Scalar, DType::Bool, _) => {
+                let wide = self.b.ins().uextend(types::I32, a.value);
+                self.b.ins().fcvt_from_sint(ty, wide)
+            }
+            (_, DType::Bool, _) => {
+                let one = self.constant(1.0, to).value;
+                let mask = self.bitcast(ty, a.value);
+                self.b.ins().band(mask, one)
+            }
+            (_, DType::I64, _) => self.b.ins().fcvt_from_sint(ty, a.value),
+            (Shape::Scalar, _, DType::I64) => self.b.ins().fcvt_to_sint_sat(ty, a.value),
+            (_, _, DType::I64) => {
+                let mut lanes = [a.value; 2];
+                for (k, lane) in lanes.iter_mut().enumerate() {
+                    let scalar = self.extract(a, k).value;
+                    *lane = self.b.ins().fcvt_to_sint_sat(types::I64, scalar);
+                }
+                return self.assemble(&lanes, to);
+            }
+            (Shape::Scalar, DType::F32, _) => self.b.ins().fpromote(ty, a.value),
+            (Shape::Scalar, _, _) => self.b.ins().fdemote(ty, a.value),
+            _ => return self.refuse("vector cast", a),
+        };
+        self.lane(value, to)
+    }
+
+    /// One step of a reduction. The accumulator is `acc`.
+    pub(crate) fn combine(&mut self, kind: ReduceKind, acc: Lane, x: Lane) -> Lane {
+        match kind {
+            ReduceKind::Sum => self.add(acc, x),
+            ReduceKind::Prod => self.mul(acc, x),
+            ReduceKind::Max => self.max(x, acc),
+            ReduceKind::Min => self.min(x, acc),
+        }
+    }
+
+    /// Calls the function at an absolute address with scalar values.
+    pub(crate) fn call(
+        &mut self,
+        address: usize,
+        params: &[Type],
+        result: Option<Type>,
+        args: &[Value],
+    ) -> Option<Value> {
+        let known = self.signatures.iter().find(|s| s.0 == params && s.1 == result);
+        let signature = match known {
+            Some(&(_, _, signature)) => signature,
+            None => {
+                let mut signature = Signature::new(self.call_conv);
+                signature.params.extend(params.iter().map(|&t| AbiParam::new(t)));
+                signature.returns.extend(result.map(AbiParam::new));
+                let imported = self.b.import_signature(signature);
+                self.signatures.push((params.to_vec(), result, imported));
+                imported
+            }
+        };
+        let target = self.b.ins().iconst(types::I64, address as i64);
+        let call = self.b.ins().call_indirect(signature, target, args);
+        self.b.inst_results(call).first().copied()
+    }
+}
+
+/// Cranelift type of a scalar-mode value.
+pub(crate) fn scalar_type(dtype: DType) -> Type {
+    match dtype {
+        DType::F32 => types::F32,
+        DType::F64 => types::F64,
+        DType::I64 => types::I64,
+        DType::Bool => types::I8,
+    }
+}

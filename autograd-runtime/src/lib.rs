@@ -1,0 +1,33 @@
+//! The runtime of `autograd-jit`: what an annotated function becomes, in reading order.
+//!
+//! 1. [`session`] traces the staged twin of a function over [`Real`]s and [`Tensor`]s into a [`graph`];
+//! 2. [`diff`] differentiates the graph by the rules declared in [`op`];
+//! 3. [`pass`] optimises it;
+//! 4. [`program`] fuses it into [`kernel`]s, plans the buffers and runs the result;
+//! 5. [`entry`] is what the entry points (`f::grad`) call: keys, cache, engines.
+//!
+//! Beside this path stand [`tensor`], the dynamic engine on the same rules, and [`interp`], the oracle.
+
+pub mod array;
+pub mod compose;
+pub mod diff;
+pub mod elementary;
+pub mod emit;
+mod error;
+pub mod graph;
+pub mod interp;
+pub mod kernel;
+mod matmul;
+pub mod op;
+mod real;
+mod session;
+mod tensor;
+pub mod ty;
+
+pub use array::{Element, Float};
+pub use error::{Error, Place, Result};
+pub use ndarray;
+pub use real::Real;
+pub use session::try_eval;
+pub use tensor::{GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub(crate) use tensor::{evaluate as tensor_evaluate, report as tensor_report};

@@ -1,0 +1,334 @@
+//! Arithmetic: sums, products, roundings, roots and the piecewise-linear functions. Each acts on every
+//! element alone after broadcasting, and is written inline in fused kernels.
+
+use super::{Cx, Derivative, Lower, OpDef, SAVE_OUT, infer};
+use crate::{
+    array::{Array, Float, View},
+    emit::Ex,
+    error::{Error, Result},
+    kernel::{Lane, Lanes},
+    ty::{DType, Ty},
+};
+use ndarray::{ArrayD, ArrayViewD, Zip};
+
+/// All operations of this family.
+pub static ALL: &[&OpDef] = &[
+    &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &ADD, &SUB,
+    &MUL, &DIV, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
+];
+
+/// Maps every element; row-major input is read as one slice so that the loop vectorises.
+pub(super) fn map<T: Copy, U: Clone>(x: &ArrayViewD<'_, T>, f: impl Fn(T) -> U) -> ArrayD<U> {
+    match x.as_slice() {
+        Some(s) => ArrayD::from_shape_vec(x.raw_dim(), s.iter().map(|&v| f(v)).collect()).expect("as many elements"),
+        None => x.mapv(f),
+    }
+}
+
+/// Combines two arrays elementwise with broadcasting.
+pub(super) fn zip<T: Copy, U: Clone>(a: &View<'_>, b: &View<'_>, out: &Ty, f: impl Fn(T, T) -> U) -> Result<ArrayD<U>>
+where
+    T: crate::array::Element,
+{
+    let (a, b) = (a.broadcast(&out.shape), b.broadcast(&out.shape));
+    let (a, b) = (a.typed::<T>("elementwise")?, b.typed::<T>("elementwise")?);
+    if let (Some(x), Some(y)) = (a.as_slice(), b.as_slice()) {
+        let v: Vec<U> = x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect();
+        return Ok(ArrayD::from_shape_vec(a.raw_dim(), v).expect("as many elements"));
+    }
+    Ok(Zip::from(&a).and(&b).map_collect(|&x, &y| f(x, y)))
+}
+
+/// `eval` of a unary operation on floats, one closure for both widths.
+macro_rules! eval_float {
+    ($x:ident, $e:expr) => {
+        |op, args, _| match &args[0] {
+            View::F32(a) => Ok(Array::F32(map(a, |$x: f32| $e))),
+            View::F64(a) => Ok(Array::F64(map(a, |$x: f64| $e))),
+            other => Err(Error::dtype(op.name(), "f32 or f64", other.dtype())),
+        }
+    };
+}
+/// `eval` of a unary operation on floats and integers.
+macro_rules! eval_number {
+    ($x:ident, $e:expr, $i:expr) => {
+        |op, args, _| match &args[0] {
+            View::F32(a) => Ok(Array::F32(map(a, |$x: f32| $e))),
+            View::F64(a) => Ok(Array::F64(map(a, |$x: f64| $e))),
+            View::I64(a) => Ok(Array::I64(map(a, |$x: i64| $i))),
+            other => Err(Error::dtype(op.name(), "a number", other.dtype())),
+        }
+    };
+}
+/// `eval` of a binary operation on floats and integers.
+macro_rules! eval_binary {
+    ($a:ident, $b:ident, $e:expr, $i:expr) => {
+        |op, args, out| match out.dtype {
+            DType::F32 => Ok(Array::F32(zip(&args[0], &args[1], out, |$a: f32, $b: f32| $e)?)),
+            DType::F64 => Ok(Array::F64(zip(&args[0], &args[1], out, |$a: f64, $b: f64| $e)?)),
+            DType::I64 => Ok(Array::I64(zip(&args[0], &args[1], out, |$a: i64, $b: i64| $i)?)),
+            DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
+        }
+    };
+}
+
+/// A unary operation without attributes.
+const fn unary(
+    name: &'static str,
+    infer: fn(&super::Op, &[&Ty]) -> Result<Ty>,
+    eval: fn(&super::Op, &[View<'_>], &Ty) -> Result<Array>,
+    derivative: Derivative,
+    saves: u32,
+    lower: crate::kernel::InlineFn,
+) -> OpDef {
+    OpDef { name, attrs: &[], arity: 1, infer, eval, derivative, saves, lower: Lower::Inline(lower) }
+}
+const fn binary(
+    name: &'static str,
+    eval: fn(&super::Op, &[View<'_>], &Ty) -> Result<Array>,
+    derivative: Derivative,
+    saves: u32,
+    lower: crate::kernel::InlineFn,
+) -> OpDef {
+    OpDef { arity: 2, ..unary(name, infer::numeric, eval, derivative, saves, lower) }
+}
+
+// y = −x;  dx = −ct
+pub static NEG: OpDef = unary(
+    "neg",
+    infer::numeric,
+    eval_number!(x, -x, x.wrapping_neg()),
+    Derivative::Elementwise(|_, _, t| Some(-t)),
+    0,
+    |l, a, _| l.neg(a[0]),
+);
+// y = |x|;  dx = ct · sign x (0 at 0)
+pub static ABS: OpDef = unary(
+    "abs",
+    infer::numeric,
+    eval_number!(x, x.abs(), x.wrapping_abs()),
+    Derivative::Elementwise(|cx, _, t| Some(t * cx.args[0].sign())),
+    1,
+    |l, a, _| l.abs(a[0]),
+);
+// sign x: −1, 0, 1, and NaN stays NaN (so that |NaN| has a NaN derivative); the derivative is zero
+pub static SIGN: OpDef = unary(
+    "sign",
+    infer::numeric,
+    eval_number!(x, if x == 0.0 { 0.0 } else { x.signum() }, x.signum()),
+    Derivative::Zero,
+    0,
+    |l, a, d| {
+        let (zero, one) = (l.constant(0.0, d), l.constant(1.0, d));
+        let (lt, gt, minus) = (l.lt(a[0], zero), l.gt(a[0], zero), l.neg(one));
+        let nan_or_zero = if d.is_float() {
+            let nan = l.is_nan(a[0]);
+            l.select(nan, a[0], zero)
+        } else {
+            zero
+        };
+        let rest = l.select(gt, one, nan_or_zero);
+        l.select(lt, minus, rest)
+    },
+);
+pub static FLOOR: OpDef =
+    unary("floor", infer::floats, eval_float!(x, x.floor()), Derivative::Zero, 0, |l, a, _| l.floor(a[0]));
+pub static CEIL: OpDef =
+    unary("ceil", infer::floats, eval_float!(x, x.ceil()), Derivative::Zero, 0, |l, a, _| l.ceil(a[0]));
+pub static TRUNC: OpDef =
+    unary("trunc", infer::floats, eval_float!(x, x.trunc()), Derivative::Zero, 0, |l, a, _| l.trunc(a[0]));
+// to the nearest, ties to even, as PyTorch and IEEE
+pub static ROUND: OpDef =
+    unary("round", infer::floats, eval_float!(x, x.round_ties_even()), Derivative::Zero, 0, |l, a, _| {
+        l.nearest_even(a[0])
+    });
+// y = √x;  dx = ct / 2y
+pub static SQRT: OpDef = unary(
+    "sqrt",
+    infer::floats,
+    eval_float!(x, x.sqrt()),
+    Derivative::Elementwise(|cx, _, t| Some(t / (cx.out * 2.0))),
+    SAVE_OUT,
+    |l, a, _| l.sqrt(a[0]),
+);
+// y = 1/√x;  dx = −ct · y³/2, written −½·ct·y/x·… so that x = 0 gives −∞ and not NaN
+pub static RSQRT: OpDef = unary(
+    "rsqrt",
+    infer::floats,
+    eval_float!(x, 1.0 / x.sqrt()),
+    Derivative::Elementwise(|cx, _, t| Some(t * (cx.out * cx.out * cx.out * -0.5))),
+    SAVE_OUT,
+    |l, a, d| {
+        let (one, root) = (l.constant(1.0, d), l.sqrt(a[0]));
+        l.div(one, root)
+    },
+);
+// y = 1/x;  dx = −ct · y²
+pub static RECIP: OpDef = unary(
+    "recip",
+    infer::floats,
+    eval_float!(x, 1.0 / x),
+    Derivative::Elementwise(|cx, _, t| Some(-(t * (cx.out * cx.out)))),
+    SAVE_OUT,
+    |l, a, d| {
+        let one = l.constant(1.0, d);
+        l.div(one, a[0])
+    },
+);
+// y = x²;  dx = ct · 2x
+pub static SQUARE: OpDef = unary(
+    "square",
+    infer::numeric,
+    eval_number!(x, x * x, x.wrapping_mul(x)),
+    Derivative::Elementwise(|cx, _, t| Some(t * (&cx.args[0] * 2.0))),
+    1,
+    |l, a, _| l.mul(a[0], a[0]),
+);
+// y = max(x, 0), NaN stays;  dx = ct where y > 0, else 0; NaN at NaN (through 0·y, y being 0 or NaN there)
+pub static RELU: OpDef = unary(
+    "relu",
+    infer::floats,
+    eval_float!(x, if x < 0.0 { 0.0 } else { x }),
+    Derivative::Elementwise(|cx, _, t| {
+        let y = cx.out;
+        Some(Ex::select(&y.gt(&y.lit(0.0)), t, &y.detach()))
+    }),
+    SAVE_OUT,
+    |l, a, d| {
+        let zero = l.constant(0.0, d);
+        let neg = l.lt(a[0], zero);
+        l.select(neg, zero, a[0])
+    },
+);
+// y = x;  no derivative flows: the user's way to stop it
+pub static DETACH: OpDef = unary(
+    "detach",
+    |_, a| Ok(a[0].clone()),
+    |_, args, _| Ok(args[0].to_array()),
+    Derivative::Zero,
+    0,
+    |_, a, _| a[0],
+);
+
+// y = a + b;  da = db = ct
+pub static ADD: OpDef = binary(
+    "add",
+    eval_binary!(a, b, a + b, a.wrapping_add(b)),
+    Derivative::Elementwise(|_, _, t| Some(t.clone())),
+    0,
+    |l, a, _| l.add(a[0], a[1]),
+);
+// y = a − b;  da = ct, db = −ct
+pub static SUB: OpDef = binary(
+    "sub",
+    eval_binary!(a, b, a - b, a.wrapping_sub(b)),
+    Derivative::Elementwise(|_, i, t| Some(if i == 0 { t.clone() } else { -t })),
+    0,
+    |l, a, _| l.sub(a[0], a[1]),
+);
+// y = a·b;  da = ct·b, db = ct·a
+pub static MUL: OpDef = binary(
+    "mul",
+    eval_binary!(a, b, a * b, a.wrapping_mul(b)),
+    Derivative::Elementwise(|cx, i, t| Some(t * &cx.args[1 - i])),
+    3,
+    |l, a, _| l.mul(a[0], a[1]),
+);
+// y = a/b;  da = ct/b, db = −ct·y/b  (integers: division is not offered)
+pub static DIV: OpDef = OpDef {
+    infer: infer::floats,
+    ..binary(
+        "div",
+        eval_binary!(a, b, a / b, a.checked_div(b).unwrap_or(0)),
+        Derivative::Elementwise(|cx, i, t| {
+            let b = &cx.args[1];
+            Some(if i == 0 { t / b } else { -(t * (cx.out / b)) })
+        }),
+        2 | SAVE_OUT,
+        |l, a, _| l.div(a[0], a[1]),
+    )
+};
+
+/// The share of the cotangent that argument `i` of max(a, b) gets where `wins` says which argument is
+/// larger: all where it wins, half at a tie, all where it is the NaN.
+fn extremum<'e>(cx: &Cx<'e>, i: usize, t: &Ex<'e>, wins: fn(&Ex<'e>, &Ex<'e>) -> Ex<'e>) -> Option<Ex<'e>> {
+    let (x, other) = (&cx.args[i], &cx.args[1 - i]);
+    let takes = wins(x, other).logical_or(&x.is_nan());
+    let tie = x.eq(other);
+    Some(Ex::select(&takes, t, &(t * 0.5).masked(&tie)))
+}
+fn max_nan<T: Float>(a: T, b: T) -> T {
+    if a.is_nan() || a > b {
+        a
+    } else if b.is_nan() || b > a {
+        b
+    } else {
+        // equal: +0 before −0
+        if a.is_sign_negative() { b } else { a }
+    }
+}
+fn min_nan<T: Float>(a: T, b: T) -> T {
+    if a.is_nan() || a < b {
+        a
+    } else if b.is_nan() || b < a {
+        b
+    } else {
+        if a.is_sign_negative() { a } else { b }
+    }
+}
+// y = max(a, b), NaN if either is;  ties share the cotangent, a NaN operand gets it whole
+pub static MAXIMUM: OpDef = binary(
+    "maximum",
+    eval_binary!(a, b, max_nan(a, b), a.max(b)),
+    Derivative::Elementwise(|cx, i, t| extremum(cx, i, t, Ex::gt)),
+    3,
+    |l, a, _| l.max(a[0], a[1]),
+);
+// y = min(a, b), likewise
+pub static MINIMUM: OpDef = binary(
+    "minimum",
+    eval_binary!(a, b, min_nan(a, b), a.min(b)),
+    Derivative::Elementwise(|cx, i, t| extremum(cx, i, t, Ex::lt)),
+    3,
+    |l, a, _| l.min(a[0], a[1]),
+);
+// y = |a| with the sign of b;  da = ct where the signs agree, −ct where not;  db = 0
+pub static COPYSIGN: OpDef = OpDef {
+    infer: infer::floats,
+    ..binary(
+        "copysign",
+        eval_binary!(a, b, a.copysign(b), a * b.signum()),
+        Derivative::Elementwise(|cx, i, t| {
+            let one = cx.args[0].lit(1.0);
+            (i == 0).then(|| t * one.copysign(&cx.args[0]) * one.copysign(&cx.args[1]))
+        }),
+        3,
+        |l, a, _| l.copysign(a[0], a[1]),
+    )
+};
+// y = min(max(x, lo), hi), NaN stays;  dx = ct strictly inside, 0 at the bounds, outside and at NaN.
+// The bounds get the cotangent where they are what is returned.
+pub static CLAMP: OpDef = OpDef {
+    name: "clamp",
+    attrs: &[],
+    arity: 3,
+    infer: infer::floats,
+    eval: |op, args, out| {
+        let low = (MAXIMUM.eval)(op, &args[..2], out)?;
+        (MINIMUM.eval)(op, &[low.view(), args[2].view()], out)
+    },
+    derivative: Derivative::Elementwise(|cx, i, t| {
+        let (x, lo, hi) = (&cx.args[0], &cx.args[1], &cx.args[2]);
+        Some(t.masked(&match i {
+            0 => x.gt(lo).logical_and(&x.lt(hi)),
+            1 => x.lt(lo).logical_and(&lo.le(hi)),
+            _ => x.gt(hi).logical_or(&lo.gt(hi)),
+        }))
+    }),
+    saves: 7,
+    lower: Lower::Inline(|l: &mut Lanes<'_, '_>, a: &[Lane], _| {
+        let low = l.max(a[0], a[1]);
+        l.min(low, a[2])
+    }),
+};
+

@@ -1,0 +1,361 @@
+//! Operations: each is declared whole, in one place of a family file (shape rule, evaluation,
+//! derivative, lowering, its mathematics), and all engines read that one declaration.
+//!
+//! To add one: write its `pub static NAME: OpDef` in the family file, list it in that file's `ALL`, and
+//! give it a row in `tests/rules.rs`. Nothing else changes; a test fails while the row is missing.
+
+pub mod arith;
+pub mod compare;
+pub mod control;
+pub mod create;
+pub mod elementary;
+pub mod index;
+pub mod linalg;
+pub mod reduce;
+pub mod views;
+
+use crate::{
+    array::{Array, View},
+    emit::Ex,
+    error::{Error, Result},
+    graph::Graph,
+    kernel::{InlineFn, ReduceKind},
+    ty::{DType, Layout, Ty},
+};
+use smallvec::SmallVec;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
+
+/// A static argument of an operation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Attr {
+    /// An integer: a dim, an extent, an exponent.
+    Int(i64),
+    /// Several integers: dims, a shape, a permutation.
+    Ints(SmallVec<[i64; 4]>),
+    /// The bits of a constant, read with the dtype beside it.
+    Bits(u64),
+    /// An element type.
+    DType(DType),
+    /// A sub-graph of a control-flow node.
+    Graph(Arc<Graph>),
+}
+
+impl Attr {
+    /// An [`Attr::Ints`] of extents or dims.
+    pub fn dims(d: &[usize]) -> Attr {
+        Attr::Ints(d.iter().map(|&n| n as i64).collect())
+    }
+}
+
+/// An operation with its static arguments: the label of a graph node and of a tape node.
+#[derive(Clone)]
+pub struct Op {
+    /// The declaration.
+    pub def: &'static OpDef,
+    /// Static arguments, in the order of [`OpDef::attrs`].
+    pub attrs: SmallVec<[Attr; 2]>,
+}
+
+/// The declaration of an operation.
+pub struct OpDef {
+    /// Name in graphs, messages and the tape.
+    pub name: &'static str,
+    /// Names of the static arguments.
+    pub attrs: &'static [&'static str],
+    /// Number of arguments; [`VARIADIC`] for any.
+    pub arity: usize,
+    /// The shape rule: result type from argument types, or what is wrong with them.
+    pub infer: fn(&Op, &[&Ty]) -> Result<Ty>,
+    /// Evaluation on host arrays: the meaning of the operation.
+    pub eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
+    /// The derivative.
+    pub derivative: Derivative,
+    /// Which values the derivative reads: bit `i` is argument `i`, [`SAVE_OUT`] the result.
+    pub saves: u32,
+    /// How generated code computes it.
+    pub lower: Lower,
+}
+
+/// The [`OpDef::arity`] of operations with any number of arguments.
+pub const VARIADIC: usize = usize::MAX;
+/// The bit of [`OpDef::saves`] for the result.
+pub const SAVE_OUT: u32 = 1 << 31;
+
+/// What a derivative rule sees.
+pub struct Cx<'e> {
+    /// The operation.
+    pub op: &'e Op,
+    /// Its arguments. Values that [`OpDef::saves`] does not name have a type only.
+    pub args: &'e [Ex<'e>],
+    /// Its result, likewise.
+    pub out: &'e Ex<'e>,
+}
+
+/// `t · ∂out/∂args[i]` for a tangent or cotangent `t`; `None` where the derivative is zero.
+pub type Rule = for<'e> fn(&Cx<'e>, usize, &Ex<'e>) -> Option<Ex<'e>>;
+/// The tangent of the result from tangents of the arguments (`None`: zero).
+pub type JvpRule = for<'e> fn(&Cx<'e>, &[Option<Ex<'e>>]) -> Option<Ex<'e>>;
+
+/// How an operation is differentiated. Zero, undefined and not-yet-written are kept apart.
+pub enum Derivative {
+    /// Acts on each element alone. The rule multiplies by the partial derivative and serves both modes:
+    /// the reverse sums it over broadcast axes, the forward adds it up over the arguments.
+    Elementwise(Rule),
+    /// Linear in all arguments together. The rule is the transpose; forward mode applies the operation.
+    Linear(Rule),
+    /// Linear in each argument (a product). The rule is the transpose in that argument; forward mode
+    /// applies the operation with one argument replaced after the other.
+    Multilinear(Rule),
+    /// Neither: a reverse rule and a forward rule.
+    General(Rule, JvpRule),
+    /// Piecewise constant or not a function of reals: the derivative is zero.
+    Zero,
+    /// Handled by the differentiation of control flow.
+    Control,
+    /// No rule: differentiating is an error that names the operation.
+    Missing,
+}
+
+/// How generated code computes an operation.
+pub enum Lower {
+    /// Arithmetic written inline in a fused kernel.
+    Inline(InlineFn),
+    /// An elementary function of one argument, by block.
+    Unary(crate::elementary::Unary),
+    /// An elementary function of two arguments, by block.
+    Binary(crate::elementary::Binary),
+    /// A power with the integer exponent in attribute 0.
+    Powi,
+    /// A constant in the code.
+    Const,
+    /// The index along an axis.
+    Iota,
+    /// A reduction fused with what feeds it.
+    Reduce(ReduceKind),
+    /// A change of access and no code at all: the affine map from indices of the result to indices of
+    /// the argument, or `None` where there is no such map and the argument is stored first.
+    View(ViewFn),
+    /// The matrix product of the library.
+    MatMul,
+    /// The operation's own evaluation on stored operands.
+    Library,
+}
+
+/// See [`Lower::View`]: for each axis of the argument its index as a function of the result's indices.
+pub type ViewFn = fn(&Op, &Ty, &Ty) -> Option<Vec<Affine>>;
+
+/// An index as an affine function of other indices: `offset + Σ coef[d] · i[d]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Affine {
+    /// The constant term.
+    pub offset: i64,
+    /// The factor of each index.
+    pub coef: SmallVec<[i64; 4]>,
+}
+
+impl Affine {
+    /// The constant function of `n` indices.
+    pub fn constant(offset: i64, n: usize) -> Affine {
+        Affine { offset, coef: SmallVec::from_elem(0, n) }
+    }
+    /// `offset + step · i[d]`.
+    pub fn axis(d: usize, n: usize, offset: i64, step: i64) -> Affine {
+        let mut a = Affine::constant(offset, n);
+        a.coef[d] = step;
+        a
+    }
+    /// This function after substituting functions of other indices for its own.
+    pub fn compose(&self, inner: &[Affine]) -> Affine {
+        let n = inner.first().map_or(0, |a| a.coef.len());
+        let mut out = Affine::constant(self.offset, n);
+        for (c, f) in self.coef.iter().zip(inner).filter(|(c, _)| **c != 0) {
+            out.offset += c * f.offset;
+            for (o, k) in out.coef.iter_mut().zip(&f.coef) {
+                *o += c * k;
+            }
+        }
+        out
+    }
+}
+
+impl Op {
+    /// An operation without static arguments.
+    pub fn new(def: &'static OpDef) -> Op {
+        Op { def, attrs: SmallVec::new() }
+    }
+    /// An operation with static arguments.
+    pub fn with(def: &'static OpDef, attrs: impl IntoIterator<Item = Attr>) -> Op {
+        Op { def, attrs: attrs.into_iter().collect() }
+    }
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        self.def.name
+    }
+    /// Whether this is that operation.
+    pub fn is(&self, def: &'static OpDef) -> bool {
+        std::ptr::eq(self.def, def)
+    }
+    /// Integer attribute `i`; verified graphs have it.
+    pub fn int(&self, i: usize) -> i64 {
+        match self.attrs.get(i) {
+            Some(Attr::Int(n)) => *n,
+            other => panic!("bug: {} lacks integer attribute {i}: {other:?}", self.name()),
+        }
+    }
+    /// Integer-list attribute `i`.
+    pub fn ints(&self, i: usize) -> &[i64] {
+        match self.attrs.get(i) {
+            Some(Attr::Ints(n)) => n,
+            other => panic!("bug: {} lacks list attribute {i}: {other:?}", self.name()),
+        }
+    }
+    /// Integer-list attribute `i` as extents or dims.
+    pub fn dims(&self, i: usize) -> SmallVec<[usize; 4]> {
+        self.ints(i).iter().map(|&n| n as usize).collect()
+    }
+    /// Dtype attribute `i`.
+    pub fn dtype(&self, i: usize) -> DType {
+        match self.attrs.get(i) {
+            Some(Attr::DType(d)) => *d,
+            other => panic!("bug: {} lacks dtype attribute {i}: {other:?}", self.name()),
+        }
+    }
+    /// Bits attribute `i`.
+    pub fn bits(&self, i: usize) -> u64 {
+        match self.attrs.get(i) {
+            Some(Attr::Bits(b)) => *b,
+            other => panic!("bug: {} lacks bits attribute {i}: {other:?}", self.name()),
+        }
+    }
+    /// Sub-graph attribute `i`.
+    pub fn graph(&self, i: usize) -> &Arc<Graph> {
+        match self.attrs.get(i) {
+            Some(Attr::Graph(g)) => g,
+            other => panic!("bug: {} lacks sub-graph {i}: {other:?}", self.name()),
+        }
+    }
+    /// The result type, after checking the number of arguments.
+    ///
+    /// # Errors
+    /// What the shape rule finds wrong.
+    pub fn infer(&self, args: &[&Ty]) -> Result<Ty> {
+        if self.def.arity != VARIADIC && self.def.arity != args.len() {
+            let (want, got) = (self.def.arity, args.len());
+            return Err(Error::value(self.name(), format!("expected {want} arguments, found {got}")));
+        }
+        (self.def.infer)(self, args)
+    }
+}
+
+impl PartialEq for Op {
+    fn eq(&self, other: &Op) -> bool {
+        std::ptr::eq(self.def, other.def) && self.attrs == other.attrs
+    }
+}
+impl Eq for Op {}
+impl Hash for Op {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        std::ptr::from_ref(self.def).hash(h);
+        self.attrs.hash(h);
+    }
+}
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.name(), self.attrs)
+    }
+}
+impl fmt::Debug for OpDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Every declared operation, family by family.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    let families: [&[&'static OpDef]; 9] = [
+        create::ALL,
+        arith::ALL,
+        elementary::ALL,
+        compare::ALL,
+        reduce::ALL,
+        views::ALL,
+        linalg::ALL,
+        index::ALL,
+        control::ALL,
+    ];
+    families.into_iter().flatten().copied()
+}
+
+/// The declaration of a name.
+pub fn find(name: &str) -> Option<&'static OpDef> {
+    static TABLE: LazyLock<rustc_hash::FxHashMap<&'static str, &'static OpDef>> =
+        LazyLock::new(|| all().map(|d| (d.name, d)).collect());
+    TABLE.get(name).copied()
+}
+
+/// The layout of a view operation's result on its argument's storage, or `None` where only a copy does.
+pub fn view_layout(op: &Op, arg: &Layout, arg_ty: &Ty, out: &Ty) -> Option<Layout> {
+    let Lower::View(f) = &op.def.lower else { return None };
+    if op.is(&views::RESHAPE) {
+        return views::reshape_layout(arg, &out.shape);
+    }
+    let map = f(op, arg_ty, out)?;
+    let mut layout = Layout { shape: out.shape.clone(), strides: SmallVec::from_elem(0, out.rank()), offset: 0 };
+    let mut offset = arg.offset as i64;
+    for (a, &s) in map.iter().zip(&arg.strides) {
+        offset += a.offset * s as i64;
+        for (o, c) in layout.strides.iter_mut().zip(&a.coef) {
+            *o += *c as isize * s;
+        }
+    }
+    if layout.shape.contains(&0) {
+        offset = 0;
+    }
+    layout.offset = usize::try_from(offset).ok()?;
+    Some(layout)
+}
+
+/// Shape rules shared by several families.
+pub(crate) mod infer {
+    use super::{Error, Op, Result, Ty};
+    use crate::ty::{DType, broadcast};
+
+    pub fn same_dtype(op: &Op, args: &[&Ty]) -> Result<DType> {
+        let d = args[0].dtype;
+        match args.iter().find(|a| a.dtype != d) {
+            Some(a) => Err(Error::dtype(op.name(), d.name(), a.dtype)),
+            None => Ok(d),
+        }
+    }
+    pub fn float(op: &Op, ty: &Ty) -> Result<()> {
+        if ty.dtype.is_float() { Ok(()) } else { Err(Error::dtype(op.name(), "f32 or f64", ty.dtype)) }
+    }
+    pub fn broadcast_all(op: &Op, args: &[&Ty]) -> Result<crate::ty::Shape> {
+        let mut shape = args[0].shape.clone();
+        for a in &args[1..] {
+            shape = broadcast(&shape, &a.shape).ok_or_else(|| {
+                let found = format!("{:?} and {:?}", shape.as_slice(), a.shape.as_slice());
+                Error::shape(op.name(), "shapes that broadcast", found)
+            })?;
+        }
+        Ty::new(args[0].dtype, &shape).map(|t| t.shape)
+    }
+    /// Elementwise over numbers of one type.
+    pub fn numeric(op: &Op, args: &[&Ty]) -> Result<Ty> {
+        let dtype = same_dtype(op, args)?;
+        if dtype == DType::Bool {
+            return Err(Error::dtype(op.name(), "f32, f64 or i64", dtype));
+        }
+        Ok(Ty { dtype, shape: broadcast_all(op, args)? })
+    }
+    /// Elementwise over floats of one type.
+    pub fn floats(op: &Op, args: &[&Ty]) -> Result<Ty> {
+        let dtype = same_dtype(op, args)?;
+        float(op, args[0])?;
+        Ok(Ty { dtype, shape: broadcast_all(op, args)? })
+    }
+}

@@ -1,0 +1,301 @@
+//! What an annotated function's twin runs under, one stack a thread:
+//!
+//! * a **trace** records every operation into a graph; concrete inputs are carried along, so that a plain
+//!   function that reads a traced value gets it. Such a read marks the trace as opaque with its place, and
+//!   from then on operations are computed at once: the twin runs to its end, nothing unwinds, and the call is
+//!   then run again on the tape;
+//! * a **dynamic** session computes on the tape.
+//!
+//! Both keep the first error of an operation, so that an entry point can return it.
+
+use crate::{
+    array::Array,
+    error::{Error, Place, Result},
+    graph::{Args, Builder, Graph, NodeId},
+    op::Op,
+    tensor::{Repr, Value, eager},
+    ty::Ty,
+};
+use rustc_hash::FxHashMap;
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+};
+
+thread_local! {
+    static STACK: RefCell<Vec<Rc<Session>>> = const { RefCell::new(Vec::new()) };
+    static NEXT_ID: Cell<u64> = const { Cell::new(1) };
+}
+
+/// One running twin.
+pub(crate) struct Session {
+    id: u64,
+    error: RefCell<Option<Error>>,
+    /// What the copyable handles of traced scalars stand for.
+    reals: RefCell<Vec<Value>>,
+    trace: Option<Trace>,
+}
+
+struct Trace {
+    builder: Builder,
+    /// The concrete value of each input: the arguments first, then captured tensors.
+    inputs: RefCell<Vec<Value>>,
+    arguments: Cell<usize>,
+    captured: RefCell<FxHashMap<usize, NodeId>>,
+    opaque: OnceCell<String>,
+    /// Values of nodes that have been read.
+    memo: RefCell<FxHashMap<NodeId, Array>>,
+}
+
+/// What a finished trace gives.
+pub(crate) struct Traced {
+    /// Inputs are the arguments' leaves, then the captures; outputs the result's leaves.
+    pub graph: Graph,
+    /// Tensors that were met and are no arguments: read anew at every call.
+    pub captures: Vec<Value>,
+}
+
+/// Pops the session also when the twin unwinds.
+struct Running(Rc<Session>);
+impl Drop for Running {
+    fn drop(&mut self) {
+        STACK.with_borrow_mut(|s| s.retain(|x| x.id != self.0.id));
+    }
+}
+
+fn enter(trace: Option<Trace>) -> Running {
+    let id = NEXT_ID.replace(NEXT_ID.get() + 1);
+    let s = Rc::new(Session { id, error: RefCell::default(), reals: RefCell::default(), trace });
+    STACK.with_borrow_mut(|stack| stack.push(s.clone()));
+    Running(s)
+}
+
+fn top() -> Option<Rc<Session>> {
+    STACK.with_borrow(|s| s.last().cloned())
+}
+fn by_id(id: u64) -> Option<Rc<Session>> {
+    STACK.with_borrow(|s| s.iter().rev().find(|x| x.id == id).cloned())
+}
+
+impl Session {
+    fn live_trace(&self) -> Option<&Trace> {
+        self.trace.as_ref().filter(|t| t.opaque.get().is_none())
+    }
+    /// Adds an input whose value is known.
+    fn input(&self, t: &Trace, concrete: Value) -> Value {
+        let node = t.builder.input(concrete.ty());
+        let ty = concrete.ty().clone();
+        t.inputs.borrow_mut().push(concrete);
+        Value::new(ty, Repr::Traced { session: self.id, node })
+    }
+    /// The node of a value: its own, or an input that captures it.
+    fn node_of(&self, t: &Trace, v: &Value) -> NodeId {
+        match v.repr() {
+            Repr::Traced { session, node } if *session == self.id => *node,
+            _ => {
+                if let Some(&n) = t.captured.borrow().get(&v.address()) {
+                    return n;
+                }
+                let traced = self.input(t, v.clone());
+                let Repr::Traced { node, .. } = traced.repr() else { unreachable!("inputs are traced") };
+                t.captured.borrow_mut().insert(v.address(), *node);
+                *node
+            }
+        }
+    }
+    fn record(&self, t: &Trace, op: &Op, args: &[&Value]) -> Result<Value> {
+        if args.iter().any(|a| matches!(a.repr(), Repr::Absent)) {
+            let tys: Vec<&Ty> = args.iter().map(|a| a.ty()).collect();
+            return op.infer(&tys).map(Value::absent);
+        }
+        let ids: Args = args.iter().map(|a| self.node_of(t, a)).collect();
+        let node = t.builder.add(op.clone(), &ids)?;
+        Ok(Value::new(t.builder.ty_of(node), Repr::Traced { session: self.id, node }))
+    }
+    /// The value of a node, evaluated from the inputs' values; iterative, each node once.
+    fn evaluate(&self, t: &Trace, node: NodeId) -> Result<Array> {
+        let mut memo = t.memo.borrow_mut();
+        let mut todo = vec![node];
+        while let Some(&id) = todo.last() {
+            if memo.contains_key(&id) {
+                todo.pop();
+                continue;
+            }
+            let n = t.builder.node(id);
+            if n.op.is(&crate::op::create::INPUT) {
+                let input = t.inputs.borrow()[n.op.int(0) as usize].clone();
+                memo.insert(id, input.to_array());
+                continue;
+            }
+            let missing: Vec<NodeId> = n.args.iter().copied().filter(|a| !memo.contains_key(a)).collect();
+            if missing.is_empty() {
+                let args: Vec<_> = n.args.iter().map(|a| memo[a].view()).collect();
+                let out = (n.op.def.eval)(&n.op, &args, &n.ty)?;
+                memo.insert(id, out);
+            } else {
+                todo.extend(missing);
+            }
+        }
+        Ok(memo[&node].clone())
+    }
+}
+
+/// Records an operation if a trace is running; `None` if it is to be computed at once.
+pub(crate) fn record(op: &Op, args: &[&Value]) -> Option<Result<Value>> {
+    let traced = args.iter().any(|a| matches!(a.repr(), Repr::Traced { .. }));
+    let session = top();
+    if let Some(s) = &session
+        && let Some(t) = s.live_trace()
+    {
+        return Some(s.record(t, op, args));
+    }
+    // computed at once, but on values of a trace that has turned opaque
+    traced.then(|| {
+        let stored: Vec<Value> = args.iter().map(|a| concrete(a)).collect();
+        eager(op.clone(), &stored.iter().collect::<Vec<_>>())
+    })
+}
+
+/// Whether operations are being recorded into a graph.
+pub(crate) fn is_tracing() -> bool {
+    top().is_some_and(|s| s.live_trace().is_some())
+}
+
+/// Whether an entry point or `try_eval` is running on this thread.
+pub(crate) fn is_running() -> bool {
+    STACK.with_borrow(|s| !s.is_empty())
+}
+
+/// A value with elements: itself if it has some, or the traced node's, evaluated.
+pub(crate) fn concrete(v: &Value) -> Value {
+    let Repr::Traced { session, node } = v.repr() else { return v.clone() };
+    let absent = || Value::absent(v.ty().clone());
+    let Some(s) = by_id(*session) else {
+        let e = Error::Autograd("a traced tensor was used after the call that traced it had ended".into());
+        if let Err(e) = report(e) {
+            tracing::error!("{e}");
+        }
+        return absent();
+    };
+    let Some(t) = &s.trace else { return absent() };
+    match s.evaluate(t, *node) {
+        Ok(a) => Value::stored(a),
+        Err(e) => {
+            s.error.borrow_mut().get_or_insert(e);
+            absent()
+        }
+    }
+}
+
+/// Notes that plain code reads the elements of a value: the running traces cannot be compiled.
+pub(crate) fn opaque_read(v: &Value, what: &str, place: Place) {
+    if !matches!(v.repr(), Repr::Traced { .. }) {
+        return;
+    }
+    STACK.with_borrow(|stack| {
+        for t in stack.iter().filter_map(|s| s.trace.as_ref()) {
+            let _ = t.opaque.set(format!("{what} at {place}"));
+        }
+    });
+}
+
+/// Keeps an error for the running entry point; gives it back if there is none.
+pub(crate) fn report(error: Error) -> std::result::Result<(), Error> {
+    match top() {
+        Some(s) => {
+            s.error.borrow_mut().get_or_insert(error);
+            Ok(())
+        }
+        None => Err(error),
+    }
+}
+
+/// A handle for a scalar value: its slot and session.
+pub(crate) fn store_real(v: Value) -> Option<(u32, u64)> {
+    let s = top()?;
+    let mut reals = s.reals.borrow_mut();
+    let slot = u32::try_from(reals.len()).ok()?;
+    reals.push(v);
+    Some((slot, s.id))
+}
+/// What a handle stands for.
+pub(crate) fn load_real(slot: u32, session: u64) -> Option<Value> {
+    by_id(session)?.reals.borrow().get(slot as usize).cloned()
+}
+
+/// How a traced run ended.
+pub(crate) enum TraceEnd<R> {
+    /// Every operation was recorded.
+    Graph(Traced, R),
+    /// Plain code read a traced value: what and where.
+    Opaque(String),
+}
+
+/// Runs `f` with the arguments as inputs of a new trace. `f` gets them traced and returns the result's leaves.
+///
+/// # Errors
+/// The first error of an operation.
+pub(crate) fn trace<R>(arguments: Vec<Value>, f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>) -> Result<TraceEnd<R>> {
+    let running = enter(Some(Trace {
+        builder: Builder::new(),
+        inputs: RefCell::default(),
+        arguments: Cell::new(arguments.len()),
+        captured: RefCell::default(),
+        opaque: OnceCell::new(),
+        memo: RefCell::default(),
+    }));
+    let s = &running.0;
+    let t = s.trace.as_ref().expect("made with a trace");
+    let inputs: Vec<Value> = arguments.into_iter().map(|a| s.input(t, a)).collect();
+    let result = f(inputs);
+    if let Some(e) = s.error.borrow_mut().take() {
+        return Err(e);
+    }
+    let (outs, rest) = result?;
+    if let Some(reason) = t.opaque.get() {
+        return Ok(TraceEnd::Opaque(reason.clone()));
+    }
+    let outs = outs.iter().map(|v| s.node_of(t, v)).collect();
+    let captures = t.inputs.borrow()[t.arguments.get()..].to_vec();
+    Ok(TraceEnd::Graph(Traced { graph: t.builder.snapshot(outs)?, captures }, rest))
+}
+
+/// Puts a finished graph into the trace that is running now.
+///
+/// # Errors
+/// If the inputs do not fit.
+pub(crate) fn inline(g: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+    let s = top().expect("called inside a trace");
+    let t = s.live_trace().expect("called inside a trace");
+    let ids: Vec<NodeId> = inputs.iter().map(|v| s.node_of(t, v)).collect();
+    let value = |node| Value::new(t.builder.ty_of(node), Repr::Traced { session: s.id, node });
+    Ok(t.builder.inline(g, &ids)?.into_iter().map(value).collect())
+}
+
+/// Runs `f` computing at once, on the tape; errors of operations are returned.
+///
+/// # Errors
+/// The first error of an operation.
+pub(crate) fn dynamic<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+    let running = enter(None);
+    let out = f();
+    match running.0.error.borrow_mut().take() {
+        Some(e) => Err(e),
+        None => out,
+    }
+}
+
+/// Runs a closure in which a failing tensor operation does not panic: the first error comes back as `Err`.
+///
+/// ```
+/// use autograd_runtime::{Tensor, try_eval};
+/// let (a, b) = (Tensor::<f64>::ones(&[2, 3]), Tensor::<f64>::ones(&[4, 5]));
+/// let err = try_eval(|| a.matmul(&b)).unwrap_err().to_string();
+/// assert!(err.contains("matmul") && err.contains("[2, 3] and [4, 5]"), "{err}");
+/// ```
+///
+/// # Errors
+/// The first error of an operation in the closure.
+pub fn try_eval<R>(f: impl FnOnce() -> R) -> Result<R> {
+    dynamic(|| Ok(f()))
+}

@@ -1,0 +1,121 @@
+//! One operation on values. Inside a running trace it is recorded; otherwise it is computed at once, as a
+//! view where it is one, and a backward node is taped if an argument is tracked.
+
+use super::{
+    tape::{self, GradNode},
+    value::{Repr, Storage, Value},
+};
+use crate::{
+    array::Data,
+    emit::{Emit, V},
+    error::{Error, Result},
+    op::{self, Lower, Op, arith},
+    session,
+    ty::{Layout, Ty},
+};
+use parking_lot::RwLockReadGuard;
+use smallvec::SmallVec;
+use std::{cell::RefCell, sync::Arc};
+
+/// The emitter behind tensors' methods; keeps the first error of an expression.
+#[derive(Default)]
+pub(crate) struct Dispatch {
+    error: RefCell<Option<Error>>,
+}
+
+impl Dispatch {
+    /// The first error since the last call.
+    pub fn take_error(&self) -> Option<Error> {
+        self.error.borrow_mut().take()
+    }
+}
+
+impl Emit for Dispatch {
+    fn emit(&self, op: Op, args: &[V]) -> V {
+        let args: SmallVec<[&Value; 3]> = args
+            .iter()
+            .map(|a| match a {
+                V::Tensor(t) => t,
+                V::Node(n) => panic!("bug: {} mixes tensors with the graph node {n:?}", op.name()),
+            })
+            .collect();
+        match session::record(&op, &args).unwrap_or_else(|| eager(op, &args)) {
+            Ok(v) => V::Tensor(v),
+            Err(e) => {
+                let like = args.first().map_or_else(|| Ty::scalar(crate::ty::DType::F64), |a| a.ty().clone());
+                self.fail(e, &V::Tensor(Value::absent(like)))
+            }
+        }
+    }
+    fn ty(&self, v: &V) -> Ty {
+        match v {
+            V::Tensor(t) => t.ty().clone(),
+            V::Node(n) => panic!("bug: the graph node {n:?} among tensors"),
+        }
+    }
+    fn fail(&self, error: Error, like: &V) -> V {
+        self.error.borrow_mut().get_or_insert(error);
+        V::Tensor(Value::absent(self.ty(like)))
+    }
+}
+
+/// Computes an operation on stored values and tapes it.
+///
+/// # Errors
+/// What the shape rule or the evaluation finds wrong.
+pub(crate) fn eager(op: Op, args: &[&Value]) -> Result<Value> {
+    let tys: SmallVec<[&Ty; 3]> = args.iter().map(|a| a.ty()).collect();
+    let ty = op.infer(&tys)?;
+    // the consequence of an earlier error, which is reported already
+    if args.iter().any(|a| matches!(a.repr(), Repr::Absent)) {
+        return Ok(Value::absent(ty));
+    }
+    let out = match view(&op, args, &ty) {
+        Some(v) => v,
+        None => Value::stored(compute(&op, args, &ty)?),
+    };
+    if tape::is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && tape::differentiable(&op, out.ty()) {
+        out.set_grad_fn(GradNode::record(op, args, &out));
+    }
+    Ok(out)
+}
+
+fn view(op: &Op, args: &[&Value], ty: &Ty) -> Option<Value> {
+    let is_alias = op.is(&arith::DETACH);
+    if !is_alias && !matches!(op.def.lower, Lower::View(_)) {
+        return None;
+    }
+    let Repr::Stored { storage, layout } = args[0].repr() else { return None };
+    let layout = if is_alias { layout.clone() } else { op::view_layout(op, layout, args[0].ty(), ty)? };
+    Some(Value::new(ty.clone(), Repr::Stored { storage: storage.clone(), layout }))
+}
+
+fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
+    let stored: SmallVec<[(&Arc<Storage>, &Layout); 3]> = args
+        .iter()
+        .map(|a| match a.repr() {
+            Repr::Stored { storage, layout } => (storage, layout),
+            other => panic!("bug: {} on a value that is not stored: {other:?}", op.name()),
+        })
+        .collect();
+    let locked = Locked::read(stored.iter().map(|s| s.0));
+    let views: SmallVec<[_; 3]> = stored.iter().map(|(s, layout)| locked.get(s).view(layout)).collect();
+    (op.def.eval)(op, &views, ty)
+}
+
+/// Read guards of several storages, each taken once and in the order of their addresses, so that neither a
+/// waiting writer nor another thread's guards can lead to a deadlock.
+pub(crate) struct Locked<'a>(SmallVec<[(*const Storage, RwLockReadGuard<'a, Data>); 4]>);
+
+impl<'a> Locked<'a> {
+    pub(crate) fn read(storages: impl Iterator<Item = &'a Arc<Storage>>) -> Locked<'a> {
+        let mut distinct: SmallVec<[&'a Arc<Storage>; 4]> = storages.collect();
+        distinct.sort_unstable_by_key(|s| Arc::as_ptr(s));
+        distinct.dedup_by_key(|s| Arc::as_ptr(s));
+        Locked(distinct.into_iter().map(|s| (Arc::as_ptr(s), s.data.read())).collect())
+    }
+    pub(crate) fn get(&self, s: &Arc<Storage>) -> &Data {
+        let found = self.0.iter().find(|(p, _)| *p == Arc::as_ptr(s));
+        &found.expect("every storage was locked").1
+    }
+}

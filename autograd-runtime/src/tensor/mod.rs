@@ -1,0 +1,20 @@
+//! The dynamic engine: tensors that compute at once and record a tape.
+//!
+//! * `value`: the untyped tensor, a strided window on shared storage, or a node of a running trace;
+//! * `dispatch`: one operation on values: traced, or computed and taped;
+//! * `tape`: backward nodes and the backward sweep;
+//! * `typed`: `Tensor<T>`, the user's face of it, with PyTorch's names;
+//! * `display`: printing as PyTorch prints.
+
+mod dispatch;
+mod display;
+mod tape;
+mod typed;
+mod value;
+
+pub(crate) use dispatch::{Dispatch, Locked, eager};
+pub(crate) use typed::{evaluate, report};
+pub use tape::{GradFn, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub use typed::{IntoShape, Scalar, Tensor};
+pub(crate) use value::{Repr, Storage};
+pub use value::Value;

@@ -1,0 +1,824 @@
+//! `Tensor<T>`: the user's face of the dynamic engine and of a trace. Operations have PyTorch's names.
+//!
+//! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
+//! panics with the caller's location, as operators cannot return a `Result`.
+
+use super::{Dispatch, Value, tape};
+use crate::{
+    array::{Array, Element, Float},
+    emit::{Emit, Ex, V, iota},
+    error::{Error, Place, Result},
+    op::create,
+    real::Real,
+    session,
+    ty::{DType, Shape, Ty},
+};
+use ndarray::{ArrayBase, ArrayD, Dimension, IxDyn, OwnedRepr};
+use std::marker::PhantomData;
+
+/// A tensor of `f32`, `f64`, `i64` or `bool`. Cloning shares the elements and the place in the graph.
+///
+/// ```
+/// use autograd_runtime::Tensor;
+/// let x = Tensor::<f64>::ones(&[2, 2]).requires_grad_(true);
+/// let out = ((&x + 2.0) * (&x + 2.0) * 3.0).mean();
+/// out.backward()?;
+/// assert_eq!(x.grad().unwrap().to_vec(), [4.5; 4]);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor<T>(Value, PhantomData<T>);
+
+/// Something that gives a shape: slices and arrays of extents.
+pub trait IntoShape {
+    /// The extents.
+    fn into_shape(self) -> Shape;
+}
+impl IntoShape for &[usize] {
+    fn into_shape(self) -> Shape {
+        self.into()
+    }
+}
+impl<const N: usize> IntoShape for &[usize; N] {
+    fn into_shape(self) -> Shape {
+        self.as_slice().into()
+    }
+}
+impl<const N: usize> IntoShape for [usize; N] {
+    fn into_shape(self) -> Shape {
+        self.as_slice().into()
+    }
+}
+impl IntoShape for &Vec<usize> {
+    fn into_shape(self) -> Shape {
+        self.as_slice().into()
+    }
+}
+
+/// A number that can stand beside a tensor: `T` itself or, inside an annotated function, a traced one.
+pub trait Scalar<T: Element>: Copy {
+    #[doc(hidden)]
+    fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e>;
+}
+macro_rules! scalars {
+    ($($t:ty),*) => {$(
+        impl Scalar<$t> for $t {
+            fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e> {
+                Ex::new(e, e.emit(crate::op::Op::with(&create::CONST, [
+                    crate::op::Attr::DType(<$t>::DTYPE), crate::op::Attr::Bits(self.bits())]), &[]))
+            }
+        }
+    )*};
+}
+scalars!(f32, f64, i64, bool);
+impl<T: Float> Scalar<T> for Real<T> {
+    fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e> {
+        Ex::new(e, V::Tensor(self.value()))
+    }
+}
+
+/// Reports an error of an operation at the caller's place: to the running entry point, or by panicking.
+#[track_caller]
+pub(crate) fn report(error: Error) {
+    let error = error.at(Place::caller());
+    if let Err(error) = session::report(error) {
+        panic!("{error}");
+    }
+}
+
+/// Evaluates an expression; its first error is reported at the caller's place.
+#[track_caller]
+pub(crate) fn evaluate(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
+    let d = Dispatch::default();
+    let V::Tensor(v) = f(&d).v else { panic!("bug: a tensor's method left the tape") };
+    if let Some(e) = d.take_error() {
+        report(e);
+    }
+    v
+}
+
+impl<T: Element> Tensor<T> {
+    pub(crate) fn from_value(v: Value) -> Self {
+        debug_assert_eq!(v.ty().dtype, T::DTYPE);
+        Tensor(v, PhantomData)
+    }
+    pub(crate) fn value(&self) -> &Value {
+        &self.0
+    }
+    fn ex<'e>(&self, e: &'e dyn Emit) -> Ex<'e> {
+        Ex::new(e, V::Tensor(self.0.clone()))
+    }
+    #[track_caller]
+    fn map<U: Element>(&self, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
+        Tensor::from_value(evaluate(|e| f(self.ex(e))))
+    }
+    #[track_caller]
+    fn zip<U: Element, W: Element>(&self, o: &Tensor<U>, f: impl for<'e> FnOnce(Ex<'e>, Ex<'e>) -> Ex<'e>) -> Tensor<W> {
+        Tensor::from_value(evaluate(|e| f(self.ex(e), o.ex(e))))
+    }
+
+    /// A tensor of a shape from elements in row-major order. Panics (or fails the running entry point) if
+    /// their number is not the shape's.
+    #[track_caller]
+    pub fn from_vec(data: Vec<T>, shape: impl IntoShape) -> Self {
+        let shape = shape.into_shape();
+        match Ty::new(T::DTYPE, &shape) {
+            Ok(ty) if ty.numel() == data.len() => Self::from_value(Value::stored(Array::from_data(T::data(data), &shape))),
+            Ok(ty) => {
+                let want = format!("{} elements for shape {:?}", ty.numel(), shape.as_slice());
+                report(Error::shape("from_vec", want, data.len().to_string()));
+                Self::from_value(Value::absent(ty))
+            }
+            Err(e) => {
+                report(e);
+                Self::from_value(Value::absent(Ty::scalar(T::DTYPE)))
+            }
+        }
+    }
+    /// A rank-0 tensor.
+    pub fn scalar(x: T) -> Self {
+        Self::full(&[], x)
+    }
+    /// Every element equal to `x`.
+    #[track_caller]
+    pub fn full(shape: impl IntoShape, x: T) -> Self {
+        let shape = shape.into_shape();
+        let bits = x.bits();
+        if session::is_tracing() {
+            let attrs = [crate::op::Attr::DType(T::DTYPE), crate::op::Attr::Bits(bits)];
+            let op = crate::op::Op::with(&create::CONST, attrs);
+            return Self::from_value(evaluate(|e| Ex::new(e, e.emit(op, &[])).expand(&shape)));
+        }
+        match Ty::new(T::DTYPE, &shape) {
+            Ok(ty) => Self::from_value(Value::stored(Array::full(&ty, bits))),
+            Err(e) => {
+                report(e);
+                Self::from_value(Value::absent(Ty::scalar(T::DTYPE)))
+            }
+        }
+    }
+    /// The extents.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.ty().shape
+    }
+    /// The number of axes.
+    pub fn ndim(&self) -> usize {
+        self.0.ty().rank()
+    }
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        self.0.ty().numel()
+    }
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        T::DTYPE
+    }
+    /// The elements in row-major order, copied. Reading a traced value ends the trace: the call is run again
+    /// by the dynamic engine.
+    #[track_caller]
+    pub fn to_vec(&self) -> Vec<T> {
+        self.to_ndarray().into_iter().collect()
+    }
+    /// A copy as an ndarray array.
+    #[track_caller]
+    pub fn to_ndarray(&self) -> ArrayD<T> {
+        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        T::view_of(&self.0.to_array().view()).expect("the dtype of the tensor").to_owned()
+    }
+    /// The only element. Panics (or fails the running entry point) if there is not exactly one.
+    #[track_caller]
+    pub fn item(&self) -> T {
+        if self.numel() == 1 {
+            session::opaque_read(&self.0, "the value of a tensor is read by item()", Place::caller());
+            return T::view_of(&self.0.to_array().view()).expect("the dtype of the tensor").iter().copied().next().unwrap_or_default();
+        }
+        report(Error::shape("item", "a tensor with one element", format!("shape {:?}", self.shape())));
+        T::default()
+    }
+    /// Shares the elements, is not tracked.
+    #[track_caller]
+    pub fn detach(&self) -> Self {
+        self.map(|x| x.detach())
+    }
+    /// As [`Tensor::detach`]: the value without tracking, sharing storage.
+    #[track_caller]
+    pub fn data(&self) -> Self {
+        self.detach()
+    }
+    /// Row-major elements of another shape; one extent may be −1.
+    #[track_caller]
+    pub fn reshape(&self, shape: &[i64]) -> Self {
+        self.map(|x| x.view_as(shape))
+    }
+    /// Broadcast to a larger shape, without a copy.
+    #[track_caller]
+    pub fn expand(&self, shape: impl IntoShape) -> Self {
+        let shape = shape.into_shape();
+        self.map(|x| x.expand(&shape))
+    }
+    /// Axes in another order.
+    #[track_caller]
+    pub fn permute(&self, dims: &[i64]) -> Self {
+        let rank = self.ndim();
+        let perm: Result<Shape> = dims.iter().map(|&d| crate::ty::resolve_dim("permute", d, rank)).collect();
+        self.map(|x| match perm {
+            Ok(p) => x.permute(&p),
+            Err(e) => x.fail(e),
+        })
+    }
+    /// Two axes exchanged.
+    #[track_caller]
+    pub fn transpose(&self, a: i64, b: i64) -> Self {
+        self.map(|x| x.transpose(a, b))
+    }
+    /// The transpose of a matrix (a vector is its own).
+    #[track_caller]
+    pub fn t(&self) -> Self {
+        self.map(|x| if x.rank() <= 2 { x.mt() } else { x.fail(Error::shape("t", "at most two axes", format!("{:?}", x.shape().as_slice()))) })
+    }
+    /// A new axis of extent 1.
+    #[track_caller]
+    pub fn unsqueeze(&self, dim: i64) -> Self {
+        self.map(|x| x.unsqueeze(dim))
+    }
+    /// Without the axis, if its extent is 1.
+    #[track_caller]
+    pub fn squeeze(&self, dim: i64) -> Self {
+        self.map(|x| x.squeeze(dim))
+    }
+    /// Elements `start..end` of an axis, every `step`-th; negative bounds count from the end.
+    #[track_caller]
+    pub fn slice(&self, dim: i64, start: i64, end: i64, step: usize) -> Self {
+        self.map(|x| x.slice_dim(dim, start, end, step))
+    }
+    /// `len` elements of an axis from `start`.
+    #[track_caller]
+    pub fn narrow(&self, dim: i64, start: usize, len: usize) -> Self {
+        self.map(|x| match crate::ty::resolve_dim("narrow", dim, x.rank()) {
+            Ok(d) => x.slice(d, start, len, 1),
+            Err(e) => x.fail(e),
+        })
+    }
+    /// One index of an axis, which disappears.
+    #[track_caller]
+    pub fn select(&self, dim: i64, index: i64) -> Self {
+        self.map(|x| x.select_dim(dim, index))
+    }
+    /// Elements picked along an axis by an index tensor of the same rank.
+    #[track_caller]
+    pub fn gather(&self, dim: i64, index: &Tensor<i64>) -> Self {
+        self.zip(index, |x, i| match crate::ty::resolve_dim("gather", dim, x.rank()) {
+            Ok(d) => x.gather(d, &i),
+            Err(e) => x.fail(e),
+        })
+    }
+    /// Tensors one after the other along an axis.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor<T>], dim: i64) -> Self {
+        Self::join("cat", tensors, |items| Ex::cat(items, dim))
+    }
+    /// Tensors of one shape along a new axis.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor<T>], dim: i64) -> Self {
+        Self::join("stack", tensors, |items| Ex::stack(items, dim))
+    }
+    #[track_caller]
+    fn join(op: &str, tensors: &[&Tensor<T>], f: impl for<'e> FnOnce(&[Ex<'e>]) -> Ex<'e>) -> Self {
+        if tensors.is_empty() {
+            report(Error::value(op, "expected at least one tensor, found none"));
+            return Self::from_value(Value::absent(Ty::scalar(T::DTYPE)));
+        }
+        Tensor::from_value(evaluate(|e| f(&tensors.iter().map(|t| t.ex(e)).collect::<Vec<_>>())))
+    }
+    /// Converted to another element type.
+    #[track_caller]
+    pub fn to<U: Element>(&self) -> Tensor<U> {
+        self.map(|x| x.cast(U::DTYPE))
+    }
+    /// Whether the tensor was made by the user and not by a tracked operation.
+    pub fn is_leaf(&self) -> bool {
+        self.0.is_leaf()
+    }
+    /// Whether gradients flow to or through the tensor.
+    pub fn requires_grad(&self) -> bool {
+        self.0.requires_grad()
+    }
+    /// Switches tracking of a leaf.
+    ///
+    /// # Errors
+    /// On integers and truth values, and when switching it off on a tensor that is no leaf.
+    pub fn set_requires_grad(&self, on: bool) -> Result<()> {
+        self.0.set_requires_grad(on)
+    }
+    /// The node of the tape that made this tensor; none for leaves.
+    pub fn grad_fn(&self) -> Option<tape::GradFn> {
+        self.0.grad_fn()
+    }
+}
+
+/// Elementwise comparison and the like, giving truth values.
+macro_rules! comparisons {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        impl<T: Element> Tensor<T> {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> { self.zip(other, |a, b| a.$name(&b)) }
+        )*}
+    };
+}
+comparisons! {
+    /// self < other, elementwise.
+    lt;
+    /// self ≤ other, elementwise.
+    le;
+    /// self > other, elementwise.
+    gt;
+    /// self ≥ other, elementwise.
+    ge;
+    /// self = other, elementwise.
+    eq;
+    /// self ≠ other, elementwise.
+    ne;
+}
+
+impl Tensor<bool> {
+    /// Elements of `yes` where the mask holds, of `no` elsewhere.
+    #[track_caller]
+    pub fn where_<T: Element>(&self, yes: &Tensor<T>, no: &Tensor<T>) -> Tensor<T> {
+        Tensor::from_value(evaluate(|e| Ex::select(&self.ex(e), &yes.ex(e), &no.ex(e))))
+    }
+    /// Whether every element is true.
+    #[track_caller]
+    pub fn all(&self) -> bool {
+        self.to_ndarray().iter().all(|&b| b)
+    }
+    /// Whether any element is true.
+    #[track_caller]
+    pub fn any(&self) -> bool {
+        self.to_ndarray().iter().any(|&b| b)
+    }
+}
+
+/// Constructors of numbers.
+macro_rules! numbers {
+    ($($t:ty),*) => {$(
+        impl Tensor<$t> {
+            /// All zeros.
+            #[track_caller]
+            pub fn zeros(shape: impl IntoShape) -> Self { Self::full(shape, 0 as $t) }
+            /// All ones.
+            #[track_caller]
+            pub fn ones(shape: impl IntoShape) -> Self { Self::full(shape, 1 as $t) }
+            /// 0, 1, … n−1.
+            #[track_caller]
+            pub fn arange(n: usize) -> Self { Self::from_value(evaluate(|e| iota(e, <$t>::DTYPE, n))) }
+            /// The identity matrix.
+            #[track_caller]
+            pub fn eye(n: usize) -> Self {
+                Self::from_value(evaluate(|e| {
+                    let i = iota(e, <$t>::DTYPE, n);
+                    i.reshape(&[n, 1]).eq(&i.reshape(&[1, n])).cast(<$t>::DTYPE)
+                }))
+            }
+        }
+    )*};
+}
+numbers!(f32, f64, i64);
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        impl<T: Float> Tensor<T> {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self) -> Tensor<T> { self.map(|x| x.$name()) }
+        )*}
+    };
+}
+unary! {
+    /// |x|
+    abs;
+    /// −1, 0 or 1
+    sign;
+    /// Towards −∞.
+    floor;
+    /// Towards +∞.
+    ceil;
+    /// Towards 0.
+    trunc;
+    /// To the nearest integer, ties to even.
+    round;
+    /// √x
+    sqrt;
+    /// 1/√x
+    rsqrt;
+    /// 1/x
+    recip;
+    /// x²
+    square;
+    /// max(x, 0)
+    relu;
+    /// eˣ
+    exp;
+    /// 2ˣ
+    exp2;
+    /// eˣ − 1, exact near 0
+    expm1;
+    /// The natural logarithm.
+    ln;
+    /// The binary logarithm.
+    log2;
+    /// The decimal logarithm.
+    log10;
+    /// ln(1 + x), exact near 0
+    log1p;
+    /// The sine.
+    sin;
+    /// The cosine.
+    cos;
+    /// The tangent.
+    tan;
+    /// The arc sine.
+    asin;
+    /// The arc cosine.
+    acos;
+    /// The arc tangent.
+    atan;
+    /// The hyperbolic sine.
+    sinh;
+    /// The hyperbolic cosine.
+    cosh;
+    /// The hyperbolic tangent.
+    tanh;
+    /// The inverse hyperbolic sine.
+    asinh;
+    /// The inverse hyperbolic cosine.
+    acosh;
+    /// The inverse hyperbolic tangent.
+    atanh;
+    /// 1/(1 + e⁻ˣ)
+    sigmoid;
+    /// ln(1 + eˣ), smooth everywhere
+    softplus;
+    /// The cube root.
+    cbrt;
+    /// The error function.
+    erf;
+    /// 1 − erf x
+    erfc;
+    /// x·σ(x)
+    silu;
+    /// x·Φ(x), Φ the normal distribution function
+    gelu;
+}
+
+impl<T: Float> Tensor<T> {
+    /// The logarithm, under PyTorch's name.
+    #[track_caller]
+    pub fn log(&self) -> Self {
+        self.ln()
+    }
+    /// xⁿ for an integer.
+    #[track_caller]
+    pub fn powi(&self, n: i32) -> Self {
+        self.map(|x| x.powi(n))
+    }
+    /// xᵖ for a number.
+    #[track_caller]
+    pub fn powf(&self, p: impl Scalar<T>) -> Self {
+        self.map(|x| x.pow(&p.ex(x.e)))
+    }
+    /// xᵖ, elementwise.
+    #[track_caller]
+    pub fn pow(&self, p: &Tensor<T>) -> Self {
+        self.zip(p, |x, p| x.pow(&p))
+    }
+    /// The larger of two, elementwise; ties share the gradient.
+    #[track_caller]
+    pub fn maximum(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.maximum(&b))
+    }
+    /// The smaller of two, elementwise; ties share the gradient.
+    #[track_caller]
+    pub fn minimum(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.minimum(&b))
+    }
+    /// The angle of the point (other, self).
+    #[track_caller]
+    pub fn atan2(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.atan2(&b))
+    }
+    /// √(self² + other²)
+    #[track_caller]
+    pub fn hypot(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.hypot(&b))
+    }
+    /// Limited to an interval.
+    #[track_caller]
+    pub fn clamp(&self, lo: impl Scalar<T>, hi: impl Scalar<T>) -> Self {
+        self.map(|x| x.clamp(&lo.ex(x.e), &hi.ex(x.e)))
+    }
+    /// x above 0, slope·x below.
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f64) -> Self {
+        self.map(|x| x.leaky_relu(slope))
+    }
+    /// The sum of all elements.
+    #[track_caller]
+    pub fn sum(&self) -> Self {
+        self.map(|x| x.sum(None, false))
+    }
+    /// Sums along dims, which stay with extent 1 if `keepdim`.
+    #[track_caller]
+    pub fn sum_dim(&self, dims: &[i64], keepdim: bool) -> Self {
+        self.map(|x| x.sum(Some(dims), keepdim))
+    }
+    /// The mean of all elements.
+    #[track_caller]
+    pub fn mean(&self) -> Self {
+        self.map(|x| x.mean(None, false))
+    }
+    /// Means along dims.
+    #[track_caller]
+    pub fn mean_dim(&self, dims: &[i64], keepdim: bool) -> Self {
+        self.map(|x| x.mean(Some(dims), keepdim))
+    }
+    /// The unbiased variance of all elements.
+    #[track_caller]
+    pub fn var(&self) -> Self {
+        self.map(|x| x.var(None, 1.0, false))
+    }
+    /// Variances along dims, divided by n − correction.
+    #[track_caller]
+    pub fn var_dim(&self, dims: &[i64], correction: f64, keepdim: bool) -> Self {
+        self.map(|x| x.var(Some(dims), correction, keepdim))
+    }
+    /// The largest element.
+    #[track_caller]
+    pub fn max(&self) -> Self {
+        self.map(|x| x.amax(None, false))
+    }
+    /// The smallest element.
+    #[track_caller]
+    pub fn min(&self) -> Self {
+        self.map(|x| x.amin(None, false))
+    }
+    /// Largest elements along dims; ties share the gradient evenly.
+    #[track_caller]
+    pub fn amax(&self, dims: &[i64], keepdim: bool) -> Self {
+        self.map(|x| x.amax(Some(dims), keepdim))
+    }
+    /// Smallest elements along dims; ties share the gradient evenly.
+    #[track_caller]
+    pub fn amin(&self, dims: &[i64], keepdim: bool) -> Self {
+        self.map(|x| x.amin(Some(dims), keepdim))
+    }
+    /// The first index of the largest element along a dim.
+    #[track_caller]
+    pub fn argmax(&self, dim: i64, keepdim: bool) -> Tensor<i64> {
+        self.map(|x| x.argmax(dim, keepdim))
+    }
+    /// The Euclidean norm of all elements; its gradient at 0 is 0.
+    #[track_caller]
+    pub fn norm(&self) -> Self {
+        self.map(|x| x.norm(None, false))
+    }
+    /// ln Σ eˣ along dims.
+    #[track_caller]
+    pub fn logsumexp(&self, dims: &[i64], keepdim: bool) -> Self {
+        self.map(|x| x.logsumexp(Some(dims), keepdim))
+    }
+    /// eˣ / Σ eˣ along a dim.
+    #[track_caller]
+    pub fn softmax(&self, dim: i64) -> Self {
+        self.map(|x| x.softmax(dim))
+    }
+    /// ln of [`Tensor::softmax`].
+    #[track_caller]
+    pub fn log_softmax(&self, dim: i64) -> Self {
+        self.map(|x| x.log_softmax(dim))
+    }
+    /// The mean of −ln softmax(self)[target]: logits `[n, classes]`, targets `[n]`. A target outside the
+    /// classes gives NaN.
+    #[track_caller]
+    pub fn cross_entropy(&self, target: &Tensor<i64>) -> Self {
+        self.zip(target, |x, t| x.cross_entropy(&t))
+    }
+    /// The mean squared difference.
+    #[track_caller]
+    pub fn mse_loss(&self, target: &Tensor<T>) -> Self {
+        self.zip(target, |x, t| x.mse_loss(&t))
+    }
+    /// The matrix product as PyTorch defines it: vectors are rows or columns, leading axes broadcast.
+    #[track_caller]
+    pub fn matmul(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.matmul(&b))
+    }
+    /// The inner product of two vectors.
+    #[track_caller]
+    pub fn dot(&self, o: &Tensor<T>) -> Self {
+        self.zip(o, |a, b| a.dot(&b))
+    }
+    /// `n` evenly spaced numbers from `a` to `b`, both included.
+    #[track_caller]
+    pub fn linspace(a: T, b: T, n: usize) -> Self {
+        let step = if n > 1 { (b.f64() - a.f64()) / (n - 1) as f64 } else { 0.0 };
+        // from the nearer end, so that both ends are exact
+        let at = |i: usize| if i < n / 2 || n == 1 { a.f64() + step * i as f64 } else { b.f64() - step * (n - 1 - i) as f64 };
+        Self::from_vec((0..n).map(|i| T::of(at(i))).collect(), &[n])
+    }
+
+    /// This leaf, tracked or not.
+    #[must_use]
+    pub fn requires_grad_(self, on: bool) -> Self {
+        if let Err(e) = self.0.set_requires_grad(on) {
+            report(e);
+        }
+        self
+    }
+    /// The accumulated gradient.
+    pub fn grad(&self) -> Option<Tensor<T>> {
+        self.0.grad().map(Tensor::from_value)
+    }
+    /// Replaces or clears the accumulated gradient.
+    ///
+    /// # Errors
+    /// If the shapes differ or the gradient is the tensor itself.
+    pub fn set_grad(&self, g: Option<&Tensor<T>>) -> Result<()> {
+        if let Some(g) = g {
+            if g.0.same(&self.0) {
+                return Err(Error::Autograd("can't assign a tensor as its own gradient".into()));
+            }
+            if g.shape() != self.shape() {
+                let found = format!("{:?}", g.shape());
+                return Err(Error::shape("set_grad", format!("a gradient of shape {:?}", self.shape()), found));
+            }
+        }
+        self.0.set_grad(g.map(|g| g.0.clone()));
+        Ok(())
+    }
+    /// Accumulates the gradients of this scalar into the leaves behind it.
+    ///
+    /// # Errors
+    /// As [`backward`](crate::backward()).
+    pub fn backward(&self) -> Result<()> {
+        tape::backward(&[self], &[], false, false)
+    }
+    /// As [`Tensor::backward`] with a cotangent: the vector-Jacobian product.
+    ///
+    /// # Errors
+    /// As [`backward`](crate::backward()).
+    pub fn backward_with(&self, ct: &Tensor<T>) -> Result<()> {
+        tape::backward(&[self], &[Some(ct)], false, false)
+    }
+}
+
+impl<T: Element, D: Dimension> From<ArrayBase<OwnedRepr<T>, D>> for Tensor<T> {
+    fn from(a: ArrayBase<OwnedRepr<T>, D>) -> Self {
+        let shape = a.shape().to_vec();
+        let v: Vec<T> = if a.is_standard_layout() && a.len() == a.raw_len() { a.into_raw() } else { a.iter().copied().collect() };
+        Self::from_value(Value::stored(T::into_array(ArrayD::from_shape_vec(IxDyn(&shape), v).expect("as many elements"))))
+    }
+}
+trait Raw<T> {
+    fn raw_len(&self) -> usize;
+    fn into_raw(self) -> Vec<T>;
+}
+impl<T, D: Dimension> Raw<T> for ArrayBase<OwnedRepr<T>, D> {
+    /// Length of the allocation that an array owns: a slice of an array owns more than it shows.
+    fn raw_len(&self) -> usize {
+        self.len()
+    }
+    fn into_raw(self) -> Vec<T> {
+        let n = self.len();
+        let (mut v, offset) = self.into_raw_vec_and_offset();
+        v.drain(..offset.unwrap_or(0));
+        v.truncate(n);
+        v
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $fn:ident;)*) => {$(
+        impl<T: Float> std::ops::$trait<&Tensor<T>> for &Tensor<T> {
+            type Output = Tensor<T>;
+            #[track_caller]
+            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { self.zip(o, |a, b| Ex::$fn(&a, &b)) }
+        }
+        impl<T: Float> std::ops::$trait<Tensor<T>> for &Tensor<T> {
+            type Output = Tensor<T>;
+            #[track_caller]
+            fn $fn(self, o: Tensor<T>) -> Tensor<T> { std::ops::$trait::$fn(self, &o) }
+        }
+        impl<T: Float> std::ops::$trait<&Tensor<T>> for Tensor<T> {
+            type Output = Tensor<T>;
+            #[track_caller]
+            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { std::ops::$trait::$fn(&self, o) }
+        }
+        impl<T: Float> std::ops::$trait<Tensor<T>> for Tensor<T> {
+            type Output = Tensor<T>;
+            #[track_caller]
+            fn $fn(self, o: Tensor<T>) -> Tensor<T> { std::ops::$trait::$fn(&self, &o) }
+        }
+        operators!(@scalar $trait $fn f32, f32); operators!(@scalar $trait $fn f64, f64);
+        operators!(@scalar $trait $fn Real<f32>, f32); operators!(@scalar $trait $fn Real<f64>, f64);
+    )*};
+    (@scalar $trait:ident $fn:ident $s:ty, $t:ty) => {
+        impl std::ops::$trait<$s> for &Tensor<$t> {
+            type Output = Tensor<$t>;
+            #[track_caller]
+            fn $fn(self, o: $s) -> Tensor<$t> { self.map(|a| Ex::$fn(&a, &Scalar::<$t>::ex(o, a.e))) }
+        }
+        impl std::ops::$trait<$s> for Tensor<$t> {
+            type Output = Tensor<$t>;
+            #[track_caller]
+            fn $fn(self, o: $s) -> Tensor<$t> { std::ops::$trait::$fn(&self, o) }
+        }
+        impl std::ops::$trait<&Tensor<$t>> for $s {
+            type Output = Tensor<$t>;
+            #[track_caller]
+            fn $fn(self, o: &Tensor<$t>) -> Tensor<$t> { o.map(|b| Ex::$fn(&Scalar::<$t>::ex(self, b.e), &b)) }
+        }
+        impl std::ops::$trait<Tensor<$t>> for $s {
+            type Output = Tensor<$t>;
+            #[track_caller]
+            fn $fn(self, o: Tensor<$t>) -> Tensor<$t> { std::ops::$trait::$fn(self, &o) }
+        }
+    };
+}
+operators! { Add add; Sub sub; Mul mul; Div div; }
+
+macro_rules! assign {
+    ($($trait:ident $fn:ident $op:tt;)*) => {$(
+        impl<T: Float, R> std::ops::$trait<R> for Tensor<T> where for<'a> &'a Tensor<T>: std::ops::$op<R, Output = Tensor<T>> {
+            #[track_caller]
+            fn $fn(&mut self, o: R) { *self = assign!(@call $op, self, o); }
+        }
+    )*};
+    (@call Add, $a:ident, $b:ident) => { &*$a + $b };
+    (@call Sub, $a:ident, $b:ident) => { &*$a - $b };
+    (@call Mul, $a:ident, $b:ident) => { &*$a * $b };
+    (@call Div, $a:ident, $b:ident) => { &*$a / $b };
+}
+assign! { AddAssign add_assign Add; SubAssign sub_assign Sub; MulAssign mul_assign Mul; DivAssign div_assign Div; }
+
+impl<T: Float> std::ops::Neg for &Tensor<T> {
+    type Output = Tensor<T>;
+    #[track_caller]
+    fn neg(self) -> Tensor<T> {
+        self.map(|x| -x)
+    }
+}
+impl<T: Float> std::ops::Neg for Tensor<T> {
+    type Output = Tensor<T>;
+    #[track_caller]
+    fn neg(self) -> Tensor<T> {
+        -&self
+    }
+}
+
+/// Comparing with `<` and the like reads the values: of one-element tensors, anything else is an error.
+impl<T: Element + PartialOrd> PartialOrd for Tensor<T> {
+    #[track_caller]
+    fn partial_cmp(&self, o: &Tensor<T>) -> Option<std::cmp::Ordering> {
+        if self.numel() != 1 || o.numel() != 1 {
+            report(ambiguous());
+            return None;
+        }
+        self.item().partial_cmp(&o.item())
+    }
+}
+/// Equality of one-element tensors by value; elementwise equality is [`Tensor::eq`].
+impl<T: Element> PartialEq for Tensor<T> {
+    #[track_caller]
+    fn eq(&self, o: &Tensor<T>) -> bool {
+        if self.numel() != 1 || o.numel() != 1 {
+            report(ambiguous());
+            return false;
+        }
+        self.item() == o.item()
+    }
+}
+impl<T: Element + PartialOrd> PartialEq<T> for Tensor<T> {
+    #[track_caller]
+    fn eq(&self, o: &T) -> bool {
+        if self.numel() != 1 {
+            report(ambiguous());
+            return false;
+        }
+        self.item() == *o
+    }
+}
+impl<T: Element + PartialOrd> PartialOrd<T> for Tensor<T> {
+    #[track_caller]
+    fn partial_cmp(&self, o: &T) -> Option<std::cmp::Ordering> {
+        if self.numel() != 1 {
+            report(ambiguous());
+            return None;
+        }
+        self.item().partial_cmp(o)
+    }
+}
+fn ambiguous() -> Error {
+    Error::Autograd("Boolean value of Tensor with more than one value is ambiguous; compare elementwise with lt(), eq(), …".into())
+}
+

@@ -1,0 +1,109 @@
+//! The untyped tensor: a type and either a strided window on shared storage, a node of a running trace, or
+//! nothing (the placeholder that stands for the result of a failed operation).
+
+use super::tape::Meta;
+use crate::{
+    array::{Array, Data},
+    graph::NodeId,
+    ty::{Layout, Ty},
+};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Elements shared by a tensor, its views and its detached aliases. The lock is what makes a concurrent
+/// write and read defined; the version counts writes, so that backward can tell that a value it saved is
+/// no longer what it was.
+#[derive(Debug)]
+pub struct Storage {
+    pub(crate) data: RwLock<Data>,
+    version: AtomicU64,
+}
+
+impl Storage {
+    pub(crate) fn new(data: Data) -> Arc<Storage> {
+        Arc::new(Storage { data: RwLock::new(data), version: AtomicU64::new(0) })
+    }
+    /// How often the storage was written to.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+    pub(crate) fn bump(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Where a value's elements are.
+#[derive(Clone, Debug)]
+pub(crate) enum Repr {
+    /// In storage.
+    Stored { storage: Arc<Storage>, layout: Layout },
+    /// Nowhere yet: a node of the trace with this number.
+    Traced { session: u64, node: NodeId },
+    /// Nowhere: only the type is known.
+    Absent,
+}
+
+/// A tensor of any element type; [`Tensor`](super::Tensor) is the typed one.
+#[derive(Clone)]
+pub struct Value(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub ty: Ty,
+    pub repr: Repr,
+    pub meta: Mutex<Meta>,
+}
+
+impl Value {
+    pub(crate) fn new(ty: Ty, repr: Repr) -> Value {
+        Value(Arc::new(Inner { ty, repr, meta: Mutex::new(Meta::default()) }))
+    }
+    pub(crate) fn stored(array: Array) -> Value {
+        let ty = array.ty();
+        let layout = Layout::contiguous(&ty.shape);
+        Value::new(ty, Repr::Stored { storage: Storage::new(array.into_data()), layout })
+    }
+    pub(crate) fn absent(ty: Ty) -> Value {
+        Value::new(ty, Repr::Absent)
+    }
+    /// The type.
+    pub fn ty(&self) -> &Ty {
+        &self.0.ty
+    }
+    pub(crate) fn repr(&self) -> &Repr {
+        &self.0.repr
+    }
+    /// The same elements as another value without a tape.
+    pub(crate) fn alias(&self) -> Value {
+        Value::new(self.ty().clone(), self.repr().clone())
+    }
+    /// A row-major copy of the elements; zeros where there are none.
+    pub(crate) fn to_array(&self) -> Array {
+        match &self.0.repr {
+            Repr::Stored { storage, layout } => storage.data.read().view(layout).to_array(),
+            Repr::Traced { .. } => crate::session::concrete(self).to_array(),
+            Repr::Absent => Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape),
+        }
+    }
+    pub(crate) fn same(&self, other: &Value) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+    /// Whether the elements lie in row-major order without gaps.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        !matches!(&self.0.repr, Repr::Stored { layout, .. } if !layout.is_contiguous())
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.ty(), self.0.repr)
+    }
+}
