@@ -1,1 +1,48 @@
+//! Derivatives of ordinary Rust functions, compiled.
+//!
+//! A function under [`#[differentiable]`](macro@differentiable) stays what it was; beside it, under the same
+//! name, stand its derivatives. The first call traces the function into a graph, differentiates and optimises
+//! the graph and compiles it to fused native kernels in a few milliseconds; later calls run those.
+//!
+//! ```
+//! use autograd::prelude::*;
+//!
+//! #[differentiable]
+//! fn rosenbrock(x: f64, y: f64) -> f64 {
+//!     (1.0 - x).powi(2) + 100.0 * (y - x * x).powi(2)
+//! }
+//!
+//! let (value, (dx, dy)) = rosenbrock::value_and_grad(1.2, 0.5)?;
+//! assert_eq!(value, rosenbrock(1.2, 0.5));
+//! assert!((dx - 451.6).abs() < 1e-9 && (dy + 188.0).abs() < 1e-9);
+//! # Ok::<(), autograd::Error>(())
+//! ```
+//!
+//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's.
+
+pub use autograd_macros::{Differentiable, differentiable, no_grad};
 pub use autograd_runtime::*;
+
+/// What programs import: `use autograd::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Differentiable, Engine, Error, Tensor, detach, differentiable, no_grad, set_grad_enabled, try_eval, with_engine,
+    };
+}
+
+/// What the expansions of the macros name. Not for use by hand, and not stable.
+#[doc(hidden)]
+pub mod __private {
+    pub use autograd_runtime::{
+        BenchReport, CheckReport, Compiled, Explanation, Real,
+        entry::{
+            Arg, AsTwin, Binder, CompiledFn, Constant, Function, GradReader, Inputs, IntoTwin, Leaf, LeafReader, Leaves,
+            Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Staged, Twinned, Visitor, bench, check, compile,
+            explain, grad, grad_into, hvp, jvp,
+            plain::{Cast, CastTarget, Lift, Plain, PlainArg, cast, fallback, lift},
+            staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad, value_and_grad_into,
+            vjp,
+        },
+        literal,
+    };
+}

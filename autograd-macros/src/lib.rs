@@ -1,1 +1,99 @@
+//! Turns annotated Rust into Rust that the `autograd` runtime can differentiate.
+//!
+//! `#[differentiable]` keeps its function and adds a *companion*: an uninhabited enum of the same
+//! name that holds the derivative entry points and the function's staged twin.
+//! `#[derive(Differentiable)]` lets a struct take part; `#[no_grad]` runs a body without recording.
+//! A function is followed through the modules `options`, `ast`, `valid`, `expand` (with `entry` and
+//! `staged`) and `twin`.
+//!
+//! Invariant: whatever the user wrote is emitted as well, so that an error here is reported once.
 
+mod ast;
+mod derive;
+mod entry;
+mod expand;
+mod no_grad;
+mod options;
+mod staged;
+mod twin;
+mod valid;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Error, Item, ItemFn, Result};
+
+/// Makes a function differentiable: `f::grad(..)`, `f::value_and_grad(..)` and the other entry
+/// points stand beside it. `#[differentiable(wrt(w, b))]` names the parameters to differentiate;
+/// `#[constant]` on a parameter makes it part of the compiled function's key.
+#[proc_macro_attribute]
+pub fn differentiable(
+    options: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    differentiable_item(options.into(), item.into()).into()
+}
+
+/// Lets a struct be a parameter and a gradient. `#[constant]` marks a field that is not
+/// differentiated.
+#[proc_macro_derive(Differentiable, attributes(constant))]
+pub fn derive_differentiable(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    syn::parse(input).and_then(derive::expand).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// Runs a function's body inside `autograd::no_grad`.
+#[proc_macro_attribute]
+pub fn no_grad(
+    options: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    no_grad::expand(options.into(), item.into()).into()
+}
+
+fn differentiable_item(options: TokenStream, item: TokenStream) -> TokenStream {
+    let function = match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let error = not_a_function(&item, error).into_compile_error();
+            return quote!(#item #error);
+        }
+    };
+    expand_function(options, &function).unwrap_or_else(|error| {
+        let mut original = function;
+        ast::strip_constant(&mut original);
+        let error = error.into_compile_error();
+        quote!(#original #error)
+    })
+}
+
+fn expand_function(options: TokenStream, function: &ItemFn) -> Result<TokenStream> {
+    let (options, error) = match options::parse(options) {
+        Ok(options) => (options, None),
+        Err(error) => (options::Options::default(), Some(error)),
+    };
+    let function = ast::Function::read(function.clone(), &options);
+    match (error, valid::check(&function, &options)) {
+        (None, Ok(())) => Ok(expand::expand(&function)),
+        (Some(error), Ok(())) | (None, Err(error)) => Err(error),
+        (Some(mut error), Err(more)) => {
+            error.combine(more);
+            Err(error)
+        }
+    }
+}
+
+/// Says what to do where the attribute stands on something else.
+fn not_a_function(item: &TokenStream, error: Error) -> Error {
+    let text = match syn::parse2::<Item>(item.clone()) {
+        Ok(Item::Impl(_)) => "methods are not supported yet: annotate a free function",
+        Ok(Item::Struct(_) | Item::Enum(_)) => {
+            "`#[differentiable]` is for functions: use `#[derive(Differentiable)]` on a struct"
+        }
+        Ok(_) => "`#[differentiable]` is for functions: put it on a `fn` with a body",
+        Err(_) => return error,
+    };
+    let first = item.clone().into_iter().next();
+    Error::new(first.map_or_else(proc_macro2::Span::call_site, |token| token.span()), text)
+}

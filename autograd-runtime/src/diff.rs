@@ -5,7 +5,7 @@
 use crate::{
     emit::{Ex, V},
     error::{Error, Result},
-    graph::{Args, Builder, Graph, Node, NodeId},
+    graph::{Builder, Graph, Node, NodeId},
     op::{Cx, Derivative, Op},
     ty::Ty,
 };
@@ -205,9 +205,4 @@ pub fn hvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
     let outs = forward.outputs();
     let kept = [&outs[..n + wrt.len()], &outs[2 * n + wrt.len()..]].concat();
     Ok(forward.with_outputs(kept))
-}
-
-/// The arguments of a node as other nodes; a convenience of passes.
-pub(crate) fn mapped(args: &Args, map: &[NodeId]) -> Args {
-    args.iter().map(|a| map[a.index()]).collect()
 }

@@ -60,6 +60,10 @@ impl<'e> Ex<'e> {
     pub fn new(e: &'e dyn Emit, v: V) -> Self {
         Ex { e, v }
     }
+    /// The node this stands for, if it is one of a graph.
+    pub fn node(&self) -> Option<NodeId> {
+        if let V::Node(id) = self.v { Some(id) } else { None }
+    }
     pub fn ty(&self) -> Ty {
         self.e.ty(&self.v)
     }

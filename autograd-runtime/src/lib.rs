@@ -13,20 +13,29 @@ pub mod compose;
 pub mod diff;
 pub mod elementary;
 pub mod emit;
+pub mod entry;
 mod error;
 pub mod graph;
 pub mod interp;
 pub mod kernel;
 mod matmul;
 pub mod op;
+pub mod pass;
+pub mod program;
 mod real;
 mod session;
 mod tensor;
 pub mod ty;
 
 pub use array::{Element, Float};
+pub use entry::{
+    BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
+    current_engine, plain::detach::detach, set_cache_limits, with_engine,
+};
 pub use error::{Error, Place, Result};
 pub use ndarray;
+#[doc(hidden)]
+pub use real::literal;
 pub use real::Real;
 pub use session::try_eval;
 pub use tensor::{GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};

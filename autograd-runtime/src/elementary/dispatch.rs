@@ -10,6 +10,10 @@ use super::{Binary, Unary};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction-set level. The order is that of the tables below.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only x86-64 has several")
+)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Level {
     /// What the target always has; a fused multiply-add may be a library call.
@@ -261,6 +265,8 @@ macro_rules! entries {
         mod $level {
             use super::{Lane, Op1, Op2, Unit};
 
+            /// # Safety
+            /// As the function of the same name of the parent module.
             pub(super) unsafe extern "C" fn block1<T: Lane, O: Op1<T> + Unit>(
                 x: *const T,
                 out: *mut T,
@@ -275,6 +281,8 @@ macro_rules! entries {
                 unsafe { inner::<T, O>(x, out, n) }
             }
 
+            /// # Safety
+            /// As the function of the same name of the parent module.
             pub(super) unsafe extern "C" fn block2<T: Lane, O: Op2<T> + Unit>(
                 a: *const T,
                 b: *const T,
@@ -320,6 +328,8 @@ macro_rules! entries {
         }
     };
     (@powi $t:ident, $block:ident, $scalar:ident $(, $feature:literal)?) => {
+        /// # Safety
+        /// As the function of the same name of the parent module.
         pub(super) unsafe extern "C" fn $block(x: *const $t, n: i32, out: *mut $t, len: usize) {
             $(#[target_feature(enable = $feature)])?
             unsafe fn inner(x: *const $t, n: i32, out: *mut $t, len: usize) {

@@ -73,11 +73,13 @@ pub(crate) fn exp2<T: Fp>(x: T) -> T {
 #[inline(always)]
 pub(crate) fn expm1<T: Fp>(x: T) -> T {
     let (_, k, r) = reduce(clamp(x, T::EXPM1_MIN, T::EXP_MAX));
-    let p = expm1_reduced(r);
     // 2^k itself would overflow for the largest k: the rest of it is applied at the end.
     let k1 = if k > T::K_MAX { T::K_MAX } else { k };
     let s = T::pow2(k1);
-    (s.fma(p, s - T::ONE) * T::pow2(k - k1)).copysign(x)
+    // r is by far the larger part of e^r - 1: added with its error, it leaves only a small rounded rest.
+    let (h, l) = fast_two_sum(s - T::ONE, s * r);
+    let rest = (s * (r * r)).fma(poly(r, T::C_EXP), l);
+    ((h + rest) * T::pow2(k - k1)).copysign(x)
 }
 
 /// `E = e^x 2^add` as a pair whose low part is what the last addition of the exponential lost.

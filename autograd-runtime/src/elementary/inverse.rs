@@ -90,11 +90,12 @@ pub(crate) fn atan2<T: Fp>(y: T, x: T) -> T {
     let one_if = |c: bool| if c { T::ONE } else { T::ZERO };
     let a1 = if any { one_if(ai) } else { a };
     let b1 = if any { one_if(bi) } else { b };
-    // Scaling both by a power of two keeps the sum finite, and a subnormal pair precise.
+    // Scaling both by a power of two keeps the sum finite and its reciprocal normal, and a subnormal pair
+    // precise.
     let up = T::pow2(T::lit(64.0));
-    let down = T::pow2(T::lit(-64.0));
+    let down = T::pow2(T::lit(-4.0));
     let top = if a1 > b1 { a1 } else { b1 };
-    let s = if top > T::pow2(T::K_MAX - T::lit(64.0)) {
+    let s = if top > T::pow2(T::K_MAX - T::lit(8.0)) {
         down
     } else {
         T::ONE

@@ -90,8 +90,8 @@ const ASYMPTOTIC: f64 = 7.0;
 
 /// `ln |Gamma(x)|` for `x >= 0`.
 ///
-/// Up to 7, `Gamma(x) = Gamma(2 + f) p` or `Gamma(2 + f) / p` with `|f| <= 1/2` and a product `p` of at
-/// most five factors; above, Stirling's series. Either way one logarithm is taken. At 1 the two terms
+/// Up to 7, `Gamma(x) = Gamma(2 + f) p` or `Gamma(2 + f) / p` with `-0.7 <= f <= 1/2` and a product `p` of
+/// at most five factors; above, Stirling's series. Either way one logarithm is taken. At 1 the two terms
 /// are both proportional to `x - 1`, at 2 only one is left: both zeros keep their relative precision.
 #[inline(always)]
 pub(crate) fn lgamma(x: f64) -> f64 {
@@ -107,8 +107,8 @@ pub(crate) fn lgamma(x: f64) -> f64 {
         p = if down { p * z } else { p };
         i += 1;
     }
-    // Below 1.5 the recurrence goes the other way, once or twice.
-    let up1 = x < 1.5;
+    // Below 1.3 the recurrence goes the other way, once or twice.
+    let up1 = x < 1.3;
     let up2 = x < 0.5;
     let p = if up1 { x } else { p };
     let p = if up2 { x * (x + 1.0) } else { p };

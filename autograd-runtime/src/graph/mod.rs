@@ -29,9 +29,6 @@ impl NodeId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-    pub(crate) fn new(i: usize) -> NodeId {
-        NodeId(u32::try_from(i).expect("fewer than 2^32 nodes"))
-    }
 }
 
 /// Arguments of a node, in order.

@@ -1,171 +1,13 @@
-//! Runs compiled kernels: initialises accumulators, splits the domain into chunks, runs them on
-//! rayon's pool when that pays, and combines partial results. Invariant: how the domain is split
-//! is a function of the kernel alone, so results do not depend on the number of threads.
+//! Runs compiled kernels: initialises accumulators, runs the jobs the domain is split into on
+//! rayon's pool, and combines partial results in the order of the jobs. Invariant: at any time a
+//! thread runs at most one job, in its own part of scratch.
 
 use super::jit::{Code, KernelFn};
-use super::plan::Plan;
-use super::{Access, Kernel, NodeKind, ReduceKind, Scope, identity, size_of};
+use super::split::{ALIGN, INNER_CHUNK, Meta};
+use super::{ReduceKind, identity, size_of};
 use crate::ty::DType;
-use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Inner ranges are split at multiples of this, so that chunks meet at block and vector bounds.
-pub(super) const INNER_CHUNK: usize = 16 * 1024;
-/// Work (elements × steps, about 0.08 ns each) below which a kernel runs on the calling thread.
-const SERIAL_WORK: usize = 1_250_000;
-/// Work of one chunk at least.
-const CHUNK_WORK: usize = 400_000;
-/// Chunks at most.
-const MAX_CHUNKS: usize = 64;
-/// Partial accumulators take at most this many bytes.
-const MAX_PARTIALS: usize = 1 << 25;
-/// Alignment of everything in scratch.
-const ALIGN: usize = 64;
-
-/// A store that accumulates.
-struct Accumulator {
-    buffer: usize,
-    access: Access,
-    kind: ReduceKind,
-    dtype: DType,
-    /// Outer scope: one value for each inner index; else one value.
-    wide: bool,
-    /// Where in a job's partials its own begin, if jobs share it.
-    partial: Option<usize>,
-}
-
-/// How the domain is split: each dimension in even parts; one job for each combination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Split {
-    parallel: usize,
-    reduced: usize,
-    inner: usize,
-}
-
-/// What the driver knows of a kernel.
-pub(super) struct Meta {
-    parallel_dims: SmallVec<[usize; 4]>,
-    /// Rows of P and of R; without accumulators everything counts as P.
-    rows: (usize, usize),
-    inner: usize,
-    /// Whether anything but accumulators is left to do when the inner range is empty.
-    runs_empty: bool,
-    buffers: usize,
-    accumulators: Vec<Accumulator>,
-    split: Split,
-    scratch_bytes: usize,
-    /// Bytes of one job's partial accumulators.
-    partial_bytes: usize,
-}
-
-impl Meta {
-    pub(super) fn new(k: &Kernel, plan: &Plan) -> Self {
-        let mut accumulators = Vec::new();
-        for s in &k.stores {
-            if let Some((kind, scope)) = k.accumulates(s) {
-                let dtype = k.nodes[s.node as usize].dtype;
-                let buffer = usize::from(s.buffer);
-                let wide = scope == Scope::Outer;
-                let access = s.access.clone();
-                accumulators.push(Accumulator { buffer, access, kind, dtype, wide, partial: None });
-            }
-        }
-        let rows = if accumulators.is_empty() {
-            (k.parallel_rows() * k.reduced_rows(), 1)
-        } else {
-            (k.parallel_rows(), k.reduced_rows())
-        };
-        let inner_reductions =
-            k.nodes.iter().any(|n| matches!(n.kind, NodeKind::Reduce { scope: Scope::Inner, .. }));
-        let mut meta = Meta {
-            parallel_dims: k.outer[..k.parallel].into(),
-            rows,
-            inner: k.inner,
-            runs_empty: inner_reductions,
-            buffers: k.buffers.len(),
-            accumulators,
-            split: Split { parallel: 1, reduced: 1, inner: 1 },
-            scratch_bytes: plan.scratch_bytes.next_multiple_of(ALIGN),
-            partial_bytes: 0,
-        };
-        // Row-level stores would be done by every part of a split inner range.
-        let row_stores = plan.stages.iter().any(|s| !s.row_stores.is_empty());
-        let per_row: usize = 20 + plan.stages.iter().map(|s| s.row_nodes.len()).sum::<usize>();
-        let per_element = plan.steps + 8 * plan.calls;
-        let work =
-            (rows.0 * rows.1).saturating_mul(k.inner.saturating_mul(per_element).saturating_add(per_row));
-        if work > SERIAL_WORK && k.inner > 0 {
-            meta.split(k, work, !inner_reductions && !row_stores);
-        }
-        meta
-    }
-
-    fn split(&mut self, k: &Kernel, work: usize, inner_splits: bool) {
-        let wanted = (work / CHUNK_WORK).clamp(2, MAX_CHUNKS);
-        let (p, r) = self.rows;
-        if p >= wanted.min(16) {
-            self.split.parallel = wanted.min(p);
-            return;
-        }
-        // Few rows of P: one job for each and each part of the inner range or of R. Partial
-        // accumulators stand in for a whole buffer slot, so nothing else may use it.
-        let each = wanted.div_ceil(p);
-        let alone = |a: &Accumulator| {
-            let stores = k.stores.iter().filter(|s| usize::from(s.buffer) == a.buffer).count();
-            let loaded = k.nodes.iter().any(
-                |n| matches!(&n.kind, NodeKind::Load { buffer, .. } if usize::from(*buffer) == a.buffer),
-            );
-            stores == 1 && !loaded && a.access.inner.unsigned_abs() <= 4
-        };
-        let replaceable = |wide: bool| self.accumulators.iter().all(|a| (a.wide && !wide) || alone(a));
-        let inner_parts = each.min(self.inner / INNER_CHUNK);
-        if inner_splits && inner_parts >= each.min(4) && inner_parts > 1 && replaceable(false) {
-            self.split = Split { parallel: p, reduced: 1, inner: inner_parts };
-            self.place_partials(false);
-            return;
-        }
-        if r >= 32 && replaceable(true) {
-            self.place_partials(true);
-            let most = MAX_PARTIALS / (self.partial_bytes * p).max(1);
-            let parts = each.min(r / 16).min(most);
-            if parts > 1 {
-                self.split = Split { parallel: p, reduced: parts, inner: 1 };
-                return;
-            }
-            self.partial_bytes = 0;
-            self.accumulators.iter_mut().for_each(|a| a.partial = None);
-        }
-        self.split.parallel = wanted.min(p);
-    }
-
-    /// Gives the accumulators that several jobs of one row of P share a place in the partials.
-    fn place_partials(&mut self, wide: bool) {
-        for a in &mut self.accumulators {
-            if a.wide && !wide {
-                continue;
-            }
-            a.partial = Some(self.partial_bytes);
-            let span = span(a, self.inner) * size_of(a.dtype);
-            self.partial_bytes += span.next_multiple_of(ALIGN);
-        }
-    }
-
-    fn jobs(&self) -> usize {
-        self.split.parallel * self.split.reduced * self.split.inner
-    }
-
-    /// Bytes of scratch of one running job: its own, and room for a table of buffers.
-    fn job_bytes(&self) -> usize {
-        let table = if self.partial_bytes > 0 { self.buffers * std::mem::size_of::<*mut u8>() } else { 0 };
-        self.scratch_bytes + table.next_multiple_of(ALIGN)
-    }
-}
-
-/// Elements from the first to the last one an accumulator touches in one row of P.
-fn span(a: &Accumulator, inner: usize) -> usize {
-    if a.wide { (inner.max(1) - 1) * a.access.inner.unsigned_abs() as usize + 1 } else { 1 }
-}
 
 /// Reusable working memory of [`CompiledKernel::run`]; grows to what a kernel needs and stays.
 #[derive(Default)]
@@ -248,7 +90,7 @@ impl CompiledKernel {
     /// # Safety
     /// Each pointer must be aligned for, and valid for every element that an access of the kernel
     /// reaches in its slot: for reads if it is loaded, for reads and writes if it is stored. Bools
-    /// are bytes 0 or 1. Slots may overlap only as [`Kernel`] allows, and nothing else may touch
+    /// are bytes 0 or 1. Slots may overlap only as [`Kernel`](super::Kernel) allows, and nothing else may touch
     /// the buffers meanwhile.
     ///
     /// # Panics
@@ -265,8 +107,7 @@ impl CompiledKernel {
             unsafe {
                 meta.initialise(buffers.as_ptr(), 0..p, 0..meta.inner);
                 if p * r > 0 && (meta.inner > 0 || meta.runs_empty) {
-                    let (rows, inner) = ((p * r) as u64, meta.inner as u64);
-                    (self.entry)(buffers.as_ptr(), memory, 0, rows, 0, inner);
+                    self.call(buffers.as_ptr(), memory, 0..p * r, 0..meta.inner);
                 }
             }
             return;
@@ -278,6 +119,32 @@ impl CompiledKernel {
         if meta.partial_bytes > 0 {
             // SAFETY: all jobs are done; accumulators are the caller's, partials ours.
             unsafe { meta.collect(buffers, partials) };
+        }
+    }
+}
+
+impl CompiledKernel {
+    /// Calls the generated code for a part of the domain, tile by tile.
+    ///
+    /// # Safety
+    /// As [`Self::run`], for the buffers of the table; `scratch` has the bytes of one job.
+    unsafe fn call(
+        &self,
+        buffers: *const *mut u8,
+        scratch: *mut u8,
+        rows: Range<usize>,
+        inner: Range<usize>,
+    ) {
+        let mut at = inner.start;
+        loop {
+            let end = inner.end.min(at.saturating_add(self.meta.tile));
+            let (o0, o1) = (rows.start as u64, rows.end as u64);
+            // SAFETY: the entry is mapped while `self.code` lives; the rest is the caller's.
+            unsafe { (self.entry)(buffers, scratch, o0, o1, at as u64, end as u64) };
+            if end >= inner.end {
+                return;
+            }
+            at = end;
         }
     }
 }
@@ -337,29 +204,12 @@ impl Run<'_> {
             } else {
                 (ps.start * r)..(ps.end * r)
             };
-            let (i0, i1) = (inner.start as u64, inner.end as u64);
-            (self.kernel.entry)(buffers, scratch, rows.start as u64, rows.end as u64, i0, i1);
+            self.kernel.call(buffers, scratch, rows, inner);
         }
     }
 }
 
 impl Meta {
-    /// Element index of an accumulator at row `p` of P, inner index 0.
-    fn origin(&self, a: &Accumulator, mut p: usize) -> i64 {
-        let mut at = a.access.offset;
-        for (&size, &stride) in self.parallel_dims.iter().zip(&a.access.outer).rev() {
-            at += (p % size) as i64 * stride;
-            p /= size;
-        }
-        at
-    }
-
-    /// The least element index an accumulator touches at row `p` of P.
-    fn first(&self, a: &Accumulator, p: usize) -> i64 {
-        let back = if a.wide { a.access.inner.min(0) * (self.inner.max(1) as i64 - 1) } else { 0 };
-        self.origin(a, p) + back
-    }
-
     /// Sets the accumulators of some rows of P to the identity.
     ///
     /// # Safety

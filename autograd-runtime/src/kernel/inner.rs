@@ -6,7 +6,7 @@
 use super::emit::{Emitter, missing};
 use super::lanes::{Lane, Shape, mem, scalar_type};
 use super::plan::{Phase, Source, Stage, Step};
-use super::{CompileError, Id, NodeKind, ReduceKind, driver, identity, node, size_of};
+use super::{CompileError, Id, NodeKind, ReduceKind, identity, node, size_of, split};
 use crate::ty::DType;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
@@ -35,11 +35,19 @@ struct Loops {
 
 impl Loops {
     fn new(lengths: &[usize], lanes: usize, unroll: usize) -> Self {
-        // In scalar shape the single loop is the remainder loop.
-        let big = lanes * unroll;
-        let unroll = if lengths.iter().any(|&n| n >= big) { unroll } else { 1 };
+        // Fewer copies where no block has as many, or where that does away with the loop of single vectors.
+        let needs = |u: usize| lengths.iter().any(|n| n % (lanes * u) >= lanes);
+        let fits = |u: usize| lengths.iter().any(|&n| n >= lanes * u);
+        let unroll = if !fits(unroll) {
+            1
+        } else if unroll > 2 && needs(unroll) && !needs(2) {
+            2
+        } else {
+            unroll
+        };
         let big = lanes * unroll;
         let has = |n: usize| {
+            // In scalar shape the single loop is the remainder loop.
             let single = unroll > 1 && lanes > 1 && n % big >= lanes;
             let rest = if lanes == 1 { n % big } else { n % lanes };
             [n >= big, single, rest > 0]
@@ -64,16 +72,24 @@ fn unroll(phase: &Phase) -> usize {
     }
 }
 
+/// Base and displacement of the values with a place.
+type Places = BTreeMap<Id, (Value, i64)>;
+
 impl Emitter<'_, '_, '_> {
     /// Writes a stage that has inner work; returns the results of its reductions.
     pub(super) fn stage(&mut self, stage: &Stage) -> Result<SmallVec<[Lane; 4]>, CompileError> {
         let n = self.k.inner;
         let (inner0, inner1) = self.inner;
+        if let Some(tile) = self.plan.tile {
+            let mut lengths: SmallVec<[usize; 3]> = smallvec![tile];
+            lengths.extend(Some(n % tile).filter(|&r| r > 0));
+            return self.block(stage, inner0, inner1, &lengths);
+        }
         if stage.block >= n {
             let mut lengths: SmallVec<[usize; 3]> = smallvec![n];
-            if n > driver::INNER_CHUNK {
+            if n > split::INNER_CHUNK {
                 // The last part of a split range has at least one chunk beside the remainder.
-                lengths.push(driver::INNER_CHUNK);
+                lengths.push(split::INNER_CHUNK);
             }
             return self.block(stage, inner0, inner1, &lengths);
         }
@@ -116,16 +132,21 @@ impl Emitter<'_, '_, '_> {
         b1: Value,
         lengths: &[usize],
     ) -> Result<SmallVec<[Lane; 4]>, CompileError> {
-        // Addresses of places as if indexed from the row's start.
-        let mut places = BTreeMap::new();
+        // Places are addressed as if indexed from the row's start: from scratch if they hold a row,
+        // else from one base for each element size, so that many places take no more registers.
+        let mut places = Places::new();
+        let mut bases: [Option<Value>; 9] = [None; 9];
         for (&id, place) in &stage.places {
             let size = size_of(self.k.nodes[id as usize].dtype);
-            let mut base = self.l.b.ins().iadd_imm_u(self.scratch, place.offset as i64);
-            if !place.row {
-                let skipped = self.l.b.ins().imul_imm_u(b0, size as i64);
-                base = self.l.b.ins().isub(base, skipped);
-            }
-            places.insert(id, base);
+            let base = match bases[size] {
+                _ if place.row => self.scratch,
+                Some(base) => base,
+                None => {
+                    let skipped = self.l.b.ins().imul_imm_u(b0, size as i64);
+                    *bases[size].insert(self.l.b.ins().isub(self.scratch, skipped))
+                }
+            };
+            places.insert(id, (base, place.offset as i64));
         }
         let mut results = smallvec![];
         for phase in &stage.phases {
@@ -140,14 +161,19 @@ impl Emitter<'_, '_, '_> {
                     let skipped = self.l.b.ins().imul_imm_u(b0, size);
                     let mut args: SmallVec<[Value; 2]> = smallvec![];
                     for source in &call.args {
-                        let base = match *source {
+                        let (base, offset) = match *source {
                             Source::Place(id) => places.get(&id).copied().ok_or_else(|| missing(id))?,
-                            Source::Buffer(id) => self.node_base[id as usize].ok_or_else(|| missing(id))?,
+                            Source::Buffer(id) => {
+                                (self.node_base[id as usize].ok_or_else(|| missing(id))?, 0)
+                            }
                         };
-                        args.push(self.l.b.ins().iadd(base, skipped));
+                        let start = self.l.b.ins().iadd(base, skipped);
+                        args.push(self.l.b.ins().iadd_imm_s(start, offset));
                     }
-                    let dest = places.get(&call.node).copied().ok_or_else(|| missing(call.node))?;
-                    let dest = self.l.b.ins().iadd(dest, skipped);
+                    let dest = places.get(&call.node).copied();
+                    let (base, offset) = dest.ok_or_else(|| missing(call.node))?;
+                    let dest = self.l.b.ins().iadd(base, skipped);
+                    let dest = self.l.b.ins().iadd_imm_s(dest, offset);
                     node::emit_block_call(&mut self.l, node, &args, dest, length);
                 }
             }
@@ -160,7 +186,7 @@ impl Emitter<'_, '_, '_> {
         &mut self,
         stage: &Stage,
         phase: &Phase,
-        places: &BTreeMap<Id, Value>,
+        places: &Places,
         b0: Value,
         b1: Value,
         lengths: &[usize],
@@ -232,7 +258,7 @@ impl Emitter<'_, '_, '_> {
         &mut self,
         stage: &Stage,
         phase: &Phase,
-        places: &BTreeMap<Id, Value>,
+        places: &Places,
         at: Value,
         first: usize,
         accumulators: &[Accumulator],
@@ -266,13 +292,13 @@ impl Emitter<'_, '_, '_> {
                     self.l.b.def_var(variable, sum.value);
                 }
                 Step::Store(s) => {
-                    let base = self.store_base[s].ok_or_else(|| missing(k.stores[s].node))?;
+                    let base = (self.store_base[s].ok_or_else(|| missing(k.stores[s].node))?, 0);
                     let lane = self.value(k.stores[s].node)?;
                     self.store(base, k.stores[s].access.inner, at, first, lane);
                 }
                 Step::Accumulate(s) => {
                     let store = &k.stores[s];
-                    let base = self.store_base[s].ok_or_else(|| missing(store.node))?;
+                    let base = (self.store_base[s].ok_or_else(|| missing(store.node))?, 0);
                     let NodeKind::Reduce { kind, arg, .. } = k.nodes[store.node as usize].kind else {
                         return Err(missing(store.node));
                     };
@@ -291,7 +317,7 @@ impl Emitter<'_, '_, '_> {
         match &node.kind {
             NodeKind::Load { access, .. } => {
                 let base = self.node_base[id as usize].ok_or_else(|| missing(id))?;
-                Ok(self.load(base, access.inner, at, first, node.dtype))
+                Ok(self.load((base, 0), access.inner, at, first, node.dtype))
             }
             NodeKind::Iota { access } => {
                 let base = self.node_base[id as usize].ok_or_else(|| missing(id))?;
@@ -317,7 +343,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Address and immediate offset of element `at + extra` of a strided row.
-    fn element(&mut self, base: Value, bytes: i64, at: Value, extra: usize) -> (Value, i32) {
+    fn element(&mut self, (base, start): (Value, i64), bytes: i64, at: Value, extra: usize) -> (Value, i32) {
         // A power of two becomes a scaled addressing mode.
         let moved = if bytes > 0 && bytes.count_ones() == 1 {
             self.l.b.ins().ishl_imm_u(at, i64::from(bytes.trailing_zeros()))
@@ -325,7 +351,7 @@ impl Emitter<'_, '_, '_> {
             self.l.b.ins().imul_imm_s(at, bytes)
         };
         let address = self.l.b.ins().iadd(base, moved);
-        let offset = bytes.wrapping_mul(extra as i64);
+        let offset = start.wrapping_add(bytes.wrapping_mul(extra as i64));
         match i32::try_from(offset) {
             Ok(offset) => (address, offset),
             Err(_) => (self.l.b.ins().iadd_imm_s(address, offset), 0),
@@ -333,7 +359,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Reads the elements from `at + first` of a row, one for each lane of the current shape.
-    fn load(&mut self, base: Value, stride: i64, at: Value, first: usize, dtype: DType) -> Lane {
+    fn load(&mut self, base: (Value, i64), stride: i64, at: Value, first: usize, dtype: DType) -> Lane {
         let size = size_of(dtype) as i64;
         let lanes = self.l.shape.lanes();
         if lanes > 1 && stride == 1 {
@@ -368,7 +394,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Writes the elements from `at + first` of a row.
-    fn store(&mut self, base: Value, stride: i64, at: Value, first: usize, lane: Lane) {
+    fn store(&mut self, base: (Value, i64), stride: i64, at: Value, first: usize, lane: Lane) {
         let size = size_of(lane.dtype) as i64;
         let lanes = self.l.shape.lanes();
         if lanes > 1 && stride == 1 && (lane.dtype != DType::Bool || lanes == 4) {

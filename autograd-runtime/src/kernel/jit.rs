@@ -2,9 +2,9 @@
 //! Invariant: memory is writable until [`Builder::finish`], executable after, and unmapped when
 //! the last [`Code`] is dropped; no entry pointer leaves without a `Code` beside it.
 
-use super::driver::Meta;
 use super::lanes::Lanes;
 use super::scalar::{self, ScalarFn, ScalarProgram};
+use super::split::Meta;
 use super::{CompileError, Kernel, emit, plan, validate};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Signature, Value, types};
@@ -17,6 +17,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Machine code of a kernel: buffers, scratch, outer range, inner range.
+///
+/// The ranges are not empty, except for the inner range of a kernel whose inner size is 0. The
+/// inner range is whole, or begins at a multiple of the plan's tile and has its length or ends the
+/// whole, or (without a tile or inner reductions) has bounds at multiples of the driver's chunk.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, *mut u8, u64, u64, u64, u64);
 
 /// The host: how to generate code for it, and whether it has fused multiply-add.

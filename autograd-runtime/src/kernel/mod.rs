@@ -7,7 +7,7 @@
 //! * [`lanes`] is the vocabulary of inline arithmetic, the same for 128-bit vectors and scalars.
 //! * `emit` and `inner` write the row and element loops, `node` single nodes.
 //! * [`scalar`] compiles straight-line scalar programs with the same node emitter.
-//! * [`jit`] owns executable memory, [`driver`] splits the work and runs it.
+//! * [`jit`] owns executable memory, `split` divides the work, [`driver`] runs it.
 
 pub mod driver;
 mod emit;
@@ -17,6 +17,7 @@ pub mod lanes;
 mod node;
 pub mod plan;
 pub mod scalar;
+mod split;
 mod validate;
 
 pub use driver::{CompiledKernel, Scratch};

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 const SLOT_BYTES: usize = 2048;
 /// Elements summed before a partial sum is added to the row's sum; a multiple of any block length.
 const SUM_BLOCK: usize = 1024;
+/// Inner elements of a tile: as many lines of a transposed operand stay cached from row to row.
+const TILE: usize = 16;
 /// Alignment of slots: a cache line and a full AVX-512 vector.
 const ALIGN: usize = 64;
 
@@ -117,8 +119,10 @@ pub struct Plan {
     pub scratch_bytes: usize,
     /// Block calls each element goes through, for cost estimates.
     pub calls: usize,
-    /// Inner-level steps each element goes through.
+    /// Work of the inner-level steps each element goes through.
     pub steps: usize,
+    /// If set, the driver calls the kernel for this many inner elements at a time.
+    pub tile: Option<usize>,
 }
 
 /// Whether the inner dimension of an access is dense.
@@ -299,9 +303,42 @@ impl Planner<'_> {
             self.phases(stage, &sink, &mark, &earlier);
             end = end.max(self.slots(stage, slots_at));
             calls += stage.phases.iter().map(|p| p.calls.len()).sum::<usize>();
-            steps += stage.phases.iter().map(|p| p.steps.len()).sum::<usize>();
+            steps += stage.phases.iter().flat_map(|p| &p.steps).map(|s| self.weight(s)).sum::<usize>();
         }
-        Plan { shape, row: std::mem::take(&mut self.row), stages, scratch_bytes: end, calls, steps }
+        let tile = self.transposed(&stages).then_some(TILE);
+        Plan { shape, row: std::mem::take(&mut self.row), stages, scratch_bytes: end, calls, steps, tile }
+    }
+
+    /// Whether an operand's neighbours lie in the next row rather than the next inner index. Then
+    /// walking all rows for a few inner indices at a time uses each of its cache lines fully.
+    /// Reductions along the inner range need it whole.
+    fn transposed(&self, stages: &[Stage]) -> bool {
+        let k = self.k;
+        let Some(last) = k.outer.iter().rposition(|&d| d > 1) else { return false };
+        let whole = stages.len() > 1 || stages.iter().any(|s| !s.reductions.is_empty());
+        if whole || !stages[0].row_stores.is_empty() || k.outer[last] < 8 || k.inner < 2 * TILE {
+            return false;
+        }
+        let across = |a: &Access| {
+            let (row, inner) = (a.outer[last].unsigned_abs(), a.inner.unsigned_abs());
+            inner > 8 && row > 0 && row <= 4 && row < inner
+        };
+        let loads =
+            k.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Load { access, .. } if across(access)));
+        loads || k.stores.iter().any(|s| across(&s.access))
+    }
+
+    /// Cost of a step in the units of work estimates: a strided access is done lane by lane.
+    fn weight(&self, step: &Step) -> usize {
+        let access = match *step {
+            Step::Compute(id) => match &self.k.nodes[id as usize].kind {
+                NodeKind::Load { access, .. } => access,
+                _ => return 1,
+            },
+            Step::Store(s) | Step::Accumulate(s) => &self.k.stores[s].access,
+            _ => return 1,
+        };
+        if contiguous(access) { 1 } else { 6 }
     }
 
     fn roots<'s>(&'s self, sink: &'s Sinks) -> impl Iterator<Item = Id> + 's {
@@ -443,8 +480,7 @@ impl Planner<'_> {
                 stage.places.insert(id, place);
                 continue;
             }
-            // One line more, so that slots of a full block do not share their page offsets.
-            let bytes = (length * size_of(self.k.nodes[id as usize].dtype)).next_multiple_of(ALIGN) + ALIGN;
+            let bytes = (length * size_of(self.k.nodes[id as usize].dtype)).next_multiple_of(ALIGN);
             let free = used.iter_mut().find(|slot| slot.1 == bytes && slot.2 < from);
             let offset = if let Some(slot) = free {
                 slot.2 = to;

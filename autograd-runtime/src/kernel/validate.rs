@@ -96,7 +96,7 @@ pub(super) fn kernel(k: &Kernel) -> Result<(), CompileError> {
             if store.access.outer[k.parallel..].iter().any(|&s| s != 0) {
                 return malformed(format!("store {index}: accumulates with a reduced stride"));
             }
-            if (scope == Scope::All || k.inner <= 1) != (store.access.inner == 0) && k.inner > 1 {
+            if k.inner > 1 && (scope == Scope::All) != (store.access.inner == 0) {
                 return malformed(format!("store {index}: wrong inner stride for {scope:?}"));
             }
         }

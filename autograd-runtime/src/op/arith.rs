@@ -93,7 +93,7 @@ const fn binary(
     OpDef { arity: 2, ..unary(name, infer::numeric, eval, derivative, saves, lower) }
 }
 
-// y = −x;  dx = −ct
+/// y = −x;  dx = −ct
 pub static NEG: OpDef = unary(
     "neg",
     infer::numeric,
@@ -102,7 +102,7 @@ pub static NEG: OpDef = unary(
     0,
     |l, a, _| l.neg(a[0]),
 );
-// y = |x|;  dx = ct · sign x (0 at 0)
+/// y = |x|;  dx = ct · sign x (0 at 0)
 pub static ABS: OpDef = unary(
     "abs",
     infer::numeric,
@@ -111,7 +111,7 @@ pub static ABS: OpDef = unary(
     1,
     |l, a, _| l.abs(a[0]),
 );
-// sign x: −1, 0, 1, and NaN stays NaN (so that |NaN| has a NaN derivative); the derivative is zero
+/// sign x: −1, 0, 1, and NaN stays NaN (so that |NaN| has a NaN derivative); the derivative is zero
 pub static SIGN: OpDef = unary(
     "sign",
     infer::numeric,
@@ -131,18 +131,21 @@ pub static SIGN: OpDef = unary(
         l.select(lt, minus, rest)
     },
 );
+/// y = ⌊x⌋;  the derivative is zero
 pub static FLOOR: OpDef =
     unary("floor", infer::floats, eval_float!(x, x.floor()), Derivative::Zero, 0, |l, a, _| l.floor(a[0]));
+/// y = ⌈x⌉;  the derivative is zero
 pub static CEIL: OpDef =
     unary("ceil", infer::floats, eval_float!(x, x.ceil()), Derivative::Zero, 0, |l, a, _| l.ceil(a[0]));
+/// y = x towards 0;  the derivative is zero
 pub static TRUNC: OpDef =
     unary("trunc", infer::floats, eval_float!(x, x.trunc()), Derivative::Zero, 0, |l, a, _| l.trunc(a[0]));
-// to the nearest, ties to even, as PyTorch and IEEE
+/// to the nearest, ties to even, as PyTorch and IEEE
 pub static ROUND: OpDef =
     unary("round", infer::floats, eval_float!(x, x.round_ties_even()), Derivative::Zero, 0, |l, a, _| {
         l.nearest_even(a[0])
     });
-// y = √x;  dx = ct / 2y
+/// y = √x;  dx = ct / 2y
 pub static SQRT: OpDef = unary(
     "sqrt",
     infer::floats,
@@ -151,7 +154,7 @@ pub static SQRT: OpDef = unary(
     SAVE_OUT,
     |l, a, _| l.sqrt(a[0]),
 );
-// y = 1/√x;  dx = −ct · y³/2, written −½·ct·y/x·… so that x = 0 gives −∞ and not NaN
+/// y = 1/√x;  dx = −ct · y³/2, written −½·ct·y/x·… so that x = 0 gives −∞ and not NaN
 pub static RSQRT: OpDef = unary(
     "rsqrt",
     infer::floats,
@@ -163,7 +166,7 @@ pub static RSQRT: OpDef = unary(
         l.div(one, root)
     },
 );
-// y = 1/x;  dx = −ct · y²
+/// y = 1/x;  dx = −ct · y²
 pub static RECIP: OpDef = unary(
     "recip",
     infer::floats,
@@ -175,7 +178,7 @@ pub static RECIP: OpDef = unary(
         l.div(one, a[0])
     },
 );
-// y = x²;  dx = ct · 2x
+/// y = x²;  dx = ct · 2x
 pub static SQUARE: OpDef = unary(
     "square",
     infer::numeric,
@@ -184,7 +187,7 @@ pub static SQUARE: OpDef = unary(
     1,
     |l, a, _| l.mul(a[0], a[0]),
 );
-// y = max(x, 0), NaN stays;  dx = ct where y > 0, else 0; NaN at NaN (through 0·y, y being 0 or NaN there)
+/// y = max(x, 0), NaN stays;  dx = ct where y > 0, else 0; NaN at NaN (through 0·y, y being 0 or NaN there)
 pub static RELU: OpDef = unary(
     "relu",
     infer::floats,
@@ -200,7 +203,7 @@ pub static RELU: OpDef = unary(
         l.select(neg, zero, a[0])
     },
 );
-// y = x;  no derivative flows: the user's way to stop it
+/// y = x;  no derivative flows: the user's way to stop it
 pub static DETACH: OpDef = unary(
     "detach",
     |_, a| Ok(a[0].clone()),
@@ -210,7 +213,7 @@ pub static DETACH: OpDef = unary(
     |_, a, _| a[0],
 );
 
-// y = a + b;  da = db = ct
+/// y = a + b;  da = db = ct
 pub static ADD: OpDef = binary(
     "add",
     eval_binary!(a, b, a + b, a.wrapping_add(b)),
@@ -218,7 +221,7 @@ pub static ADD: OpDef = binary(
     0,
     |l, a, _| l.add(a[0], a[1]),
 );
-// y = a − b;  da = ct, db = −ct
+/// y = a − b;  da = ct, db = −ct
 pub static SUB: OpDef = binary(
     "sub",
     eval_binary!(a, b, a - b, a.wrapping_sub(b)),
@@ -226,7 +229,7 @@ pub static SUB: OpDef = binary(
     0,
     |l, a, _| l.sub(a[0], a[1]),
 );
-// y = a·b;  da = ct·b, db = ct·a
+/// y = a·b;  da = ct·b, db = ct·a
 pub static MUL: OpDef = binary(
     "mul",
     eval_binary!(a, b, a * b, a.wrapping_mul(b)),
@@ -234,7 +237,7 @@ pub static MUL: OpDef = binary(
     3,
     |l, a, _| l.mul(a[0], a[1]),
 );
-// y = a/b;  da = ct/b, db = −ct·y/b  (integers: division is not offered)
+/// y = a/b;  da = ct/b, db = −ct·y/b  (integers: division is not offered)
 pub static DIV: OpDef = OpDef {
     infer: infer::floats,
     ..binary(
@@ -257,26 +260,15 @@ fn extremum<'e>(cx: &Cx<'e>, i: usize, t: &Ex<'e>, wins: fn(&Ex<'e>, &Ex<'e>) ->
     let tie = x.eq(other);
     Some(Ex::select(&takes, t, &(t * 0.5).masked(&tie)))
 }
+// of equal operands (two zeros) the second, as the one instruction of the compiled form has it; comparing
+// with a NaN `b` is false and gives it
 fn max_nan<T: Float>(a: T, b: T) -> T {
-    if a.is_nan() || a > b {
-        a
-    } else if b.is_nan() || b > a {
-        b
-    } else {
-        // equal: +0 before −0
-        if a.is_sign_negative() { b } else { a }
-    }
+    if a.is_nan() || a > b { a } else { b }
 }
 fn min_nan<T: Float>(a: T, b: T) -> T {
-    if a.is_nan() || a < b {
-        a
-    } else if b.is_nan() || b < a {
-        b
-    } else {
-        if a.is_sign_negative() { a } else { b }
-    }
+    if a.is_nan() || a < b { a } else { b }
 }
-// y = max(a, b), NaN if either is;  ties share the cotangent, a NaN operand gets it whole
+/// y = max(a, b), NaN if either is;  ties share the cotangent, a NaN operand gets it whole
 pub static MAXIMUM: OpDef = binary(
     "maximum",
     eval_binary!(a, b, max_nan(a, b), a.max(b)),
@@ -284,7 +276,7 @@ pub static MAXIMUM: OpDef = binary(
     3,
     |l, a, _| l.max(a[0], a[1]),
 );
-// y = min(a, b), likewise
+/// y = min(a, b), likewise
 pub static MINIMUM: OpDef = binary(
     "minimum",
     eval_binary!(a, b, min_nan(a, b), a.min(b)),
@@ -292,7 +284,7 @@ pub static MINIMUM: OpDef = binary(
     3,
     |l, a, _| l.min(a[0], a[1]),
 );
-// y = |a| with the sign of b;  da = ct where the signs agree, −ct where not;  db = 0
+/// y = |a| with the sign of b;  da = ct where the signs agree, −ct where not;  db = 0
 pub static COPYSIGN: OpDef = OpDef {
     infer: infer::floats,
     ..binary(
@@ -306,8 +298,8 @@ pub static COPYSIGN: OpDef = OpDef {
         |l, a, _| l.copysign(a[0], a[1]),
     )
 };
-// y = min(max(x, lo), hi), NaN stays;  dx = ct strictly inside, 0 at the bounds, outside and at NaN.
-// The bounds get the cotangent where they are what is returned.
+/// y = min(max(x, lo), hi), NaN stays;  dx = ct strictly inside, 0 at the bounds, outside and at NaN.
+/// The bounds get the cotangent where they are what is returned.
 pub static CLAMP: OpDef = OpDef {
     name: "clamp",
     attrs: &[],

@@ -68,6 +68,10 @@ impl Value {
         let layout = Layout::contiguous(&ty.shape);
         Value::new(ty, Repr::Stored { storage: Storage::new(array.into_data()), layout })
     }
+    pub(crate) fn from_data(ty: Ty, data: Data) -> Value {
+        let layout = Layout::contiguous(&ty.shape);
+        Value::new(ty, Repr::Stored { storage: Storage::new(data), layout })
+    }
     pub(crate) fn absent(ty: Ty) -> Value {
         Value::new(ty, Repr::Absent)
     }

@@ -1,0 +1,250 @@
+//! Turns the parameter list into the derivative entry points, on the companion and on the struct that
+//! a kept compiled function derefs to.
+//!
+//! Invariant: an entry point is not generic, repeats the user's parameters and only forwards to the
+//! generic driver of the same name in the runtime.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::Ident;
+
+use crate::ast::{Function, Param, bare};
+use crate::twin::types::{projection, with_lifetime};
+
+/// `jacobian` and `hessian` need the runtime's block forms: not generated yet.
+const BLOCK_MATRICES: bool = false;
+
+/// A method that every companion has: its name, what it adds to the parameters, what it returns.
+struct Entry {
+    name: &'static str,
+    doc: &'static str,
+    extra: Extra,
+    result: TokenStream,
+    /// Whether a kept compiled function has it too.
+    kept: bool,
+}
+
+#[derive(PartialEq)]
+enum Extra {
+    None,
+    Tangents,
+    Buffers,
+}
+
+fn entry_points() -> Vec<Entry> {
+    let value = quote!(<Self as ::autograd::__private::Function>::Value);
+    let grads = quote!(<Self as ::autograd::__private::Function>::Grads);
+    let entry = |name, doc, extra, result, kept| Entry { name, doc, extra, result, kept };
+    let mut entries = vec![
+        entry("grad", "The gradient at these arguments.", Extra::None, quote!(#grads), true),
+        entry(
+            "value_and_grad",
+            "The value and the gradient at these arguments.",
+            Extra::None,
+            quote!((#value, #grads)),
+            true,
+        ),
+        entry(
+            "value",
+            "The value, computed by the compiled function.",
+            Extra::None,
+            value.clone(),
+            true,
+        ),
+        entry(
+            "jvp",
+            "The value and its derivative along the tangents, one a differentiated parameter.",
+            Extra::Tangents,
+            quote!((#value, #value)),
+            false,
+        ),
+        entry(
+            "hvp",
+            "The product of the Hessian and the directions, one a differentiated parameter.",
+            Extra::Tangents,
+            grads.clone(),
+            false,
+        ),
+        entry(
+            "check",
+            "Compares the derivatives at these arguments with finite differences.",
+            Extra::None,
+            quote!(::autograd::__private::CheckReport),
+            false,
+        ),
+        entry(
+            "bench",
+            "Times both engines at these arguments.",
+            Extra::None,
+            quote!(::autograd::__private::BenchReport),
+            false,
+        ),
+        entry(
+            "explain",
+            "Tells how the function is compiled at these arguments.",
+            Extra::None,
+            quote!(::autograd::__private::Explanation),
+            false,
+        ),
+        entry(
+            "compile",
+            "Compiles for these arguments; the result is kept and called.",
+            Extra::None,
+            quote!(::autograd::__private::Compiled<Self>),
+            false,
+        ),
+        entry(
+            "grad_into",
+            "Writes the gradient into the buffers, one a differentiated parameter.",
+            Extra::Buffers,
+            quote!(()),
+            true,
+        ),
+        entry(
+            "value_and_grad_into",
+            "Writes the gradient into the buffers and returns the value.",
+            Extra::Buffers,
+            value.clone(),
+            true,
+        ),
+    ];
+    if BLOCK_MATRICES {
+        let jacobian = quote!(<Self as ::autograd::__private::Function>::Jacobian);
+        let hessian = quote!(<Self as ::autograd::__private::Function>::Hessian);
+        let doc = "The Jacobian at these arguments.";
+        entries.push(entry("jacobian", doc, Extra::None, jacobian, false));
+        let doc = "The Hessian at these arguments.";
+        entries.push(entry("hessian", doc, Extra::None, hessian, false));
+    }
+    entries
+}
+
+/// The entry points of the companion.
+pub fn entries(function: &Function) -> TokenStream {
+    let (params, args) = (entry_params(function), entry_args(function));
+    let generics = &function.original.sig.generics;
+    let clause = &generics.where_clause;
+    let methods = entry_points().into_iter().map(|entry| {
+        let Entry { doc, result, .. } = &entry;
+        let name = entry_name(function, entry.name);
+        let (extra, passed) = extras(function, &entry.extra);
+        quote! {
+            #[doc = #doc]
+            pub fn #name #generics (#params #extra) -> ::autograd::Result<#result> #clause {
+                ::autograd::__private::#name::<Self>(#args #passed)
+            }
+        }
+    });
+    let pull_back = pull_back(function);
+    quote!(#(#methods)* #pull_back)
+}
+
+/// `vjp`. The pull-back is a closure that owns or borrows the arguments, which give the gradients their
+/// form; it takes scalars by value and everything else by reference.
+fn pull_back(function: &Function) -> TokenStream {
+    let (params, args) = (entry_params(function), entry_args(function));
+    let generics = &function.original.sig.generics;
+    let clause = &generics.where_clause;
+    let name = entry_name(function, "vjp");
+    let ret = function.ret.as_ref().expect("checked: a result is declared");
+    let ret = with_lifetime(ret, "'static");
+    let ct = quote!(<#ret as ::autograd::__private::Out>::Ct<'_>);
+    let grads = quote!(::autograd::Result<<Self as ::autograd::__private::Function>::Grads>);
+    // of this crate's edition, so that the closure's type captures the parameters' lifetimes in any
+    let closure = quote_spanned!(Span::mixed_site()=> impl ::core::ops::Fn(#ct) -> #grads);
+    quote! {
+        #[doc = "The value and a pull-back from a cotangent of the result to gradients."]
+        pub fn #name #generics (#params) -> ::autograd::Result<(
+            <Self as ::autograd::__private::Function>::Value,
+            #closure,
+        )> #clause {
+            let (__value, __pull_back) = ::autograd::__private::vjp::<Self>(#args)?;
+            ::core::result::Result::Ok((__value, move |__ct: #ct| __pull_back.apply(#args &__ct)))
+        }
+    }
+}
+
+/// The same methods on the struct that a kept compiled function derefs to.
+pub fn kept_calls(function: &Function) -> TokenStream {
+    let (params, args) = (entry_params(function), entry_args(function));
+    let generics = &function.original.sig.generics;
+    let clause = &generics.where_clause;
+    let companion = function.name();
+    let methods = entry_points().into_iter().filter(|entry| entry.kept).map(|entry| {
+        let name = entry_name(function, entry.name);
+        let (extra, passed) = extras(function, &entry.extra);
+        let result = match entry.name {
+            "grad" => quote!(<#companion as ::autograd::__private::Function>::Grads),
+            "grad_into" => quote!(()),
+            "value_and_grad" => quote! {(
+                <#companion as ::autograd::__private::Function>::Value,
+                <#companion as ::autograd::__private::Function>::Grads,
+            )},
+            _ => quote!(<#companion as ::autograd::__private::Function>::Value),
+        };
+        let doc = entry.doc;
+        quote! {
+            #[doc = #doc]
+            pub fn #name #generics (&self, #params #extra) -> ::autograd::Result<#result> #clause {
+                self.0.#name::<#companion>(#args #passed)
+            }
+        }
+    });
+    quote!(#(#methods)*)
+}
+
+fn entry_name(function: &Function, name: &str) -> Ident {
+    Ident::new(name, function.name().span())
+}
+
+fn entry_params(function: &Function) -> TokenStream {
+    let params = function.params.iter().map(|Param { name, ty, .. }| quote!(#name: #ty,));
+    quote!(#(#params)*)
+}
+
+/// The arguments as the tuple of references that `Function::Args` is.
+fn entry_args(function: &Function) -> TokenStream {
+    let args = function.params.iter().map(|Param { name, by_ref, .. }| match by_ref {
+        true => quote!(#name,),
+        false => quote!(&#name,),
+    });
+    quote!((#(#args)*),)
+}
+
+/// The additional parameters of an entry point, and how they are passed on.
+fn extras(function: &Function, extra: &Extra) -> (TokenStream, TokenStream) {
+    let wrt = || function.params.iter().filter(|param| param.wrt);
+    let fresh = |param: &Param| {
+        let mut name = format_ident!("d_{}", bare(&param.name));
+        while function.params.iter().any(|param| param.name == name) {
+            name = format_ident!("{name}_");
+        }
+        name
+    };
+    match extra {
+        Extra::None => Default::default(),
+        Extra::Tangents => {
+            let params = wrt().map(|param| {
+                let (name, ty) = (fresh(param), &param.ty);
+                quote!(#name: #ty,)
+            });
+            let passed = wrt().map(|param| {
+                let name = fresh(param);
+                if param.by_ref { quote!(#name,) } else { quote!(&#name,) }
+            });
+            (quote!(#(#params)*), quote!((#(#passed)*),))
+        }
+        Extra::Buffers => {
+            let params = wrt().map(|param| {
+                let (name, ty) = (fresh(param), projection(&param.inner, "GradBuf"));
+                quote!(#name: &mut #ty,)
+            });
+            let passed = wrt().map(|param| {
+                let (name, ty) = (fresh(param), with_lifetime(&param.inner, "'static"));
+                quote!(<#ty as ::autograd::__private::Arg>::bind(#name, binder);)
+            });
+            let binder = quote!(binder: &mut ::autograd::__private::Binder<'_>);
+            (quote!(#(#params)*), quote!(|#binder| { #(#passed)* },))
+        }
+    }
+}

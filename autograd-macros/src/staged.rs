@@ -1,0 +1,230 @@
+//! Turns an annotated function into what the twins of other functions call: `__call` and `__argN` for
+//! the function itself, `__staged_grad` and its like for its derivatives.
+//!
+//! Invariant: arguments and results are twins. Floats may be given plain and slices in any form;
+//! everything else has the exact type of the twin's parameter.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::Ident;
+
+use crate::ast::{Function, Param, Role, bare, scalar};
+use crate::expand::bare_or_tuple;
+use crate::twin::STAGED;
+use crate::twin::types::{self, Types, with_lifetime};
+
+/// What calls from other twins go through: `__call(f)` and `__argN(x)`.
+pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
+    let tys = function.params.iter().map(types::parameter);
+    let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let arguments = function.params.iter().enumerate().map(|(index, param)| {
+        let name = format_ident!("__arg{index}");
+        match scalar(&param.ty) {
+            Some(float) => {
+                let float = Ident::new(float, param.span);
+                quote! {
+                    #[doc(hidden)]
+                    pub fn #name(
+                        _: &::autograd::__private::Slot,
+                        x: impl ::core::convert::Into<::autograd::__private::Real<#float>>,
+                    ) -> ::autograd::__private::Real<#float> {
+                        ::core::convert::Into::into(x)
+                    }
+                }
+            }
+            None if types::is_open(param) => {
+                let (slice, twin) = (with_lifetime(&param.inner, "'static"), types::owned(param));
+                quote! {
+                    #[doc(hidden)]
+                    pub fn #name<'s, T: ?::core::marker::Sized>(
+                        slot: &'s ::autograd::__private::Slot,
+                        x: &'s T,
+                    ) -> &'s #twin
+                    where
+                        T: ::autograd::__private::AsTwin<#slice>,
+                    {
+                        ::autograd::__private::AsTwin::as_twin(x, slot)
+                    }
+                }
+            }
+            None if types::is_convertible(param) => {
+                let (ty, twin) = (&param.ty, types::owned(param));
+                quote! {
+                    #[doc(hidden)]
+                    pub fn #name(
+                        _: &::autograd::__private::Slot,
+                        x: impl ::autograd::__private::IntoTwin<#ty>,
+                    ) -> #twin {
+                        ::autograd::__private::IntoTwin::into_twin(x)
+                    }
+                }
+            }
+            None => quote! {
+                #[doc(hidden)]
+                pub fn #name<T>(_: &::autograd::__private::Slot, x: T) -> T {
+                    x
+                }
+            },
+        }
+    });
+    quote! {
+        #[doc(hidden)]
+        pub fn __call(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #ret {
+            Self::__twin
+        }
+        #(#arguments)*
+    }
+}
+
+/// The entry points that other twins call: `__staged_grad` and so on.
+pub fn staged(function: &Function, types: &Types) -> TokenStream {
+    let names: Vec<&Ident> = function.params.iter().map(|param| &param.name).collect();
+    let params: Vec<TokenStream> = function.params.iter().map(staged_param).collect();
+    let converted = function.params.iter().map(|param| {
+        let (name, ty) = (&param.name, types::parameter(param));
+        if types::is_open(param) {
+            let slot = format_ident!("__slot_{}", bare(name));
+            Some(quote! {
+                let #slot = ::autograd::__private::Slot::new();
+                let #name: #ty = ::autograd::__private::AsTwin::as_twin(#name, &#slot);
+            })
+        } else if types::is_convertible(param) {
+            Some(quote!(let #name: #ty = ::autograd::__private::IntoTwin::into_twin(#name);))
+        } else {
+            scalar(&param.ty).map(|_| quote!(let #name: #ty = ::core::convert::Into::into(#name);))
+        }
+    });
+    let converted: Vec<TokenStream> = converted.flatten().collect();
+    let traced = |param: &&Param| param.role != Role::Constant && !types::is_str(param);
+    let inputs = function.params.iter().filter(traced).map(|param| {
+        let (name, wrt) = (borrowed(param), param.wrt);
+        quote!(__inputs.push(#name, #wrt);)
+    });
+    let inputs: Vec<TokenStream> = inputs.collect();
+    let rerun = function.params.iter().map(|param| {
+        let name = &param.name;
+        if param.role == Role::Constant || types::is_str(param) {
+            let clone = (!param.by_ref).then(|| quote!(.clone()));
+            return quote!(#name #clone);
+        }
+        let (by_ref, name) = (param.by_ref.then(|| quote!(&)), borrowed(param));
+        quote!(#by_ref ::autograd::__private::Twinned::from_leaves(#name, __leaves))
+    });
+    let rerun: Vec<TokenStream> = rerun.collect();
+    let wrt: Vec<&Param> = function.params.iter().filter(|param| param.wrt).collect();
+    let grads: Vec<TokenStream> = wrt
+        .iter()
+        .map(|param| {
+            let name = borrowed(param);
+            quote!(::autograd::__private::Twinned::from_leaves(#name, __leaves))
+        })
+        .collect();
+    let grads = bare_or_tuple(&grads);
+    let grad_types: Vec<TokenStream> = wrt.iter().map(|param| types::owned(param)).collect();
+    let grad_types = bare_or_tuple(&grad_types);
+    let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let value = quote!(<#ret as ::autograd::__private::Outcome>::Value);
+
+    let leaves = quote!(__leaves: &mut ::autograd::__private::LeafReader<'_>);
+    let twin = quote!(&|#leaves| Self::__twin(#(#rerun),*));
+    let shape = quote!(|#leaves| #grads);
+    let prepare = quote! {
+        #(#converted)*
+        let mut __inputs = ::autograd::__private::Inputs::new();
+        #(#inputs)*
+    };
+    let direction_names = wrt.iter().map(|param| format_ident!("__d_{}", bare(&param.name)));
+    let direction_names: Vec<Ident> = direction_names.collect();
+    let direction_params = wrt.iter().zip(&direction_names).map(|(param, name)| {
+        let ty = staged_type(param);
+        quote!(#name: #ty)
+    });
+    let direction_params: Vec<TokenStream> = direction_params.collect();
+    let directions = wrt.iter().zip(&direction_names).map(|(param, name)| {
+        let push = |value| quote!(__directions.push(#value, true););
+        match scalar(&param.ty) {
+            Some(_) => {
+                let ty = types::owned(param);
+                let push = push(quote!(&#name));
+                quote!(let #name: #ty = ::core::convert::Into::into(#name); #push)
+            }
+            None if types::is_open(param) => {
+                let slot = quote!(&::autograd::__private::Slot::new());
+                push(quote!(::autograd::__private::AsTwin::as_twin(#name, #slot)))
+            }
+            None if types::is_convertible(param) => {
+                push(quote!(&::autograd::__private::IntoTwin::into_twin(#name)))
+            }
+            None if param.by_ref => push(quote!(#name)),
+            None => push(quote!(&#name)),
+        }
+    });
+    let prepare_directions = quote! {
+        let mut __directions = ::autograd::__private::Inputs::new();
+        #(#directions)*
+    };
+    debug_assert_eq!(STAGED, ["grad", "value_and_grad", "value", "jvp", "hvp"]);
+    quote! {
+        #[doc(hidden)]
+        pub fn __staged_value(#(#params),*) -> ::autograd::Result<#value> {
+            #(#converted)*
+            ::autograd::__private::Outcome::outcome(Self::__twin(#(#names),*))
+        }
+        #[doc(hidden)]
+        pub fn __staged_grad(#(#params),*) -> ::autograd::Result<#grad_types> {
+            #prepare
+            ::autograd::__private::staged_grad(__inputs, #twin, #shape)
+        }
+        #[doc(hidden)]
+        pub fn __staged_value_and_grad(
+            #(#params),*
+        ) -> ::autograd::Result<(#value, #grad_types)> {
+            #prepare
+            ::autograd::__private::staged_value_and_grad(__inputs, #twin, #shape)
+        }
+        #[doc(hidden)]
+        pub fn __staged_jvp(
+            #(#params,)* #(#direction_params),*
+        ) -> ::autograd::Result<(#value, #value)> {
+            #prepare
+            #prepare_directions
+            ::autograd::__private::staged_jvp(__inputs, __directions, #twin)
+        }
+        #[doc(hidden)]
+        pub fn __staged_hvp(
+            #(#params,)* #(#direction_params),*
+        ) -> ::autograd::Result<#grad_types> {
+            #prepare
+            #prepare_directions
+            ::autograd::__private::staged_hvp(__inputs, __directions, #twin, #shape)
+        }
+    }
+}
+
+fn staged_param(param: &Param) -> TokenStream {
+    let (name, ty) = (&param.name, staged_type(param));
+    quote!(#name: #ty)
+}
+
+/// A parameter of a `__staged_` entry point: floats may be plain, slices of any kind.
+fn staged_type(param: &Param) -> TokenStream {
+    let ty = types::parameter(param);
+    if types::is_open(param) {
+        let slice = with_lifetime(&param.inner, "'static");
+        return quote!(&(impl ::autograd::__private::AsTwin<#slice> + ?::core::marker::Sized));
+    }
+    if types::is_convertible(param) {
+        let ty = &param.ty;
+        return quote!(impl ::autograd::__private::IntoTwin<#ty>);
+    }
+    match scalar(&param.ty) {
+        Some(_) => quote!(impl ::core::convert::Into<#ty>),
+        None => ty,
+    }
+}
+
+/// A reference to a twin argument.
+fn borrowed(param: &Param) -> TokenStream {
+    let name = &param.name;
+    if param.by_ref { quote!(#name) } else { quote!(&#name) }
+}

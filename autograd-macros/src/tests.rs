@@ -1,0 +1,238 @@
+//! One line of body in, one line of twin out; white space is normalised.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::ItemFn;
+
+use crate::ast::{Function, Role};
+use crate::options::{self, Options};
+use crate::twin::{self, types::Types};
+use crate::{differentiable_item, no_grad};
+
+/// Runtime paths are written `__p::x` in expectations.
+fn normal(tokens: impl ToTokens) -> String {
+    let text = tokens.to_token_stream().to_string();
+    // How tokens are spaced depends on where they come from.
+    let text = text.split_whitespace().collect::<String>();
+    text.replace("::autograd::__private::", "__p::")
+}
+
+fn read(source: &str) -> Function {
+    let item: ItemFn = syn::parse_str(source).expect("the test's function parses");
+    Function::read(item, &Options::default())
+}
+
+/// Checks the twin of `fn f(x: f64, n: usize, v: &[f64]) -> f64 { body }`.
+#[track_caller]
+fn check(body: &str, expected: &str) {
+    check_function(
+        &format!("fn f(x: f64, n: usize, v: &[f64]) -> f64 {{ {body} }}"),
+        &format!("{{ {expected} }}"),
+    );
+}
+
+#[track_caller]
+fn check_function(source: &str, expected: &str) {
+    let function = read(source);
+    let twin = twin::expand(&function, &Types::of(&function));
+    let expected: TokenStream = expected.parse().expect("the expectation is made of tokens");
+    let (twin, expected) = (normal(twin), normal(expected));
+    let found = twin.strip_suffix('}').unwrap_or(&twin);
+    assert!(found.ends_with(&expected), "\nexpected: {expected}\n   found: {found}");
+}
+
+#[test]
+fn literals_are_lifted_where_a_traced_value_may_follow() {
+    check("let mut s = 0.0; s", "let mut s = __p::literal::<f64>(0.0); __p::lift::<f64, _>(s)");
+    check("let c = 2.0; c * x", "let c = 2.0; __p::lift::<f64, _>(c * x)");
+    check(
+        "let mut s = [-1.0; 3]; s[0]",
+        "let mut s = [__p::literal::<f64>(-1.0); 3]; __p::lift::<f64, _>(s[0])",
+    );
+    check(
+        "let mut s = vec![0.0; n]; 1.0",
+        "let mut s = vec![__p::literal::<f64>(0.0); n]; __p::literal::<f64>(1.0)",
+    );
+    check(
+        "let mut s; s = f64::MAX; x",
+        "let mut s; s = __p::literal::<f64>(f64::MAX); __p::lift::<f64, _>(x)",
+    );
+    check("let mut i = 0; i += n; x", "let mut i = 0; i += n; __p::lift::<f64, _>(x)");
+    check("2.0_f64.max(x)", "__p::lift::<f64, _>(__p::literal::<f64>(2.0_f64).max(x))");
+    check("x.max(0.0)", "__p::lift::<f64, _>(x.max(0.0))");
+    check("return 0.0;", "return __p::literal::<f64>(0.0);");
+    check("v.iter().sum()", "v.iter().sum()");
+    check(
+        "v.iter().fold(0.0, |a, b| a + b)",
+        "__p::lift::<f64, _>(v.iter().fold(__p::literal::<f64>(0.0), |a, b| a + b))",
+    );
+}
+
+#[test]
+fn a_literal_branch_lifts_the_others() {
+    check(
+        "let k = if n > 1 { 1.0 } else { x }; k * 2.0",
+        "let k = if n > 1 { __p::literal::<f64>(1.0) } else { __p::lift::<f64, _>(x) };
+         __p::lift::<f64, _>(k * 2.0)",
+    );
+    check(
+        "let a = [0.5, x]; a[n]",
+        "let a = [__p::literal::<f64>(0.5), __p::lift::<f64, _>(x)]; __p::lift::<f64, _>(a[n])",
+    );
+    check("let a = [0.5, 0.25]; x", "let a = [0.5, 0.25]; __p::lift::<f64, _>(x)");
+    check(
+        "let c = 2.0; let y = c.max(x); y",
+        "let c = 2.0; let y = __p::literal::<f64>(c).max(x); __p::lift::<f64, _>(y)",
+    );
+    check(
+        "let c = 2.0; { let c = x; c.max(x) }",
+        "let c = 2.0; { let c = x; __p::lift::<f64, _>(c.max(x)) }",
+    );
+}
+
+#[test]
+fn annotations_and_conversions() {
+    check(
+        "let s: f64 = x; return s;",
+        "let s: __p::Real<f64> = __p::lift::<f64, _>(x); return __p::lift::<f64, _>(s);",
+    );
+    check(
+        "let s: Vec<&[f64]> = w(); return x;",
+        "use __p::fallback::*; use w as __h0; let s: Vec<&[__p::Real<f64>]> = __h0::__call(w)(); return __p::lift::<f64, _>(x);",
+    );
+    check("return n as f64;", "return __p::cast::<f64, _>(n);");
+    check("return x * (2 as f64);", "return __p::lift::<f64, _>(x * (2 as f64));");
+    check(
+        "v[x as usize].powi(n as i32); x",
+        "v[__p::cast::<usize, _>(x)].powi(__p::cast::<i32, _>(n)); __p::lift::<f64, _>(x)",
+    );
+    check(
+        "let y = f64::max(1.0, x) * f64::EPSILON; y",
+        "let y = <__p::Real<f64> >::max(__p::lift::<f64, _>(1.0), x) * f64::EPSILON; __p::lift::<f64, _>(y)",
+    );
+    check(
+        "let y = v.iter().sum::<f64>(); y",
+        "let y = v.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)",
+    );
+    check("let z = [0; 3 as usize]; x", "let z = [0; 3 as usize]; __p::lift::<f64, _>(x)");
+}
+
+#[test]
+fn calls_go_through_name_resolution() {
+    check(
+        "let y = m::g(x, 2.0, n) + m::g(x, 1.0, 3); y",
+        "use __p::fallback::*; use m::g as __h0;
+         let y = __h0::__call(m::g)(__h0::__arg0(&__p::Slot::new(), x), __h0::__arg1(&__p::Slot::new(), 2.0), __h0::__arg2(&__p::Slot::new(), n))
+               + __h0::__call(m::g)(__h0::__arg0(&__p::Slot::new(), x), __h0::__arg1(&__p::Slot::new(), 1.0), 3);
+         __p::lift::<f64, _>(y)",
+    );
+    check("let g = |a| a; let y = g(x); y", "let g = |a| a; let y = g(x); __p::lift::<f64, _>(y)");
+    check(
+        "let g = g(x); return g(1.0);",
+        "use __p::fallback::*; use g as __h0; let g = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); return __p::lift::<f64, _>(g(__p::literal::<f64>(1.0)));",
+    );
+    check(
+        "std::mem::drop(Some(x)); Kind::new(n); x",
+        "std::mem::drop(Some(x)); Kind::new(n); __p::lift::<f64, _>(x)",
+    );
+    check(
+        "let y = v.iter().copied().map(g); x",
+        "use __p::fallback::*; use g as __h0; let y = v.iter().copied().map(__h0::__call(g)); __p::lift::<f64, _>(x)",
+    );
+    check(
+        "let y = { fn g() {} g() }; x",
+        "use __p::fallback::*; let y = { use g as __h0; fn g() {} __h0::__call(g)() }; __p::lift::<f64, _>(x)",
+    );
+    check(
+        "let y = g::grad(x)?; let z = Model::grad(x); y",
+        "let y = g::__staged_grad(x)?; let z = Model::grad(x); __p::lift::<f64, _>(y)",
+    );
+}
+
+#[test]
+fn macros_with_expressions_are_opened() {
+    check(
+        "assert!(g(x) > 0.0, \"{y} {}\", n as f64, y = x); other!(g(x)); x",
+        "use __p::fallback::*; use g as __h0;
+         assert!(__h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)) > 0.0, \"{y} {}\", __p::cast::<f64, _>(n), y = x);
+         other!(g(x)); __p::lift::<f64, _>(x)",
+    );
+    check(
+        "matches!(n as i32, 1 | 2 if true); x",
+        "matches!(__p::cast::<i32, _>(n), 1 | 2 if true); __p::lift::<f64, _>(x)",
+    );
+}
+
+#[test]
+fn structs_of_the_signature_are_built_as_twins() {
+    check_function(
+        "fn f(p: &m::P, w: Tensor<f32>) -> (f64, Vec<m::P>) { let m::P(a, ..) = p; (*a, vec![m::P(0.0, *a)]) }",
+        "type __t0 = <m::P as __p::Arg>::Twin;
+         { let __t0 { 0: a, .. } = p;
+           (__p::lift::<f64, _>(*a), vec![(__t0 { 0: __p::literal(0.0), 1: *a })]) }",
+    );
+}
+
+#[test]
+fn roles_and_names_of_parameters() {
+    let function = read(
+        "fn f((a, b): (f64, f64), n: usize, s: &str, #[constant] c: &C, t: &Tensor<bool>, \
+         mut w: Vec<f64>) -> f64 { a }",
+    );
+    let roles: Vec<_> = function.params.iter().map(|p| (p.name.to_string(), p.role)).collect();
+    let expected = [
+        ("arg0", Role::Differentiable),
+        ("n", Role::Static),
+        ("s", Role::Static),
+        ("c", Role::Constant),
+        ("t", Role::Static),
+        ("w", Role::Differentiable),
+    ];
+    assert_eq!(roles, expected.map(|(name, role)| (name.to_string(), role)));
+    assert!(!normal(&function.original).contains("constant"));
+}
+
+#[test]
+fn twins_of_types() {
+    let function = read("fn f(p: P) -> f64 { 0.0 }");
+    let types = Types::of(&function);
+    let twin = |text: &str| normal(types.result(&syn::parse_str(text).expect("a type")));
+    let same = |text: &str| normal(text.parse::<TokenStream>().expect("tokens"));
+    assert_eq!(
+        twin("Result<(f32, [f64; 2]), f64>"),
+        same("Result<(__p::Real<f32>, [__p::Real<f64>; 2]), f64>")
+    );
+    assert_eq!(twin("Tensor<f64>"), same("Tensor<f64>"));
+    assert_eq!(twin("Vec<P>"), same("Vec<<P as __p::Arg>::Twin>"));
+    assert_eq!(twin("Array2<f64>"), same("<Array2<f64> as __p::Arg>::Twin"));
+}
+
+#[test]
+fn options_are_parsed() {
+    let wrt = options::parse(quote!(wrt(a, b))).expect("valid").wrt.expect("given");
+    assert_eq!(wrt, ["a", "b"]);
+    assert!(options::parse(quote!(fast)).is_err());
+}
+
+#[test]
+fn the_original_survives_errors() {
+    let out = normal(differentiable_item(
+        quote!(),
+        quote!(
+            fn f(#[constant] n: &mut f64) {}
+        ),
+    ));
+    assert!(out.starts_with("fnf(n:&mutf64){}"), "{out}");
+    assert_eq!(out.matches("compile_error").count(), 3, "{out}");
+    let out = normal(differentiable_item(quote!(), quote!(impl M {})));
+    assert!(out.starts_with("implM{}") && out.contains("methodsarenotsupported"), "{out}");
+    let out = normal(no_grad::expand(
+        quote!(),
+        quote!(
+            fn f() -> u8 {
+                1
+            }
+        ),
+    ));
+    assert_eq!(out, "fnf()->u8{::autograd::no_grad(move||->u8{1})}");
+}

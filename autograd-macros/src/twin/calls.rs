@@ -1,0 +1,213 @@
+//! Turns calls of free functions into calls that name resolution dispatches: `helper(x, 2.0)`
+//! becomes `__h0::__call(helper)(__h0::__arg0(&slot, x), __h0::__arg1(&slot, 2.0))` under `use helper as __h0;`.
+//! `f::grad(x)` becomes `f::__staged_grad(x)`.
+//!
+//! If `helper` is annotated, `__h0` is its companion and the call reaches its twin; otherwise the
+//! type `__h0` is the runtime's fall-back (a glob import, which the explicit import shadows) and the
+//! plain function is called. A function passed by name, `.map(helper)`, goes the same way.
+//!
+//! Invariant: names bound by patterns, constructors, `Type::method` and paths through `std`, `core`,
+//! `alloc`, `autograd` or a primitive type are called as they are written. The `use` stands in the
+//! innermost block around the call that declares items, so that these are found.
+
+use quote::{ToTokens, format_ident};
+use syn::parse_quote_spanned;
+use syn::spanned::Spanned;
+use syn::{Block, Expr, ExprCall, ExprPath, Ident, Path, PathArguments, Stmt, parse_quote};
+
+use super::scope::{Pass, Scope};
+use crate::ast;
+
+/// The entry points that an annotated body may call.
+pub const STAGED: [&str; 5] = ["grad", "value_and_grad", "value", "jvp", "hvp"];
+
+/// The fall-back types and argument positions that the runtime has.
+const MAX_HELPERS: usize = 64;
+const MAX_ARGUMENTS: usize = 16;
+
+/// Functions of the standard library that are commonly imported by name.
+const STD: [&str; 7] = ["drop", "black_box", "identity", "once", "zip", "successors", "from_fn"];
+
+/// Crates and modules whose functions are plain.
+const PLAIN_ROOTS: [&str; 11] =
+    ["std", "core", "alloc", "autograd", "Self", "mem", "iter", "cmp", "array", "ptr", "fmt"];
+
+#[derive(Default)]
+pub struct Calls {
+    blocks: Vec<Frame>,
+    count: usize,
+}
+
+/// A block that is being walked.
+struct Frame {
+    declares_items: bool,
+    helpers: Vec<(Path, Ident)>,
+}
+
+impl Pass for Calls {
+    fn enter_block(&mut self, block: &mut Block, _: &Scope) {
+        let declares_items = block.stmts.iter().any(|stmt| matches!(stmt, Stmt::Item(_)));
+        self.blocks.push(Frame { declares_items, helpers: Vec::new() });
+    }
+
+    fn leave_block(&mut self, block: &mut Block, _: &Scope) {
+        let frame = self.blocks.pop().expect("every block that is left was entered");
+        let mut uses: Vec<Stmt> = Vec::new();
+        if self.blocks.is_empty() && self.count > 0 {
+            uses.push(parse_quote!(
+                use ::autograd::__private::fallback::*;
+            ));
+        }
+        for (path, name) in frame.helpers {
+            uses.push(parse_quote!(use #path as #name;));
+        }
+        block.stmts.splice(0..0, uses);
+    }
+
+    fn leave(&mut self, expr: &mut Expr, scope: &Scope) {
+        match expr {
+            Expr::Call(call) => {
+                self.by_name(call.args.iter_mut(), scope);
+                self.call(call, scope);
+            }
+            Expr::MethodCall(call) => self.by_name(call.args.iter_mut(), scope),
+            _ => {}
+        }
+    }
+}
+
+impl Calls {
+    fn call(&mut self, call: &mut ExprCall, scope: &Scope) {
+        let Expr::Path(func) = &mut *call.func else { return };
+        if let Some(name) = staged(func) {
+            let last = func.path.segments.last_mut().expect("a staged path has segments");
+            last.ident = name;
+            return;
+        }
+        let mutable = |arg: &Expr| matches!(arg, Expr::Reference(arg) if arg.mutability.is_some());
+        if call.args.iter().any(mutable) {
+            return;
+        }
+        let Some(helper) = self.helper(func, scope) else { return };
+        *call.func = callee(&helper, func);
+        for (index, arg) in call.args.iter_mut().enumerate().take(MAX_ARGUMENTS) {
+            if is_wrapped(arg) {
+                let span = arg.span();
+                let method = format_ident!("__arg{index}", span = span);
+                let helper = Ident::new(&helper.to_string(), span);
+                *arg = parse_quote_spanned!(span=> #helper::#method(&::autograd::__private::Slot::new(), #arg));
+            }
+        }
+    }
+
+    /// Rewrites the functions among the arguments of a call.
+    fn by_name<'e>(&mut self, args: impl Iterator<Item = &'e mut Expr>, scope: &Scope) {
+        for arg in args {
+            if let Expr::Path(path) = arg
+                && let Some(helper) = self.helper(path, scope)
+            {
+                *arg = callee(&helper, path);
+            }
+        }
+    }
+
+    /// The name under which the twin imports the function, if it is one to import.
+    fn helper(&mut self, func: &ExprPath, scope: &Scope) -> Option<Ident> {
+        let path = importable(func, scope)?;
+        let home = self.blocks.iter().rposition(|frame| frame.declares_items).unwrap_or(0);
+        let frame = &mut self.blocks[home];
+        let text = path.to_token_stream().to_string();
+        let known =
+            frame.helpers.iter().find(|(path, _)| path.to_token_stream().to_string() == text);
+        if let Some((_, name)) = known {
+            return Some(name.clone());
+        }
+        if self.count == MAX_HELPERS {
+            return None;
+        }
+        let name = format_ident!("__h{}", self.count);
+        self.count += 1;
+        frame.helpers.push((path, name.clone()));
+        Some(name)
+    }
+}
+
+fn callee(helper: &Ident, func: &ExprPath) -> Expr {
+    let span = func.span();
+    let helper = Ident::new(&helper.to_string(), span);
+    parse_quote_spanned!(span=> #helper::__call(#func))
+}
+
+/// The path without generic arguments, if the twin should import it.
+fn importable(func: &ExprPath, scope: &Scope) -> Option<Path> {
+    if func.qself.is_some() || func.path.leading_colon.is_some() {
+        return None;
+    }
+    let mut path = func.path.clone();
+    let last = path.segments.len() - 1;
+    for (index, segment) in path.segments.iter_mut().enumerate() {
+        let name = segment.ident.to_string();
+        let primitive = ast::is_integer(&name)
+            || matches!(name.as_str(), "f32" | "f64" | "bool" | "char" | "str");
+        let plain_root = index == 0 && last > 0 && PLAIN_ROOTS.contains(&name.as_str());
+        let keyword = index == last && matches!(name.as_str(), "self" | "super" | "crate" | "Self");
+        let capital = name.trim_start_matches("r#").starts_with(|c: char| c.is_ascii_uppercase());
+        if capital || plain_root || keyword || (last > 0 && primitive) {
+            return None;
+        }
+        if index == last {
+            segment.arguments = PathArguments::None;
+        } else if !segment.arguments.is_none() {
+            return None;
+        }
+    }
+    if last == 0 {
+        let name = &path.segments[0].ident;
+        let text = name.to_string();
+        if scope.binds(name) || STD.contains(&text.as_str()) || text.starts_with("__") {
+            return None;
+        }
+    }
+    Some(path)
+}
+
+/// `__staged_grad` for `f::grad`.
+fn staged(func: &ExprPath) -> Option<Ident> {
+    let segments = &func.path.segments;
+    if func.qself.is_some() || func.path.leading_colon.is_some() || segments.len() < 2 {
+        return None;
+    }
+    let (owner, last) = (&segments[segments.len() - 2].ident, &segments[segments.len() - 1]);
+    let function = owner.to_string().trim_start_matches("r#").starts_with(char::is_lowercase);
+    let plain = PLAIN_ROOTS.iter().any(|root| segments[0].ident == root);
+    let owned = !matches!(owner.to_string().as_str(), "self" | "super" | "crate");
+    let entry = STAGED.iter().any(|name| last.ident == name);
+    (function && owned && entry && !plain)
+        .then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
+}
+
+/// Whether an argument goes through `__argN`: not if its type is inferred from the parameter's.
+fn is_wrapped(arg: &Expr) -> bool {
+    match arg {
+        Expr::Lit(arg) => matches!(arg.lit, syn::Lit::Float(_)),
+        Expr::Closure(_) | Expr::Range(_) | Expr::Macro(_) => false,
+        Expr::MethodCall(arg) => {
+            let inferred = ["into", "parse", "collect", "sum", "product", "unwrap_or_default"];
+            !inferred.iter().any(|name| arg.method == name)
+        }
+        // `Vec::new()`, `None`, a function by name.
+        Expr::Call(arg) => !matches!(&*arg.func, Expr::Path(path) if is_capital(path)),
+        Expr::Path(path) => !is_capital(path),
+        Expr::Try(arg) => is_wrapped(&arg.expr),
+        _ => true,
+    }
+}
+
+fn is_capital(path: &ExprPath) -> bool {
+    let constructed = |name: &Ident| {
+        let name = name.to_string();
+        let capital = name.starts_with(|c: char| c.is_ascii_uppercase());
+        capital && name.chars().any(|c| c.is_ascii_lowercase())
+    };
+    path.path.segments.iter().any(|segment| constructed(&segment.ident))
+}

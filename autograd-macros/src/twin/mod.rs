@@ -1,0 +1,62 @@
+//! Turns an annotated function into its staged twin: the same text over traced values.
+//!
+//! The body goes through one pass for each concern, in this order: [`literals`] lifts float
+//! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
+//! struct literals, [`calls`] dispatches calls of functions. Control flow is left as ordinary Rust
+//! (a condition on traced values yields a `bool`); a pass that stages it goes between `types` and
+//! `calls`.
+//!
+//! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
+//! generated paths start with `::autograd::__private`, which no pass rewrites.
+
+mod calls;
+mod casts;
+mod literals;
+mod macros;
+mod scope;
+pub mod types;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Block;
+
+use self::types::Types;
+use crate::ast::Function;
+
+pub use self::calls::STAGED;
+
+/// The twin, as an associated function of the companion.
+pub fn expand(function: &Function, types: &Types) -> TokenStream {
+    let body = body(function, types);
+    let pats = function.params.iter().map(|param| &param.pat);
+    let tys = function.params.iter().map(types::parameter);
+    let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let aliases = types.aliases();
+    quote! {
+        #[doc(hidden)]
+        pub fn __twin(#(#pats: #tys),*) -> #ret {
+            #aliases
+            #body
+        }
+    }
+}
+
+/// The rewritten body.
+fn body(function: &Function, types: &Types) -> Block {
+    let mut body = (*function.original.block).clone();
+    let params = &function.params;
+
+    let is_struct = |path: &syn::Path| types.is_struct(path);
+    let mut literals = literals::Literals {
+        float: function.float,
+        ret: function.ret.as_ref(),
+        closures: Vec::new(),
+        structs: &is_struct,
+        depth: 0,
+    };
+    scope::walk(&mut literals, params, &mut body);
+    scope::walk(&mut casts::Casts { types }, params, &mut body);
+    scope::walk(&mut &*types, params, &mut body);
+    scope::walk(&mut calls::Calls::default(), params, &mut body);
+    body
+}

@@ -1,0 +1,382 @@
+//! Arguments of entry points as lists of leaves. [`Arg`] says, for each type of parameter, what its leaves
+//! are, what the twin sees in its place, and what its gradient looks like; every method goes through the
+//! leaves in the same order.
+
+use super::key::Key;
+use crate::{
+    Error, Place, Result,
+    array::{Element, Float},
+    real::Real,
+    session,
+    tensor::{Repr, Tensor, Value},
+    ty::{DType, Ty},
+};
+use smallvec::SmallVec;
+use std::hash::Hash;
+
+/// A type of parameter of an annotated function.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no parameter of a differentiable function",
+    note = "derive it: `#[derive(Differentiable)]`, or mark the parameter `#[constant]` (then it must be Hash + Eq + Clone)"
+)]
+pub trait Arg {
+    /// What the staged twin sees, owned.
+    type Twin;
+    /// The gradient, owned.
+    type Grad;
+    /// What a gradient is written into.
+    type GradBuf: ?Sized;
+    /// Reports the leaves and static values.
+    fn visit(&self, v: &mut Visitor<'_>);
+    /// The twin, made of the next leaves.
+    fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin;
+    /// The gradient, made of the next results.
+    fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad;
+    /// Connects the caller's buffers with the next results.
+    fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>);
+}
+
+/// The value of a leaf on its way in.
+#[derive(Clone, Debug)]
+pub(crate) enum LeafIn {
+    /// A scalar's bits.
+    Bits(DType, u64),
+    /// A tensor.
+    Tensor(Value),
+}
+
+impl LeafIn {
+    pub fn ty(&self) -> Ty {
+        match self {
+            LeafIn::Bits(d, _) => Ty::scalar(*d),
+            LeafIn::Tensor(v) => v.ty().clone(),
+        }
+    }
+    pub fn value(&self) -> Value {
+        match self {
+            LeafIn::Bits(d, bits) => Value::stored(crate::array::Array::full(&Ty::scalar(*d), *bits)),
+            LeafIn::Tensor(v) => v.clone(),
+        }
+    }
+}
+
+/// Collects the leaves of arguments and the key of the program they need.
+pub struct Visitor<'v> {
+    pub(crate) leaves: SmallVec<[LeafIn; 8]>,
+    /// Whether each leaf is differentiated.
+    pub(crate) wrt: SmallVec<[bool; 8]>,
+    pub(crate) key: Key,
+    params: &'v [super::Param],
+    param: usize,
+    /// A leaf is a value of a running trace or is tracked.
+    pub(crate) nested: bool,
+}
+
+impl<'v> Visitor<'v> {
+    pub(crate) fn new(params: &'v [super::Param], key: Key) -> Self {
+        Visitor { leaves: SmallVec::new(), wrt: SmallVec::new(), key, params, param: 0, nested: false }
+    }
+    /// The parameter that the next leaves belong to.
+    pub fn param(&mut self, index: usize) {
+        self.param = index;
+    }
+    #[inline]
+    fn push(&mut self, leaf: LeafIn, dtype: DType) {
+        self.wrt.push(dtype.is_float() && self.params.get(self.param).is_none_or(|p| p.wrt));
+        self.leaves.push(leaf);
+    }
+    #[inline]
+    fn scalar(&mut self, dtype: DType, bits: u64) {
+        self.key.scalar(dtype);
+        self.push(LeafIn::Bits(dtype, bits), dtype);
+    }
+    fn tensor(&mut self, v: &Value) {
+        self.nested |= matches!(v.repr(), Repr::Traced { .. }) || (session::is_running() && v.requires_grad());
+        self.key.tensor(v.ty());
+        self.push(LeafIn::Tensor(v.clone()), v.ty().dtype);
+    }
+}
+
+/// Hands out lifted leaves.
+pub struct Lifter<'l> {
+    pub(crate) leaves: &'l mut dyn Iterator<Item = Value>,
+}
+impl Lifter<'_> {
+    /// The parameter that the next leaves belong to.
+    pub fn param(&mut self, _index: usize) {}
+    fn next(&mut self) -> Value {
+        self.leaves.next().expect("as many leaves as were visited")
+    }
+}
+
+/// A result on its way out.
+#[derive(Clone, Debug)]
+pub(crate) enum OutVal {
+    /// A scalar's bits.
+    Bits(u64),
+    /// A tensor.
+    Tensor(Value),
+}
+
+/// Hands out gradients.
+pub struct GradReader<'g> {
+    pub(crate) grads: &'g mut dyn Iterator<Item = OutVal>,
+}
+impl GradReader<'_> {
+    fn scalar<T: Float>(&mut self) -> T {
+        match self.grads.next() {
+            Some(OutVal::Bits(b)) => T::from_bits(b),
+            Some(OutVal::Tensor(v)) => scalar_of(&v),
+            None => T::default(),
+        }
+    }
+    fn tensor<T: Float>(&mut self) -> Tensor<T> {
+        match self.grads.next() {
+            Some(OutVal::Tensor(v)) => Tensor::from_value(v),
+            Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
+            None => Tensor::scalar(T::default()),
+        }
+    }
+}
+
+pub(crate) fn scalar_of<T: Element>(v: &Value) -> T {
+    T::view_of(&v.to_array().view()).and_then(|a| a.iter().next().copied()).unwrap_or_default()
+}
+
+/// Goes over the caller's buffers twice: first to learn the tensors that results are written into directly,
+/// then to write the scalars.
+pub struct Binder<'b> {
+    pub(crate) pass: BindPass<'b>,
+}
+pub(crate) enum BindPass<'b> {
+    /// The destination of each gradient leaf; `None` for scalars.
+    Learn(&'b mut SmallVec<[Option<Value>; 8]>),
+    Write(&'b mut dyn Iterator<Item = OutVal>),
+}
+impl Binder<'_> {
+    fn scalar<T: Float>(&mut self, out: &mut T) {
+        match &mut self.pass {
+            BindPass::Learn(d) => d.push(None),
+            BindPass::Write(r) => *out = GradReader { grads: *r }.scalar(),
+        }
+    }
+    fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {
+        match &mut self.pass {
+            BindPass::Learn(d) => d.push(Some(out.value().clone())),
+            BindPass::Write(r) => {
+                // the dynamic engine gives a new tensor
+                if let Some(OutVal::Tensor(v)) = r.next()
+                    && !v.same(out.value())
+                {
+                    *out = Tensor::from_value(v);
+                }
+            }
+        }
+    }
+}
+
+macro_rules! floats {
+    ($($f:ty),*) => {$(
+        impl Arg for $f {
+            type Twin = Real<$f>;
+            type Grad = $f;
+            type GradBuf = $f;
+            #[inline]
+            fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
+            fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
+            fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
+            fn bind(out: &mut $f, b: &mut Binder<'_>) { b.scalar(out); }
+        }
+    )*};
+}
+floats!(f32, f64);
+
+impl<T: Float> Arg for Tensor<T> {
+    type Twin = Tensor<T>;
+    type Grad = Tensor<T>;
+    type GradBuf = Tensor<T>;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        v.tensor(self.value());
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> Self {
+        Tensor::from_value(l.next())
+    }
+    fn collect(&self, g: &mut GradReader<'_>) -> Self {
+        g.tensor()
+    }
+    fn bind(out: &mut Self, b: &mut Binder<'_>) {
+        b.tensor(out);
+    }
+}
+/// Data without a gradient.
+macro_rules! data_tensors {
+    ($($t:ty),*) => {$(
+        impl Arg for Tensor<$t> {
+            type Twin = Tensor<$t>;
+            type Grad = ();
+            type GradBuf = ();
+            fn visit(&self, v: &mut Visitor<'_>) { v.tensor(self.value()); }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self { Tensor::from_value(l.next()) }
+            fn collect(&self, _: &mut GradReader<'_>) {}
+            fn bind(_: &mut (), _: &mut Binder<'_>) {}
+        }
+    )*};
+}
+data_tensors!(i64, bool);
+
+/// Static values: part of the key.
+macro_rules! statics {
+    ($($t:ty),*) => {$(
+        impl Arg for $t {
+            type Twin = $t;
+            type Grad = ();
+            type GradBuf = ();
+            fn visit(&self, v: &mut Visitor<'_>) { v.key.fixed(*self); }
+            fn lift(&self, _: &mut Lifter<'_>) -> $t { *self }
+            fn collect(&self, _: &mut GradReader<'_>) {}
+            fn bind(_: &mut (), _: &mut Binder<'_>) {}
+        }
+    )*};
+}
+statics!(bool, char, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+macro_rules! strings {
+    ($($t:ty),*) => {$(
+        impl Arg for $t {
+            type Twin = String;
+            type Grad = ();
+            type GradBuf = ();
+            fn visit(&self, v: &mut Visitor<'_>) { v.key.text(self); }
+            fn lift(&self, _: &mut Lifter<'_>) -> String { self.to_owned() }
+            fn collect(&self, _: &mut GradReader<'_>) {}
+            fn bind(_: &mut (), _: &mut Binder<'_>) {}
+        }
+    )*};
+}
+strings!(str, String);
+
+/// A `#[constant]` parameter or field: static, of any type that can be a key.
+pub struct Constant<'a, T>(pub &'a T);
+impl<T: Hash + Eq + Clone + Send + Sync + 'static> Arg for Constant<'_, T> {
+    type Twin = T;
+    type Grad = T;
+    type GradBuf = T;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        v.key.constant(self.0);
+    }
+    fn lift(&self, _: &mut Lifter<'_>) -> T {
+        self.0.clone()
+    }
+    fn collect(&self, _: &mut GradReader<'_>) -> T {
+        self.0.clone()
+    }
+    fn bind(_: &mut T, _: &mut Binder<'_>) {}
+}
+
+impl<A: Arg + ?Sized> Arg for &A {
+    type Twin = A::Twin;
+    type Grad = A::Grad;
+    type GradBuf = A::GradBuf;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        A::visit(self, v);
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> A::Twin {
+        A::lift(self, l)
+    }
+    fn collect(&self, g: &mut GradReader<'_>) -> A::Grad {
+        A::collect(self, g)
+    }
+    fn bind(out: &mut A::GradBuf, b: &mut Binder<'_>) {
+        A::bind(out, b);
+    }
+}
+
+/// Sequences: the length is static.
+macro_rules! sequences {
+    ($([$($g:tt)*] $t:ty, $twin:ty, $grad:ty, $buf:ty, |$s:ident, $f:ident| $map:expr;)*) => {$(
+        impl<$($g)*> Arg for $t {
+            type Twin = $twin;
+            type Grad = $grad;
+            type GradBuf = $buf;
+            fn visit(&self, v: &mut Visitor<'_>) {
+                v.key.fixed(self.len());
+                self.iter().for_each(|a| a.visit(v));
+            }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+                let ($s, mut $f) = (self, |a: &A| a.lift(l));
+                $map
+            }
+            fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
+                let ($s, mut $f) = (self, |a: &A| a.collect(g));
+                $map
+            }
+            fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
+                out.iter_mut().for_each(|a| A::bind(a, b));
+            }
+        }
+    )*};
+}
+sequences! {
+    [A: Arg<GradBuf: Sized>] [A], Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
+    [A: Arg<GradBuf: Sized>] Vec<A>, Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
+    [A: Arg<GradBuf: Sized>, const N: usize] [A; N], [A::Twin; N], [A::Grad; N], [A::GradBuf; N], |s, f| std::array::from_fn(|i| f(&s[i]));
+}
+
+impl<A: Arg<GradBuf: Sized>> Arg for Option<A> {
+    type Twin = Option<A::Twin>;
+    type Grad = Option<A::Grad>;
+    type GradBuf = Option<A::GradBuf>;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        v.key.fixed(self.is_some());
+        self.iter().for_each(|a| a.visit(v));
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+        self.as_ref().map(|a| a.lift(l))
+    }
+    fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
+        self.as_ref().map(|a| a.collect(g))
+    }
+    fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
+        out.iter_mut().for_each(|a| A::bind(a, b));
+    }
+}
+
+macro_rules! tuples {
+    ($($($t:ident $i:tt),+;)*) => {$(
+        impl<$($t: Arg<GradBuf: Sized>),+> Arg for ($($t,)+) {
+            type Twin = ($($t::Twin,)+);
+            type Grad = ($($t::Grad,)+);
+            type GradBuf = ($($t::GradBuf,)+);
+            fn visit(&self, v: &mut Visitor<'_>) { $(self.$i.visit(v);)+ }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin { ($(self.$i.lift(l),)+) }
+            fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad { ($(self.$i.collect(g),)+) }
+            fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) { $($t::bind(&mut out.$i, b);)+ }
+        }
+    )*};
+}
+tuples! {
+    A 0; A 0, B 1; A 0, B 1, C 2; A 0, B 1, C 2, D 3; A 0, B 1, C 2, D 3, E 4; A 0, B 1, C 2, D 3, E 4, F 5;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6; A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7;
+}
+
+/// Checks a buffer that a result of this type is to be written into.
+pub(crate) fn destination(v: &Value, ty: &Ty) -> Result<()> {
+    if v.ty() != ty {
+        return Err(Error::shape("grad_into", format!("a buffer of type {ty}"), v.ty().to_string()));
+    }
+    if !matches!(v.repr(), Repr::Stored { .. }) || !v.is_contiguous() {
+        return Err(Error::value("grad_into", "expected a contiguous tensor as buffer, found a view"));
+    }
+    Ok(())
+}
+
+/// A leaf that a trace is asked for by plain code: its concrete value.
+pub(crate) fn concrete(leaf: LeafIn) -> LeafIn {
+    match leaf {
+        LeafIn::Tensor(v) if matches!(v.repr(), Repr::Traced { .. }) => {
+            session::opaque_read(&v, "an entry point is called with a traced tensor", Place::caller());
+            LeafIn::Tensor(session::concrete(&v))
+        }
+        other => other,
+    }
+}

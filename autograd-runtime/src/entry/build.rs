@@ -1,0 +1,163 @@
+//! From a function, arguments and a kind of derivative to an [`Entry`]: the twin is traced, the graph
+//! differentiated and compiled. If the trace met plain code that reads values, or the graph has no compiled
+//! form, the entry is dynamic and keeps the reason.
+
+use super::{
+    Engine, Function, Kind,
+    args::{Lifter, Visitor},
+    staged::Staged,
+    twins::Fixed,
+};
+use crate::{
+    Error, Result, diff,
+    graph::Graph,
+    program::Program,
+    session::{self, TraceEnd, Traced},
+    tensor::Value,
+};
+use std::time::{Duration, Instant};
+
+/// What a key stands for.
+pub(crate) struct Entry {
+    pub body: Body,
+    /// Positions of the differentiated leaves.
+    pub wrt: Vec<usize>,
+    /// Leaves of the function's value.
+    pub values: usize,
+    /// Which results are handed out as scalars.
+    pub scalar: Vec<bool>,
+    /// Static parts of the value.
+    pub constants: Vec<Fixed>,
+    /// Time from the call to the finished trace and derivative.
+    pub trace_time: Duration,
+    pub diff_time: Duration,
+}
+
+pub(crate) enum Body {
+    Compiled {
+        program: Program,
+        /// The traced function, before differentiation.
+        source: Graph,
+        /// Further inputs of the program: tensors the trace met, read at every call.
+        captures: Vec<Value>,
+    },
+    Dynamic {
+        reason: String,
+    },
+}
+
+impl Entry {
+    pub fn bytes(&self) -> usize {
+        match &self.body {
+            Body::Compiled { program, .. } => program.bytes() + 4096,
+            Body::Dynamic { .. } => 256,
+        }
+    }
+}
+
+/// Why a function with such results has no gradient.
+pub(crate) fn not_scalar(name: &str, kind: Kind, found: &str) -> Error {
+    Error::Autograd(format!(
+        "{name}::{}: expected one float as result, found {found}; use jacobian for all derivatives or vjp for a product",
+        kind.name()
+    ))
+}
+
+/// The leaf types of results as text.
+pub(crate) fn describe(values: &[Value]) -> String {
+    let tys: Vec<String> = values.iter().map(|v| v.ty().to_string()).collect();
+    if tys.len() == 1 { tys[0].clone() } else { format!("({})", tys.join(", ")) }
+}
+
+/// Builds the entry of a function for arguments like those visited.
+pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
+    let clock = Instant::now();
+    let wrt: Vec<usize> = v.wrt.iter().enumerate().filter(|(_, w)| **w).map(|(i, _)| i).collect();
+    let concrete = v.leaves.iter().map(super::args::LeafIn::value).collect();
+    let traced = session::trace(concrete, |inputs| {
+        let mut leaves = inputs.into_iter();
+        let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
+        let out = result?;
+        let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
+        Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect::<Vec<bool>>(), out.constants)))
+    })?;
+    let trace_time = clock.elapsed();
+    let leaf_scalar = |i: &usize| matches!(v.leaves[*i], super::args::LeafIn::Bits(..));
+    let grads: Vec<bool> = wrt.iter().map(leaf_scalar).collect();
+    let mut entry = Entry {
+        body: Body::Dynamic { reason: String::new() },
+        wrt,
+        values: 0,
+        scalar: Vec::new(),
+        constants: Vec::new(),
+        trace_time,
+        diff_time: Duration::ZERO,
+    };
+    let (traced, (mut scalar, constants)) = match traced {
+        TraceEnd::Graph(t, rest) => (t, rest),
+        TraceEnd::Opaque(reason) => {
+            tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
+            entry.body = Body::Dynamic { reason };
+            return Ok(entry);
+        }
+    };
+    if kind.needs_scalar() {
+        let outs: Vec<String> = traced.graph.output_types().map(ToString::to_string).collect();
+        let one = traced.graph.output_types().all(|t| t.numel() == 1 && t.dtype.is_float()) && outs.len() == 1;
+        if !one {
+            return Err(not_scalar(F::META.name, kind, &outs.join(", ")));
+        }
+    }
+    entry.values = scalar.len();
+    entry.constants = constants;
+    entry.scalar = match kind {
+        Kind::Value => scalar,
+        Kind::Grad | Kind::Hvp => grads,
+        Kind::ValueAndGrad | Kind::Vjp => [scalar, grads].concat(),
+        Kind::Jvp => {
+            scalar.extend_from_within(..);
+            scalar
+        }
+    };
+    let clock = Instant::now();
+    let graph = derive(&traced.graph, &entry.wrt, kind)?;
+    entry.diff_time = clock.elapsed();
+    entry.body = match Program::compile(&graph, keep_clif) {
+        Ok(program) => {
+            let Traced { graph: source, captures } = traced;
+            Body::Compiled { program, source, captures }
+        }
+        Err(e) => {
+            tracing::warn!(function = F::META.name, error = %e, "runs on the dynamic engine");
+            Body::Dynamic { reason: e.to_string() }
+        }
+    };
+    Ok(entry)
+}
+
+/// The graph of a kind of derivative. Inputs: those of the function, then cotangents or tangents.
+pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
+    let n = g.outputs().len();
+    let keep_tail = |g: Graph, from: usize| {
+        let outs = g.outputs()[from..].to_vec();
+        g.with_outputs(outs)
+    };
+    Ok(match kind {
+        Kind::Value => g.clone(),
+        Kind::Grad => keep_tail(diff::gradient(g, wrt)?, n),
+        Kind::ValueAndGrad => diff::gradient(g, wrt)?,
+        Kind::Vjp => diff::vjp(g, wrt)?,
+        Kind::Jvp => diff::jvp(g, wrt)?,
+        Kind::Hvp => keep_tail(diff::hvp(g, wrt)?, n + wrt.len()),
+    })
+}
+
+/// Whether the engine of this thread accepts a dynamic entry.
+pub(crate) fn accept_dynamic(name: &str, reason: &str) -> Result<()> {
+    if super::current_engine() == Engine::Compiled {
+        return Err(Error::NotCompilable { function: name.into(), reason: reason.into() });
+    }
+    Ok(())
+}
+
+

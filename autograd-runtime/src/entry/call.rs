@@ -1,0 +1,496 @@
+//! One call of an entry point: visit the arguments, find or build the entry, run it on its engine, put the
+//! results together.
+
+use super::{
+    Engine, Function, Kind,
+    args::{BindPass, Binder, GradReader, LeafIn, Lifter, OutVal, Visitor, destination},
+    build::{self, Body, Entry, accept_dynamic},
+    cache, current_engine,
+    key::Key,
+    staged::{Derived, Staged, derivative},
+    twins::{Fixed, OutReader},
+};
+use crate::{
+    Error, Result,
+    array::Data,
+    program::{Input, Output, Program},
+    session,
+    tensor::{Locked, Repr, Storage, Value},
+    ty::Layout,
+};
+use smallvec::SmallVec;
+use std::{
+    any::TypeId,
+    marker::PhantomData,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
+pub(super) type Outs = SmallVec<[OutVal; 4]>;
+
+/// What came out of a call.
+pub(super) struct Outcome {
+    pub outs: Outs,
+    /// How many of them belong to the value.
+    pub values: usize,
+    constants: Constants,
+}
+enum Constants {
+    Entry(Arc<Entry>),
+    Own(Vec<Fixed>),
+}
+
+impl Outcome {
+    pub fn read<F: Function>(&self) -> F::Value {
+        self.read_from::<F>(0)
+    }
+    fn read_from<F: Function>(&self, start: usize) -> F::Value {
+        let constants = match &self.constants {
+            Constants::Entry(e) => &e.constants,
+            Constants::Own(c) => c,
+        };
+        let mut outs = self.outs[start..].iter().cloned();
+        F::read(&mut OutReader { outs: &mut outs, constants: &mut constants.iter() })
+    }
+    pub fn collect<F: Function>(&self, args: F::Args<'_>) -> F::Grads {
+        F::collect(args, &mut GradReader { grads: &mut self.outs[self.values..].iter().cloned() })
+    }
+}
+
+#[inline]
+pub(super) fn visit<F: Function>(args: F::Args<'_>, kind: Kind) -> Visitor<'static> {
+    let params = const { &F::META }.params;
+    let mut v = Visitor::new(params, Key::new(TypeId::of::<F>(), kind));
+    F::visit(args, &mut v);
+    v
+}
+
+fn tangents<F: Function>(t: F::Tangents<'_>) -> SmallVec<[LeafIn; 8]> {
+    let mut v = Visitor::new(&[], Key::new(TypeId::of::<F>(), Kind::Value));
+    F::visit_tangents(t, &mut v);
+    v.leaves
+}
+
+/// Runs a kind of derivative on the engine of this thread. `dests` are tensors to write gradients into.
+pub(super) fn run<F: Function>(
+    args: F::Args<'_>,
+    mut v: Visitor<'_>,
+    kind: Kind,
+    extra: &[LeafIn],
+    dests: Option<&[Option<Value>]>,
+) -> Result<Outcome> {
+    if v.nested {
+        return on_tape::<F>(args, &v, kind, extra, true);
+    }
+    if current_engine() == Engine::Dynamic {
+        v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
+        return on_tape::<F>(args, &v, kind, extra, false);
+    }
+    let entry = match cache::get(&v.key) {
+        Some(e) => e,
+        None => cache::put(v.key.clone(), build::build::<F>(args, &v, kind, false)?),
+    };
+    run_entry::<F>(&entry, args, &v, kind, extra, dests)
+}
+
+pub(super) fn run_entry<F: Function>(
+    entry: &Arc<Entry>,
+    args: F::Args<'_>,
+    v: &Visitor<'_>,
+    kind: Kind,
+    extra: &[LeafIn],
+    dests: Option<&[Option<Value>]>,
+) -> Result<Outcome> {
+    match &entry.body {
+        Body::Compiled { program, captures, .. } => {
+            check_extra(F::META.name, kind, program, v.leaves.len() + captures.len(), extra)?;
+            let values = if kind.has_value() { entry.values } else { 0 };
+            let outs = execute(program, &v.leaves, captures, extra, &entry.scalar, values, dests)?;
+            Ok(Outcome { outs, values, constants: Constants::Entry(entry.clone()) })
+        }
+        Body::Dynamic { reason } => {
+            accept_dynamic(F::META.name, reason)?;
+            on_tape::<F>(args, v, kind, extra, false)
+        }
+    }
+}
+
+/// Tangents and cotangents must have the types of what they belong to.
+fn check_extra(name: &str, kind: Kind, program: &Program, from: usize, extra: &[LeafIn]) -> Result<()> {
+    let want = &program.inputs()[from..];
+    if want.len() == extra.len() && want.iter().zip(extra).all(|(w, e)| *w == e.ty()) {
+        return Ok(());
+    }
+    let list = |tys: &mut dyn Iterator<Item = String>| tys.collect::<Vec<_>>().join(", ");
+    let found = list(&mut extra.iter().map(|e| e.ty().to_string()));
+    Err(Error::shape(format!("{name}::{}", kind.name()), format!("directions of types {}", list(&mut want.iter().map(ToString::to_string))), found))
+}
+
+/// The derivative by running the function: on the tape, or inside the running trace.
+fn on_tape<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, extra: &[LeafIn], nested: bool) -> Result<Outcome> {
+    let wrt: Vec<usize> = (0..v.leaves.len()).filter(|&i| v.wrt[i]).collect();
+    let inputs: Vec<Value> = v.leaves.iter().map(LeafIn::value).collect();
+    let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
+    if kind != Kind::Vjp {
+        let tys = wrt.iter().map(|&i| inputs[i].ty());
+        if !extra.is_empty() && tys.ne(extra.iter().map(Value::ty)) {
+            let found: Vec<String> = extra.iter().map(|e| e.ty().to_string()).collect();
+            return Err(Error::shape(kind.name(), "directions of the parameters' types", found.join(", ")));
+        }
+    }
+    let go = || {
+        derivative(F::META.name, kind, &inputs, &wrt, &extra, nested, |fresh| {
+            let mut leaves = fresh.into_iter();
+            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
+            let out = result?;
+            let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
+            if kind == Kind::Vjp && values.iter().map(Value::ty).ne(extra.iter().map(Value::ty)) {
+                return Err(Error::shape("vjp", "cotangents of the results' types", build::describe(&extra)));
+            }
+            Ok((values, out.constants))
+        })
+    };
+    let Derived { value, derivative, rest } = if nested { go()? } else { session::dynamic(go)? };
+    let finish = |v: Value| OutVal::Tensor(if nested { v } else { v.alias() });
+    let values = value.len();
+    let outs = value.into_iter().chain(derivative).map(finish).collect();
+    Ok(Outcome { outs, values, constants: Constants::Own(rest) })
+}
+
+/// Runs a program on leaves. No allocation but for results that have no destination.
+pub(super) fn execute(
+    program: &Program,
+    leaves: &[LeafIn],
+    captures: &[Value],
+    extra: &[LeafIn],
+    scalar: &[bool],
+    values: usize,
+    dests: Option<&[Option<Value>]>,
+) -> Result<Outs> {
+    let mut bits: SmallVec<[u64; 8]> = SmallVec::from_elem(0, scalar.len());
+    if captures.is_empty() && leaves.iter().chain(extra).all(|l| matches!(l, LeafIn::Bits(..))) && scalar.iter().all(|s| *s) {
+        let inputs: SmallVec<[Input<'_>; 8]> = leaves.iter().chain(extra).map(|l| if let LeafIn::Bits(_, b) = l { Input::Bits(*b) } else { Input::Bits(0) }).collect();
+        let mut outputs: SmallVec<[Output<'_>; 8]> = bits.iter_mut().map(Output::Bits).collect();
+        program.run(&inputs, &mut outputs)?;
+        drop(outputs);
+        return Ok(bits.into_iter().map(OutVal::Bits).collect());
+    }
+    // arguments that are views are copied once, row-major
+    let mut copies: SmallVec<[Value; 2]> = SmallVec::new();
+    let tensors = leaves.iter().chain(extra).filter_map(|l| if let LeafIn::Tensor(v) = l { Some(v) } else { None });
+    for v in tensors.chain(captures) {
+        if !v.is_contiguous() {
+            copies.push(Value::stored(v.to_array()));
+        }
+    }
+    let mut copied = copies.iter();
+    let mut stored: SmallVec<[Option<(&Arc<Storage>, &Layout)>; 12]> = SmallVec::new();
+    let mut place = |v| stored_of(if Value::is_contiguous(v) { v } else { copied.next().unwrap_or(v) });
+    for l in leaves {
+        stored.push(if let LeafIn::Tensor(v) = l { Some(place(v)?) } else { None });
+    }
+    for v in captures {
+        stored.push(Some(place(v)?));
+    }
+    for l in extra {
+        stored.push(if let LeafIn::Tensor(v) = l { Some(place(v)?) } else { None });
+    }
+    let mut results: SmallVec<[Option<Data>; 4]> = SmallVec::new();
+    let mut bound: SmallVec<[Option<&Value>; 4]> = SmallVec::new();
+    for (i, ty) in program.outputs().iter().enumerate() {
+        let dest = dests.and_then(|d| i.checked_sub(values).and_then(|k| d.get(k)?.as_ref()));
+        if let Some(d) = dest {
+            destination(d, ty)?;
+            let Repr::Stored { storage, .. } = d.repr() else { unreachable!("checked") };
+            if stored.iter().flatten().any(|s| Arc::ptr_eq(s.0, storage)) {
+                return Err(Error::value("grad_into", "expected buffers apart from the arguments, found one that shares storage"));
+            }
+            if bound.iter().flatten().any(|b| matches!(b.repr(), Repr::Stored { storage: o, .. } if Arc::ptr_eq(o, storage))) {
+                return Err(Error::value("grad_into", "expected separate buffers, found two that share storage"));
+            }
+        }
+        let own = !scalar[i] && dest.is_none();
+        results.push(own.then(|| Data::zeros(ty.dtype, ty.numel())));
+        bound.push(dest);
+    }
+    let locked = Locked::read(stored.iter().flatten().map(|s| s.0));
+    let captured = leaves.len()..leaves.len() + captures.len();
+    let leaf = |i: usize| if i < captured.start { &leaves[i] } else { &extra[i - captures.len()] };
+    let inputs: SmallVec<[Input<'_>; 12]> = stored
+        .iter()
+        .enumerate()
+        .map(|(i, s)| match s {
+            Some((storage, layout)) => Input::Data(locked.get(storage), layout.offset),
+            None => match leaf(i) {
+                LeafIn::Bits(_, b) => Input::Bits(*b),
+                LeafIn::Tensor(_) => unreachable!("tensors are stored"),
+            },
+        })
+        .collect();
+    let mut guards: SmallVec<[_; 4]> = bound.iter().map(|b| b.map(write_guard)).collect();
+    let mut outputs: SmallVec<[Output<'_>; 8]> = SmallVec::new();
+    for ((r, g), b) in results.iter_mut().zip(&mut guards).zip(&mut bits) {
+        outputs.push(match (r, g) {
+            (Some(d), _) => Output::Data(d),
+            (None, Some(g)) => Output::Data(g),
+            (None, None) => Output::Bits(b),
+        });
+    }
+    let done = program.run(&inputs, &mut outputs);
+    drop(outputs);
+    drop(guards);
+    done?;
+    for b in bound.iter().flatten() {
+        if let Repr::Stored { storage, .. } = b.repr() {
+            storage.bump();
+        }
+    }
+    let outs = results.into_iter().zip(bits).zip(program.outputs()).zip(&bound);
+    Ok(outs
+        .map(|(((r, bits), ty), bound)| match r {
+            Some(data) => OutVal::Tensor(Value::from_data(ty.clone(), data)),
+            None if bound.is_some() => OutVal::Tensor(bound.expect("just seen").clone()),
+            None => OutVal::Bits(bits),
+        })
+        .collect())
+}
+
+fn write_guard(v: &Value) -> parking_lot::RwLockWriteGuard<'_, Data> {
+    let Repr::Stored { storage, .. } = v.repr() else { unreachable!("destinations are stored") };
+    storage.data.write()
+}
+
+fn stored_of(v: &Value) -> Result<(&Arc<Storage>, &Layout)> {
+    match v.repr() {
+        Repr::Stored { storage, layout } => Ok((storage, layout)),
+        _ => Err(Error::Autograd("a tensor without elements was passed to an entry point".into())),
+    }
+}
+
+pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
+    Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>())
+}
+pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
+    Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], None)?.collect::<F>(args))
+}
+pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
+    let kind = Kind::ValueAndGrad;
+    let o = run::<F>(args, visit::<F>(args, kind), kind, &[], None)?;
+    Ok((o.read::<F>(), o.collect::<F>(args)))
+}
+pub(super) fn jvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
+    let o = run::<F>(args, visit::<F>(args, Kind::Jvp), Kind::Jvp, &tangents::<F>(t), None)?;
+    Ok((o.read::<F>(), o.read_from::<F>(o.values)))
+}
+pub(super) fn hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
+    Ok(run::<F>(args, visit::<F>(args, Kind::Hvp), Kind::Hvp, &tangents::<F>(t), None)?.collect::<F>(args))
+}
+
+/// Runs with destinations for tensors, then writes the scalars.
+fn into<F: Function>(
+    mut bind: impl FnMut(&mut Binder<'_>),
+    run: impl FnOnce(&[Option<Value>]) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let mut dests: SmallVec<[Option<Value>; 8]> = SmallVec::new();
+    bind(&mut Binder { pass: BindPass::Learn(&mut dests) });
+    let o = run(&dests)?;
+    let mut grads = o.outs[o.values..].iter().cloned();
+    bind(&mut Binder { pass: BindPass::Write(&mut grads) });
+    Ok(o)
+}
+pub(super) fn grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
+    into::<F>(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], Some(d))).map(drop)
+}
+pub(super) fn value_and_grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<F::Value> {
+    let kind = Kind::ValueAndGrad;
+    Ok(into::<F>(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, &[], Some(d)))?.read::<F>())
+}
+
+/// A function's pull-back at some arguments: maps a cotangent of the result to gradients.
+pub struct Pullback<F: Function> {
+    leaves: SmallVec<[LeafIn; 8]>,
+    /// Compiled: the program. The dynamic engine keeps what its tape needs.
+    with: With,
+    function: PhantomData<fn() -> F>,
+}
+enum With {
+    Entry(Arc<Entry>),
+    Tape { values: Vec<Value>, tracked: Vec<Value> },
+}
+
+pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
+    let v = visit::<F>(args, Kind::Vjp);
+    let function = PhantomData;
+    let dynamic = || -> Result<(F::Value, Pullback<F>)> {
+        let wrt: Vec<usize> = (0..v.leaves.len()).filter(|&i| v.wrt[i]).collect();
+        let mut tracked = Vec::new();
+        let (values, constants) = session::dynamic(|| {
+            crate::set_grad_enabled(true, || {
+                let mut inputs: Vec<Value> = v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
+                for &i in &wrt {
+                    inputs[i] = inputs[i].alias();
+                    inputs[i].set_requires_grad(true)?;
+                    tracked.push(inputs[i].clone());
+                }
+                let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut inputs.into_iter() });
+                let out = result?;
+                Ok((out.leaves.iter().map(|l| l.value().clone()).collect::<Vec<_>>(), out.constants))
+            })
+        })?;
+        let outs = values.iter().map(|v| OutVal::Tensor(v.alias())).collect();
+        let o = Outcome { outs, values: values.len(), constants: Constants::Own(constants) };
+        let with = With::Tape { values, tracked };
+        Ok((o.read::<F>(), Pullback { leaves: v.leaves.clone(), with, function }))
+    };
+    if v.nested || current_engine() == Engine::Dynamic {
+        return dynamic();
+    }
+    let entry = match cache::get(&v.key) {
+        Some(e) => e,
+        None => cache::put(v.key.clone(), build::build::<F>(args, &v, Kind::Vjp, false)?),
+    };
+    if let Body::Dynamic { reason } = &entry.body {
+        accept_dynamic(F::META.name, reason)?;
+        return dynamic();
+    }
+    let value = value::<F>(args)?;
+    Ok((value, Pullback { leaves: v.leaves, with: With::Entry(entry), function }))
+}
+
+impl<F: Function> Pullback<F> {
+    fn pull(&self, cts: &[LeafIn]) -> Result<Outs> {
+        match &self.with {
+            With::Entry(e) => {
+                let Body::Compiled { program, captures, .. } = &e.body else { unreachable!("compiled entries only") };
+                check_extra(F::META.name, Kind::Vjp, program, self.leaves.len() + captures.len(), cts)?;
+                let outs = execute(program, &self.leaves, captures, cts, &e.scalar, e.values, None)?;
+                Ok(outs[e.values..].iter().cloned().collect())
+            }
+            With::Tape { values, tracked } => {
+                let cts: Vec<Value> = cts.iter().map(LeafIn::value).collect();
+                if values.iter().map(Value::ty).ne(cts.iter().map(Value::ty)) {
+                    return Err(Error::shape("vjp", format!("cotangents of types {}", build::describe(values)), build::describe(&cts)));
+                }
+                let roots: Vec<_> = values.iter().cloned().zip(cts).filter(|r| r.0.requires_grad()).collect();
+                let sweep = crate::tensor::Sweep { inputs: Some(tracked), retain_graph: true, create_graph: false };
+                let grads = session::dynamic(|| sweep.run(&roots))?;
+                let zero = |x: &Value| Value::stored(crate::array::Array::full(x.ty(), 0));
+                Ok(grads.into_iter().zip(tracked).map(|(g, x)| OutVal::Tensor(g.unwrap_or_else(|| zero(x)))).collect())
+            }
+        }
+    }
+    /// The vector-Jacobian product with a cotangent of the result: gradients as `grad` returns them. `args`
+    /// are the arguments the pull-back was made at: they give the gradients their form.
+    ///
+    /// # Errors
+    /// If the cotangent has not the result's type.
+    pub fn apply(&self, args: F::Args<'_>, ct: &impl super::Arg) -> Result<F::Grads> {
+        let mut v = Visitor::new(&[], Key::new(TypeId::of::<F>(), Kind::Value));
+        ct.visit(&mut v);
+        let outs = self.pull(&v.leaves)?;
+        Ok(F::collect(args, &mut GradReader { grads: &mut outs.into_iter() }))
+    }
+}
+
+/// A compiled function that is kept and called: `c.grad(args..)`. It derefs to the methods generated for the
+/// function.
+pub struct Compiled<F: Function>(F::Calls);
+impl<F: Function> Deref for Compiled<F> {
+    type Target = F::Calls;
+    fn deref(&self) -> &F::Calls {
+        &self.0
+    }
+}
+
+/// What a [`Compiled`] holds: the programs for one form of arguments.
+pub struct CompiledFn {
+    key: Key,
+    value: OnceLock<Arc<Entry>>,
+    grad: OnceLock<Arc<Entry>>,
+    value_and_grad: OnceLock<Arc<Entry>>,
+}
+
+pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
+    let v = visit::<F>(args, Kind::Value);
+    let c = CompiledFn { key: v.key.clone(), value: OnceLock::new(), grad: OnceLock::new(), value_and_grad: OnceLock::new() };
+    // compiled now, so that the first call is as fast as the others; a function without a gradient has a value
+    match c.entry::<F>(args, &visit::<F>(args, Kind::ValueAndGrad), Kind::ValueAndGrad) {
+        Ok(_) => {}
+        Err(Error::Autograd(_)) => drop(c.entry::<F>(args, &v, Kind::Value)?),
+        Err(e) => return Err(e),
+    }
+    Ok(Compiled(F::calls(c)))
+}
+
+impl CompiledFn {
+    #[inline]
+    fn entry<F: Function>(&self, args: F::Args<'_>, v: &Visitor<'_>, kind: Kind) -> Result<&Arc<Entry>> {
+        let slot = match kind {
+            Kind::Value => &self.value,
+            Kind::Grad => &self.grad,
+            _ => &self.value_and_grad,
+        };
+        if let Some(e) = slot.get() {
+            return Ok(e);
+        }
+        let entry = match cache::get(&v.key) {
+            Some(e) => e,
+            None => cache::put(v.key.clone(), build::build::<F>(args, v, kind, false)?),
+        };
+        Ok(slot.get_or_init(|| entry))
+    }
+    #[inline]
+    fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
+        let v = visit::<F>(args, kind);
+        if v.nested || current_engine() == Engine::Dynamic {
+            return run::<F>(args, v, kind, &[], dests);
+        }
+        if !v.key.same_arguments(&self.key) {
+            let name = F::META.name;
+            return Err(Error::value(
+                format!("{name}::compile"),
+                "expected arguments of the dtypes, shapes and static values it was compiled for, found others",
+            ));
+        }
+        let entry = self.entry::<F>(args, &v, kind)?;
+        run_entry::<F>(entry, args, &v, kind, &[], dests)
+    }
+    /// The gradient.
+    ///
+    /// # Errors
+    /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
+    #[inline]
+    pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
+        Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
+    }
+    /// Value and gradient.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    #[inline]
+    pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
+        let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
+        Ok((o.read::<F>(), o.collect::<F>(args)))
+    }
+    /// The value.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn value<F: Function>(&self, args: F::Args<'_>) -> Result<F::Value> {
+        Ok(self.run::<F>(args, Kind::Value, None)?.read::<F>())
+    }
+    /// The gradient, into the caller's buffers; nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
+    pub fn grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
+        into::<F>(bind, |d| self.run::<F>(args, Kind::Grad, Some(d))).map(drop)
+    }
+    /// The gradient into the caller's buffers; returns the value.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad_into`].
+    pub fn value_and_grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<F::Value> {
+        Ok(into::<F>(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
+    }
+}

@@ -1,0 +1,122 @@
+//! `f::check`: the gradient at some arguments against central differences of the value.
+
+use super::{
+    Function, Kind,
+    args::{LeafIn, OutVal},
+    call::{run, visit},
+};
+use crate::{
+    Error, Result,
+    array::Array,
+    each,
+    tensor::Value,
+    ty::DType,
+};
+use smallvec::SmallVec;
+use std::fmt;
+
+/// Directions tried for a tensor with more elements than this.
+const DIRECTIONS: usize = 8;
+/// Tensors up to this many elements are checked element by element.
+const ELEMENTS: usize = 32;
+
+/// How well a gradient agrees with finite differences.
+#[derive(Clone, Debug)]
+pub struct CheckReport {
+    /// Number of directional derivatives compared.
+    pub compared: usize,
+    /// The largest difference, relative to 1 + the larger of the two values.
+    pub worst: f64,
+    /// Where: the parameter's leaf, what was computed and what differences give.
+    pub at: Option<(usize, f64, f64)>,
+    /// The bound for `worst`: by the precision of the arguments.
+    pub tolerance: f64,
+}
+
+impl CheckReport {
+    /// Whether the gradient agrees.
+    pub fn passed(&self) -> bool {
+        // a NaN is no agreement
+        self.worst <= self.tolerance
+    }
+}
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed() { "passed" } else { "FAILED" };
+        write!(f, "gradient check {verdict}: {} directions, worst relative difference {:.2e} (bound {:.0e})", self.compared, self.worst, self.tolerance)?;
+        if let (Some((leaf, got, want)), false) = (self.at, self.passed()) {
+            write!(f, "; worst in leaf {leaf}: computed {got:e}, by differences {want:e}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A deterministic direction: the fractional parts of multiples of the golden ratio, in −1..1.
+fn direction(n: usize, k: usize) -> Vec<f64> {
+    (0..n).map(|i| ((i * 7 + k * 13 + 1) as f64 * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0).collect()
+}
+
+fn moved(leaf: &LeafIn, d: &[f64], h: f64) -> LeafIn {
+    let mut a = leaf.value().to_array();
+    match &mut a {
+        Array::F64(x) => x.iter_mut().zip(d).for_each(|(x, d)| *x += h * d),
+        Array::F32(x) => x.iter_mut().zip(d).for_each(|(x, d)| *x += (h * d) as f32),
+        _ => {}
+    }
+    match leaf {
+        LeafIn::Bits(dtype, _) => {
+            use crate::array::Element;
+            LeafIn::Bits(*dtype, each!(Array, &a, x => x.iter().next().map_or(0, |x| x.bits())))
+        }
+        LeafIn::Tensor(_) => LeafIn::Tensor(Value::stored(a)),
+    }
+}
+
+fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
+    match v {
+        OutVal::Bits(b) => vec![crate::op::create::number(dtype, *b)],
+        OutVal::Tensor(v) => v.to_array().to_f64_vec(),
+    }
+}
+
+pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
+    let v = visit::<F>(args, Kind::Grad);
+    let (leaves, wrt) = (v.leaves.clone(), v.wrt.clone());
+    let grads = run::<F>(args, v, Kind::Grad, &[], None)?.outs;
+    let single = leaves.iter().any(|l| l.ty().dtype == DType::F32);
+    let (h, tolerance) = if single { (4e-3, 2e-2) } else { (1e-5, 1e-6) };
+    let value = |at: SmallVec<[LeafIn; 8]>| -> Result<f64> {
+        let mut v = visit::<F>(args, Kind::Value);
+        v.leaves = at;
+        let o = run::<F>(args, v, Kind::Value, &[], None)?;
+        let first = o.outs.first().ok_or_else(|| Error::Autograd("check: the function has no result".into()))?;
+        let dtype = if single { DType::F32 } else { DType::F64 };
+        Ok(numbers(first, dtype).first().copied().unwrap_or(f64::NAN))
+    };
+    let mut report = CheckReport { compared: 0, worst: 0.0, at: None, tolerance };
+    let differentiated: Vec<usize> = (0..leaves.len()).filter(|&i| wrt[i]).collect();
+    for (g, &i) in grads.iter().zip(&differentiated) {
+        let ty = leaves[i].ty();
+        let n = ty.numel();
+        let g = numbers(g, ty.dtype);
+        let scale = leaves[i].value().to_array().to_f64_vec().iter().fold(1.0f64, |m, x| m.max(x.abs()));
+        let tries = if n <= ELEMENTS { n } else { DIRECTIONS };
+        for k in 0..tries {
+            let d = if n <= ELEMENTS { (0..n).map(|j| f64::from(u8::from(j == k))).collect() } else { direction(n, k) };
+            let step = h * scale;
+            let at = |h: f64| {
+                let mut l = leaves.clone();
+                l[i] = moved(&leaves[i], &d, h);
+                value(l)
+            };
+            let want = (at(step)? - at(-step)?) / (2.0 * step);
+            let got: f64 = g.iter().zip(&d).map(|(g, d)| g * d).sum();
+            let difference = (got - want).abs() / (1.0 + got.abs().max(want.abs()));
+            report.compared += 1;
+            if !(difference <= report.worst) {
+                (report.worst, report.at) = (difference, Some((i, got, want)));
+            }
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,94 @@
+//! The key of a compiled program: the function, the derivative asked for, and for the arguments everything
+//! that the program depends on: dtypes, shapes and static values. Two calls share a program only if their
+//! keys are equal in full; the hash only finds candidates.
+
+use crate::ty::{DType, Ty};
+use rustc_hash::FxHasher;
+use smallvec::SmallVec;
+use std::{
+    any::{Any, TypeId},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub(crate) struct Key {
+    function: TypeId,
+    pub kind: super::Kind,
+    words: SmallVec<[u64; 12]>,
+    constants: SmallVec<[Arc<dyn Static>; 1]>,
+}
+
+impl Key {
+    pub fn new(function: TypeId, kind: super::Kind) -> Key {
+        Key { function, kind, words: SmallVec::new(), constants: SmallVec::new() }
+    }
+    #[inline]
+    pub fn scalar(&mut self, dtype: DType) {
+        self.words.push(dtype as u64);
+    }
+    pub fn tensor(&mut self, ty: &Ty) {
+        self.words.push(1 << 8 | (ty.rank() as u64) << 16 | ty.dtype as u64);
+        self.words.extend(ty.shape.iter().map(|&n| n as u64));
+    }
+    /// A static value that fits a word.
+    pub fn fixed(&mut self, x: impl Fixed) {
+        self.words.push(2 << 8);
+        self.words.push(x.word());
+    }
+    pub fn text(&mut self, s: &str) {
+        self.words.push(3 << 8 | (s.len() as u64) << 16);
+        self.words.extend(s.as_bytes().chunks(8).map(|c| c.iter().fold(0, |w, &b| w << 8 | u64::from(b))));
+    }
+    pub fn constant<T: Hash + Eq + Clone + Send + Sync + 'static>(&mut self, x: &T) {
+        self.constants.push(Arc::new(x.clone()));
+    }
+    /// Whether the arguments agree, whatever derivative is asked for.
+    pub fn same_arguments(&self, o: &Key) -> bool {
+        self.words == o.words
+            && self.constants.len() == o.constants.len()
+            && self.constants.iter().zip(&o.constants).all(|(a, b)| a.same(&**b))
+    }
+    pub fn hash(&self) -> u64 {
+        let mut h = FxHasher::default();
+        self.function.hash(&mut h);
+        h.write_u8(self.kind as u8);
+        self.words.iter().for_each(|&w| h.write_u64(w));
+        self.constants.iter().for_each(|c| c.digest(&mut h));
+        h.finish()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, o: &Key) -> bool {
+        self.function == o.function && self.kind == o.kind && self.same_arguments(o)
+    }
+}
+
+/// A static value of a user's type.
+trait Static: Send + Sync {
+    fn any(&self) -> &dyn Any;
+    fn same(&self, o: &dyn Static) -> bool;
+    fn digest(&self, h: &mut FxHasher);
+}
+impl<T: Hash + Eq + Send + Sync + 'static> Static for T {
+    fn any(&self) -> &dyn Any {
+        self
+    }
+    fn same(&self, o: &dyn Static) -> bool {
+        o.any().downcast_ref::<T>().is_some_and(|x| x == self)
+    }
+    fn digest(&self, h: &mut FxHasher) {
+        self.hash(h);
+    }
+}
+
+/// Static values of one word.
+pub(crate) trait Fixed {
+    fn word(self) -> u64;
+}
+macro_rules! fixed {
+    ($($t:ty),*) => {$( impl Fixed for $t { fn word(self) -> u64 { self as u64 } } )*};
+}
+fixed!(bool, char, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);

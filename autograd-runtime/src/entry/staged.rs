@@ -1,0 +1,232 @@
+//! Derivatives where the function is run rather than looked up: inside an annotated body (`f::grad(x)` there
+//! is rewritten to these), and on the dynamic engine. In a trace the function is traced into a graph of its
+//! own, differentiated, and put into the outer one; on the tape it is run and swept.
+
+use super::{
+    Kind,
+    build::{derive, describe, not_scalar},
+    twins::{Leaf, LeafReader, Leaves, Outcome, Twinned},
+};
+use crate::{
+    Result,
+    array::Array,
+    op::{Attr, Op, create::bits_of, views},
+    session::{self, TraceEnd},
+    tensor::{Sweep, Value, seed, set_grad_enabled},
+};
+
+/// A twin's result, taken apart.
+pub struct Staged(pub(crate) Result<Leaves>);
+
+/// Takes a twin's result apart.
+pub fn staged<R: Outcome>(result: R) -> Staged {
+    Staged(result.outcome().map(|value| {
+        let mut out = Leaves::default();
+        value.leaves(&mut out);
+        out
+    }))
+}
+
+/// The arguments of a staged derivative, each with whether it is differentiated.
+#[derive(Default)]
+pub struct Inputs {
+    leaves: Vec<(Leaf, bool)>,
+}
+impl Inputs {
+    /// None yet.
+    pub fn new() -> Inputs {
+        Inputs::default()
+    }
+    /// Adds the leaves of an argument.
+    pub fn push(&mut self, value: &impl Twinned, wrt: bool) {
+        let mut out = Leaves::default();
+        value.leaves(&mut out);
+        let float = |l: &Leaf| l.value().ty().dtype.is_float();
+        self.leaves.extend(out.leaves.into_iter().map(|l| {
+            let wrt = wrt && float(&l);
+            (l, wrt)
+        }));
+    }
+}
+
+/// What a derivative gives: leaves of the value (if the kind has one) and of the derivative.
+pub(crate) struct Derived<R> {
+    pub value: Vec<Value>,
+    pub derivative: Vec<Value>,
+    /// What the run of the function returned beside its leaves.
+    pub rest: R,
+}
+
+/// Computes a derivative of a function of leaves by running it. `extra` are cotangents or tangents.
+pub(crate) fn derivative<R>(
+    name: &str,
+    kind: Kind,
+    inputs: &[Value],
+    wrt: &[usize],
+    extra: &[Value],
+    create_graph: bool,
+    mut f: impl FnMut(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<Derived<R>> {
+    if session::is_tracing() {
+        match session::trace(inputs.to_vec(), &mut f)? {
+            TraceEnd::Graph(t, rest) => {
+                if kind.needs_scalar() {
+                    scalar(name, kind, t.graph.output_types().map(|t| Value::absent(t.clone())).collect())?;
+                }
+                let n = t.graph.outputs().len();
+                let g = derive(&t.graph, wrt, kind)?;
+                let all: Vec<Value> = inputs.iter().chain(&t.captures).chain(extra).cloned().collect();
+                let mut value = session::inline(&g, &all)?;
+                let derivative = value.split_off(if kind.has_value() { n } else { 0 });
+                return Ok(Derived { value, derivative, rest });
+            }
+            // the outer trace is opaque now too: go on with numbers
+            TraceEnd::Opaque(_) => {}
+        }
+    }
+    let inputs: Vec<Value> = inputs.iter().map(session::concrete).collect();
+    let extra: Vec<Value> = extra.iter().map(session::concrete).collect();
+    set_grad_enabled(true, || on_tape(name, kind, &inputs, wrt, &extra, create_graph, f))
+}
+
+fn scalar(name: &str, kind: Kind, outs: Vec<Value>) -> Result<()> {
+    match &outs[..] {
+        [v] if v.ty().numel() == 1 && v.ty().dtype.is_float() => Ok(()),
+        _ => Err(not_scalar(name, kind, &describe(&outs))),
+    }
+}
+
+/// A value of its own on the tape, so that gradients in it are not mixed with those of the original.
+fn alias(v: &Value) -> Result<Value> {
+    if v.requires_grad() {
+        let op = Op::with(&views::RESHAPE, [Attr::dims(&v.ty().shape)]);
+        return crate::tensor::eager(op, &[v]);
+    }
+    let leaf = v.alias();
+    leaf.set_requires_grad(true)?;
+    Ok(leaf)
+}
+
+fn filled(like: &Value, x: f64) -> Value {
+    Value::stored(Array::full(like.ty(), bits_of(like.ty().dtype, x)))
+}
+
+fn on_tape<R>(
+    name: &str,
+    kind: Kind,
+    inputs: &[Value],
+    wrt: &[usize],
+    extra: &[Value],
+    create_graph: bool,
+    mut f: impl FnMut(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<Derived<R>> {
+    let mut args = inputs.to_vec();
+    if kind != Kind::Value {
+        for &i in wrt {
+            args[i] = alias(&inputs[i])?;
+        }
+    }
+    let tracked: Vec<Value> = wrt.iter().map(|&i| args[i].clone()).collect();
+    let (outs, rest) = f(args)?;
+    let outs: Vec<Value> = outs.iter().map(session::concrete).collect();
+    if kind.needs_scalar() {
+        scalar(name, kind, outs.clone())?;
+    }
+    let sweep = |roots: Vec<(Value, Value)>, inputs: &[Value], create_graph: bool| -> Result<Vec<Value>> {
+        let roots: Vec<_> = roots.into_iter().filter(|r| r.0.requires_grad()).collect();
+        let grads = Sweep { inputs: Some(inputs), retain_graph: true, create_graph }.run(&roots)?;
+        Ok(grads.into_iter().zip(inputs).map(|(g, x)| g.unwrap_or_else(|| filled(x, 0.0))).collect())
+    };
+    let with_ones = || outs.iter().map(|o| Ok((o.clone(), seed(o, None)?))).collect::<Result<Vec<_>>>();
+    let derivative = match kind {
+        Kind::Value => Vec::new(),
+        Kind::Grad | Kind::ValueAndGrad => sweep(with_ones()?, &tracked, create_graph)?,
+        Kind::Vjp => sweep(outs.iter().cloned().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?,
+        Kind::Hvp => {
+            let grads = sweep(with_ones()?, &tracked, true)?;
+            sweep(grads.into_iter().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?
+        }
+        Kind::Jvp => {
+            // the transpose of the transpose: u ↦ Jᵀu is linear, its own gradient along t is J·t
+            let floats: Vec<&Value> = outs.iter().filter(|o| o.ty().dtype.is_float()).collect();
+            let us: Vec<Value> = floats.iter().map(|o| filled(o, 0.0)).collect();
+            us.iter().try_for_each(|u| u.set_requires_grad(true))?;
+            let roots = floats.iter().map(|&o| o.clone()).zip(us.iter().cloned()).collect();
+            let pulled = sweep(roots, &tracked, true)?;
+            let mut pushed = sweep(pulled.into_iter().zip(extra.iter().cloned()).collect(), &us, create_graph)?.into_iter();
+            let of = |o: &Value| if o.ty().dtype.is_float() { pushed.next() } else { None };
+            let mut of = of;
+            outs.iter().map(|o| of(o).unwrap_or_else(|| filled(o, 0.0))).collect()
+        }
+    };
+    let value = if kind.has_value() { outs } else { Vec::new() };
+    Ok(Derived { value, derivative, rest })
+}
+
+type TwinFn<'f, R> = &'f dyn Fn(&mut LeafReader<'_>) -> R;
+
+/// Runs a derivative of a twin and gives the value's and the derivative's leaves.
+fn run<R: Outcome>(kind: Kind, inputs: &Inputs, extra: &Inputs, twin: TwinFn<'_, R>) -> Result<Derived<R::Value>> {
+    let values: Vec<Value> = inputs.leaves.iter().map(|l| l.0.value().clone()).collect();
+    let wrt: Vec<usize> = (0..values.len()).filter(|&i| inputs.leaves[i].1).collect();
+    let extra: Vec<Value> = extra.leaves.iter().map(|l| l.0.value().clone()).collect();
+    derivative("function", kind, &values, &wrt, &extra, true, |fresh| {
+        let mut leaves = inputs.leaves.iter().zip(fresh).map(|(l, v)| l.0.with(v));
+        let value = twin(&mut leaves).outcome()?;
+        let mut out = Leaves::default();
+        value.leaves(&mut out);
+        Ok((out.leaves.iter().map(|l| l.value().clone()).collect(), value))
+    })
+}
+
+fn as_leaves(values: Vec<Value>) -> impl Iterator<Item = Leaf> {
+    // in which role a leaf is read is the reader's to know
+    values.into_iter().map(Leaf::Tensor)
+}
+
+/// The gradient of a twin, inside another twin; `shape` puts it together.
+///
+/// # Errors
+/// As `grad`.
+pub fn staged_grad<R: Outcome, G>(inputs: Inputs, twin: TwinFn<'_, R>, shape: impl FnOnce(&mut LeafReader<'_>) -> G) -> Result<G> {
+    let d = run(Kind::Grad, &inputs, &Inputs::new(), twin)?;
+    Ok(shape(&mut as_leaves(d.derivative)))
+}
+
+/// Value and gradient of a twin, inside another twin.
+///
+/// # Errors
+/// As `grad`.
+pub fn staged_value_and_grad<R: Outcome, G>(
+    inputs: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl FnOnce(&mut LeafReader<'_>) -> G,
+) -> Result<(R::Value, G)> {
+    let d = run(Kind::ValueAndGrad, &inputs, &Inputs::new(), twin)?;
+    Ok((d.rest.from_leaves(&mut as_leaves(d.value)), shape(&mut as_leaves(d.derivative))))
+}
+
+/// Value and directional derivative of a twin, inside another twin.
+///
+/// # Errors
+/// As `grad`.
+pub fn staged_jvp<R: Outcome>(inputs: Inputs, directions: Inputs, twin: TwinFn<'_, R>) -> Result<(R::Value, R::Value)> {
+    let d = run(Kind::Jvp, &inputs, &directions, twin)?;
+    let tangent = d.rest.from_leaves(&mut as_leaves(d.derivative));
+    Ok((d.rest.from_leaves(&mut as_leaves(d.value)), tangent))
+}
+
+/// The Hessian of a twin times directions, inside another twin.
+///
+/// # Errors
+/// As `grad`.
+pub fn staged_hvp<R: Outcome, G>(
+    inputs: Inputs,
+    directions: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl FnOnce(&mut LeafReader<'_>) -> G,
+) -> Result<G> {
+    let d = run(Kind::Hvp, &inputs, &directions, twin)?;
+    Ok(shape(&mut as_leaves(d.derivative)))
+}
+

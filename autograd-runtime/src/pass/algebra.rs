@@ -1,0 +1,60 @@
+//! Exact algebra, one line a rule. Nothing here may change a bit: `x + 0` is not among the rules (−0 + 0 is
+//! +0), nor `x · 0` (NaN, ∞).
+
+use super::rewrite;
+use crate::{
+    error::Result,
+    graph::{Builder, Graph, Node, NodeId},
+    op::{Op, arith, compare, create},
+};
+
+pub(super) fn run(g: &Graph) -> Result<Graph> {
+    rewrite(g, |b, n, args| Ok(simpler(b, n, args)?.filter(|&id| b.ty_of(id) == n.ty)))
+}
+
+fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
+    let is = |i: usize, x: f64| {
+        create::value(&b.node(a[i]).op).is_some_and(|v| v.to_bits() == x.to_bits())
+    };
+    let made_by = |i: usize, def| {
+        let m = b.node(a[i]);
+        m.op.is(def).then(|| m.args[0])
+    };
+    let neg = |x: NodeId| b.add(Op::new(&arith::NEG), &[x]).map(Some);
+    Ok(match n.op.name() {
+        // x · 1 = x,  x · −1 = −x,  x / 1 = x
+        "mul" if is(1, 1.0) => Some(a[0]),
+        "mul" if is(0, 1.0) => Some(a[1]),
+        "mul" if is(1, -1.0) => neg(a[0])?,
+        "mul" if is(0, -1.0) => neg(a[1])?,
+        "div" if is(1, 1.0) => Some(a[0]),
+        // x − 0 = x,  x + (−0) = x
+        "sub" if is(1, 0.0) => Some(a[0]),
+        "add" if is(1, -0.0) => Some(a[0]),
+        "add" if is(0, -0.0) => Some(a[1]),
+        // a + (−b) = a − b,  a − (−b) = a + b
+        "add" if made_by(1, &arith::NEG).is_some() => {
+            Some(b.add(Op::new(&arith::SUB), &[a[0], made_by(1, &arith::NEG).expect("just seen")])?)
+        }
+        "sub" if made_by(1, &arith::NEG).is_some() => {
+            Some(b.add(Op::new(&arith::ADD), &[a[0], made_by(1, &arith::NEG).expect("just seen")])?)
+        }
+        // −(−x) = x,  not not x = x
+        "neg" => made_by(0, &arith::NEG),
+        "not" => made_by(0, &compare::NOT),
+        // the power function multiplies for these exponents too, so the bits are the same
+        "powi" if n.op.int(0) == 1 => Some(a[0]),
+        "powi" if n.op.int(0) == 2 => Some(b.add(Op::new(&arith::SQUARE), a)?),
+        "powi" if n.op.int(0) == 3 => {
+            let square = b.add(Op::new(&arith::SQUARE), a)?;
+            Some(b.add(Op::new(&arith::MUL), &[square, a[0]])?)
+        }
+        // a detached value is the value
+        "detach" => Some(a[0]),
+        // one side for both, or a known mask
+        "select" if a[1] == a[2] => Some(a[1]),
+        "select" if is(0, 1.0) => Some(a[1]),
+        "select" if is(0, 0.0) => Some(a[2]),
+        _ => None,
+    })
+}

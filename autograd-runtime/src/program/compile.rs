@@ -1,0 +1,289 @@
+//! Turns a graph into a [`Program`]: passes, fusion, plan, machine code. A graph of scalars becomes one
+//! straight-line native function, anything else a short list of steps.
+
+use super::{
+    exec::{Step, Workspace},
+    fuse::{Fused, StepKind, fuse},
+    plan::{Place, plan, resolve},
+};
+use crate::{
+    error::{Error, Result},
+    graph::{Graph, NodeId},
+    kernel::{self, Code, CompiledKernel, Lowering, Node as KNode, NodeKind, ScalarProgram},
+    op::{Lower, create},
+    pass,
+    ty::{DType, Ty},
+};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::{
+    time::{Duration, Instant},
+};
+
+/// A compiled graph. Running it allocates nothing but its results, and less where the caller brings buffers.
+pub struct Program {
+    pub(super) inputs: Vec<Ty>,
+    pub(super) outputs: Vec<Ty>,
+    pub(super) body: Body,
+    /// Keeps the machine code mapped.
+    code: Option<Code>,
+    stats: Stats,
+}
+
+pub(super) enum Body {
+    /// One native function over slots.
+    Scalar(kernel::scalar::ScalarFn),
+    /// Steps over buffers.
+    Steps {
+        steps: Vec<Step>,
+        places: Vec<Place>,
+        copies: Vec<(usize, usize)>,
+        arena: usize,
+        /// Working memory between runs; as many as ran at once.
+        workspaces: Mutex<Vec<Workspace>>,
+    },
+}
+
+/// What `explain` tells of a kernel or step.
+#[derive(Clone, Debug)]
+pub struct KernelInfo {
+    /// `kernel`, `matmul`, `library` or `scalar function`.
+    pub kind: &'static str,
+    /// The operations it computes.
+    pub ops: Vec<String>,
+    /// The iteration domain or the extents of a product.
+    pub domain: Vec<usize>,
+}
+
+/// Figures of a compilation.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Nodes before and after the passes, sub-graphs included.
+    pub nodes: (usize, usize),
+    /// The steps, in order.
+    pub kernels: Vec<KernelInfo>,
+    /// Intermediate values in memory.
+    pub buffers: usize,
+    /// Bytes they take at the most.
+    pub peak_bytes: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Wall time of each stage.
+    pub stages: Vec<(&'static str, Duration)>,
+    /// The graph after the passes.
+    pub graph: Option<std::sync::Arc<Graph>>,
+    /// Cranelift's text of each kernel, if it was asked for.
+    pub clif: Vec<String>,
+}
+
+fn failed(e: kernel::CompileError) -> Error {
+    Error::Compile(e.to_string())
+}
+
+impl Program {
+    /// Compiles a graph.
+    ///
+    /// # Errors
+    /// [`Error::Compile`] if the graph has nodes without a compiled form, or is too large.
+    pub fn compile(g: &Graph, keep_clif: bool) -> Result<Program> {
+        let mut stages = Vec::new();
+        let mut clock = Instant::now();
+        let mut lap = |name, stages: &mut Vec<(&'static str, Duration)>| {
+            stages.push((name, clock.elapsed()));
+            clock = Instant::now();
+        };
+        let optimised = pass::optimise(g)?;
+        lap("passes", &mut stages);
+        let before = g.size();
+        let g = &optimised;
+        let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
+        let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
+        let scalar = scalar_program(g);
+        let (body, code) = match &scalar {
+            Some(program) => {
+                let index = builder.add_scalar(program).map_err(failed)?;
+                lap("lowering", &mut stages);
+                let code = builder.finish().map_err(failed)?;
+                let f = code.scalar(index).ok_or_else(|| Error::Compile("the scalar function is missing".into()))?;
+                let ops = op_names(g);
+                stats.kernels.push(KernelInfo { kind: "scalar function", ops, domain: Vec::new() });
+                (Body::Scalar(f), code)
+            }
+            None => {
+                let fused = fuse(g)?;
+                lap("fusion", &mut stages);
+                let plan = plan(g, &fused);
+                stats.buffers = plan.values;
+                stats.peak_bytes = plan.bytes;
+                stats.kernels = fused.steps.iter().map(info).collect();
+                for s in &fused.steps {
+                    if let StepKind::Kernel { kernel, .. } = s {
+                        builder.add_kernel(kernel).map_err(failed)?;
+                    }
+                }
+                lap("lowering", &mut stages);
+                let code = builder.finish().map_err(failed)?;
+                (steps(g, fused, &plan, &code)?, code)
+            }
+        };
+        lap("machine code", &mut stages);
+        stats.code_bytes = code.bytes();
+        stats.stages = stages;
+        if keep_clif {
+            let n = if scalar.is_some() { 1 } else { code.kernel_count() };
+            stats.clif = (0..n).map(|i| code.clif(i).to_owned()).collect();
+        }
+        let outputs = g.output_types().cloned().collect();
+        let inputs = g.input_types().cloned().collect();
+        stats.graph = Some(std::sync::Arc::new(optimised));
+        Ok(Program { inputs, outputs, body, code: Some(code), stats })
+    }
+    /// Types of the arguments.
+    pub fn inputs(&self) -> &[Ty] {
+        &self.inputs
+    }
+    /// Types of the results.
+    pub fn outputs(&self) -> &[Ty] {
+        &self.outputs
+    }
+    /// Figures of the compilation.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+    /// Bytes that the program holds: code and working memory.
+    pub fn bytes(&self) -> usize {
+        let arena = match &self.body {
+            Body::Scalar(_) => 0,
+            Body::Steps { arena, .. } => *arena,
+        };
+        self.code.as_ref().map_or(0, Code::bytes) + arena
+    }
+}
+
+fn op_names(g: &Graph) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (_, n) in g.nodes() {
+        let name = n.op.name();
+        if !n.op.is(&create::INPUT) && !n.op.is(&create::CONST) && !names.iter().any(|x| x == name) {
+            names.push(name.into());
+        }
+    }
+    names
+}
+
+fn info(step: &StepKind) -> KernelInfo {
+    match step {
+        StepKind::Kernel { kernel, ops, .. } => KernelInfo {
+            kind: "kernel",
+            ops: ops.iter().map(|&o| o.into()).collect(),
+            domain: kernel.outer.iter().copied().chain([kernel.inner]).collect(),
+        },
+        StepKind::MatMul { batch, mkn, .. } => KernelInfo {
+            kind: "matmul",
+            ops: vec!["matmul".into()],
+            domain: batch.iter().chain(mkn).copied().collect(),
+        },
+        StepKind::Library { op, .. } => {
+            KernelInfo { kind: "library", ops: vec![op.name().into()], domain: Vec::new() }
+        }
+    }
+}
+
+/// The straight-line program of a graph in which every value has one element; `None` if it is not such.
+fn scalar_program(g: &Graph) -> Option<ScalarProgram> {
+    let live = g.live();
+    let mut nodes: Vec<KNode> = Vec::new();
+    let mut map: Vec<Option<u32>> = vec![None; g.len()];
+    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+        if n.ty.numel() != 1 || n.ty.dtype == DType::I64 && n.op.is(&create::INPUT) && n.ty.rank() > 0 {
+            return None;
+        }
+        let args: SmallVec<[u32; 3]> = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>()?;
+        let elementwise = |lowering| NodeKind::Elementwise { lowering, args: args.clone() };
+        let kind = match n.op.def.lower {
+            _ if n.op.is(&create::INPUT) => {
+                let access = kernel::Access { offset: 0, outer: SmallVec::new(), inner: 0 };
+                NodeKind::Load { buffer: u16::try_from(n.op.int(0)).ok()?, access }
+            }
+            Lower::Const => NodeKind::Const { bits: n.op.bits(1) },
+            Lower::Iota => NodeKind::Const { bits: 0 },
+            Lower::Inline(f) => elementwise(Lowering::Inline(f)),
+            Lower::Unary(f) => elementwise(Lowering::Unary(f)),
+            Lower::Binary(f) => elementwise(Lowering::Binary(f)),
+            Lower::Powi => elementwise(Lowering::Powi(n.op.int(0) as i32)),
+            // over one element these change nothing
+            Lower::View(_) | Lower::Reduce(_) => {
+                map[id.index()] = Some(args[0]);
+                continue;
+            }
+            Lower::MatMul | Lower::Library => return None,
+        };
+        map[id.index()] = Some(nodes.len() as u32);
+        nodes.push(KNode { kind, dtype: n.ty.dtype });
+    }
+    let outputs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>()?;
+    Some(ScalarProgram { nodes, outputs })
+}
+
+/// Steps with buffers by number in place of nodes.
+fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Result<Body> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut number: rustc_hash::FxHashMap<NodeId, usize> = rustc_hash::FxHashMap::default();
+    let alias = &fused.alias;
+    let mut buffer = |id: NodeId| -> Result<usize> {
+        let id = resolve(alias, id);
+        let place = plan.places.get(&id).copied();
+        let place = place.ok_or_else(|| Error::Compile(format!("bug: %{} is read but never stored", id.index())))?;
+        Ok(*number.entry(id).or_insert_with(|| {
+            places.push(place);
+            places.len() - 1
+        }))
+    };
+    let mut kernels = 0;
+    let mut steps = Vec::new();
+    for s in fused.steps {
+        steps.push(match s {
+            StepKind::Kernel { slots, .. } => {
+                let kernel = CompiledKernel::new(code, kernels).ok_or_else(|| Error::Compile("a kernel is missing".into()))?;
+                kernels += 1;
+                Step::Kernel { kernel, buffers: slots.into_iter().map(&mut buffer).collect::<Result<_>>()? }
+            }
+            StepKind::MatMul { a, b, batch, mkn, out } => {
+                let dtype = g.ty(out).dtype;
+                let offsets = batch_offsets(&batch, &a, &b, mkn[0] * mkn[2]);
+                let rank = a.strides.len();
+                let strides = |s: &[i64]| [s[rank - 2] as isize, s[rank - 1] as isize];
+                let (sa, sb) = (strides(&a.strides), strides(&b.strides));
+                Step::MatMul { dtype, a: buffer(a.node)?, b: buffer(b.node)?, out: buffer(out)?, offsets, mkn, sa, sb }
+            }
+            StepKind::Library { op, args, out } => Step::Library {
+                tys: args.iter().map(|&a| g.ty(a).clone()).collect(),
+                args: args.into_iter().map(&mut buffer).collect::<Result<_>>()?,
+                ty: g.ty(out).clone(),
+                out: buffer(out)?,
+                op,
+            },
+        });
+    }
+    let copies = plan.copies.iter().map(|&(k, id)| Ok((k, buffer(id)?))).collect::<Result<_>>()?;
+    Ok(Body::Steps { steps, places, copies, arena: plan.bytes, workspaces: Mutex::default() })
+}
+
+/// Element offsets of A, B and C for each product of a batch.
+fn batch_offsets(batch: &[usize], a: &super::fuse::Operand, b: &super::fuse::Operand, size: usize) -> Vec<[isize; 3]> {
+    let n: usize = batch.iter().product();
+    (0..n)
+        .map(|i| {
+            let mut rest = i;
+            let mut at = [a.offset as isize, b.offset as isize, (i * size) as isize];
+            for d in (0..batch.len()).rev() {
+                let j = (rest % batch[d]) as isize;
+                rest /= batch[d];
+                at[0] += j * a.strides[d] as isize;
+                at[1] += j * b.strides[d] as isize;
+            }
+            at
+        })
+        .collect()
+}
+

@@ -1,0 +1,237 @@
+//! Runs compiled programs. Together with `kernel`'s driver and `matmul` this is where raw pointers are: the
+//! addresses of arguments, results and the arena are handed to machine code.
+//!
+//! Invariant: a pointer in the table of buffers comes from a borrowed argument, a result that this call owns
+//! or locks for writing, or this call's workspace, each as large as the type in the plan says.
+
+use super::{
+    compile::{Body, Program},
+    plan::Place,
+};
+use crate::{
+    array::{Array, Data, View},
+    error::{Error, Result},
+    kernel::{CompiledKernel, Scratch},
+    matmul::{Matrix, MatrixMut, matmul},
+    op::Op,
+    ty::{DType, Ty},
+};
+use ndarray::{ArrayViewD, IxDyn};
+use smallvec::SmallVec;
+
+/// One step with buffers by number.
+pub(super) enum Step {
+    Kernel { kernel: CompiledKernel, buffers: SmallVec<[usize; 8]> },
+    MatMul { dtype: DType, a: usize, b: usize, out: usize, offsets: Vec<[isize; 3]>, mkn: [usize; 3], sa: [isize; 2], sb: [isize; 2] },
+    Library { op: Op, tys: Vec<Ty>, args: Vec<usize>, ty: Ty, out: usize },
+}
+
+/// Working memory of one running call.
+#[derive(Default)]
+pub(super) struct Workspace {
+    arena: Vec<Line>,
+    scratch: Scratch,
+    table: Vec<*mut u8>,
+}
+// SAFETY: the pointers in `table` are written anew at the start of each run and not read outside it.
+unsafe impl Send for Workspace {}
+
+/// A cache line, for its alignment.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// An argument: the bits of a scalar, or borrowed elements in row-major order.
+#[derive(Clone, Copy)]
+pub(crate) enum Input<'a> {
+    Bits(u64),
+    Data(&'a Data, usize),
+}
+
+/// A result: the bits of a scalar, or elements to be written in row-major order.
+pub(crate) enum Output<'a> {
+    Bits(&'a mut u64),
+    Data(&'a mut Data),
+}
+
+impl Program {
+    /// Runs the program.
+    ///
+    /// # Errors
+    /// If the number of arguments or results differs, or a buffer has another dtype or too few elements, or an
+    /// operation of the library finds something wrong with its values.
+    pub(crate) fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+        if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
+            let want = format!("{} arguments and {} results", self.inputs.len(), self.outputs.len());
+            return Err(Error::value("program", format!("expected {want}, found {} and {}", inputs.len(), outputs.len())));
+        }
+        for (x, ty) in inputs.iter().zip(&self.inputs) {
+            if let Input::Data(d, offset) = x {
+                fits(d, *offset, ty)?;
+            } else if ty.numel() != 1 {
+                return Err(Error::shape("program", ty.to_string(), "a scalar"));
+            }
+        }
+        for (y, ty) in outputs.iter().zip(&self.outputs) {
+            match y {
+                Output::Data(d) => fits(d, 0, ty)?,
+                Output::Bits(_) if ty.numel() == 1 => {}
+                Output::Bits(_) => return Err(Error::shape("program", ty.to_string(), "a scalar")),
+            }
+        }
+        match &self.body {
+            Body::Scalar(f) => {
+                self.run_scalar(*f, inputs, outputs);
+                Ok(())
+            }
+            Body::Steps { workspaces, .. } => {
+                let mut w = workspaces.lock().pop().unwrap_or_default();
+                let done = self.run_steps(&mut w, inputs, outputs);
+                workspaces.lock().push(w);
+                done
+            }
+        }
+    }
+
+    fn run_scalar(&self, f: crate::kernel::scalar::ScalarFn, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) {
+        let args: SmallVec<[u64; 16]> = inputs
+            .iter()
+            .map(|x| match x {
+                Input::Bits(b) => *b,
+                Input::Data(d, offset) => bits_at(d, *offset),
+            })
+            .collect();
+        let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, outputs.len());
+        // SAFETY: the function reads one slot for each argument and writes one for each result.
+        unsafe { f(args.as_ptr(), outs.as_mut_ptr()) };
+        for (y, bits) in outputs.iter_mut().zip(outs) {
+            match y {
+                Output::Bits(b) => **b = bits,
+                Output::Data(d) => set_bits(d, bits),
+            }
+        }
+    }
+
+    fn run_steps(&self, w: &mut Workspace, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+        let Body::Steps { steps, places, copies, arena, .. } = &self.body else { return Ok(()) };
+        let lines = arena.div_ceil(64);
+        if w.arena.len() < lines {
+            w.arena.resize(lines, Line([0; 64]));
+        }
+        let base: *mut u8 = w.arena.as_mut_ptr().cast();
+        w.table.clear();
+        for place in places {
+            w.table.push(match place {
+                Place::Input(i) => match &inputs[*i] {
+                    Input::Bits(b) => std::ptr::from_ref(b).cast_mut().cast(),
+                    // SAFETY: `fits` has checked that the offset lies inside.
+                    Input::Data(d, offset) => unsafe { d.as_ptr().add(offset * d.dtype().size()).cast_mut() },
+                },
+                Place::Output(i) => match &mut outputs[*i] {
+                    Output::Bits(b) => std::ptr::from_mut::<u64>(b).cast(),
+                    Output::Data(d) => d.as_mut_ptr(),
+                },
+                // SAFETY: the plan's offsets lie inside the arena, which has just been made large enough.
+                Place::Arena(at) => unsafe { base.add(*at) },
+            });
+        }
+        for step in steps {
+            match step {
+                Step::Kernel { kernel, buffers } => {
+                    let ptrs: SmallVec<[*mut u8; 12]> = buffers.iter().map(|&b| w.table[b]).collect();
+                    // SAFETY: the kernel was made from the same graph and plan as the table: each pointer is
+                    // valid for the value's extents, and values written by one step overlap none it reads.
+                    unsafe { kernel.run(&ptrs, &mut w.scratch) };
+                }
+                Step::MatMul { dtype, a, b, out, offsets, mkn, sa, sb } => {
+                    let (a, b, c) = (w.table[*a], w.table[*b], w.table[*out]);
+                    for at in offsets {
+                        match dtype {
+                            DType::F32 => product::<f32>(a, b, c, *at, *mkn, *sa, *sb),
+                            _ => product::<f64>(a, b, c, *at, *mkn, *sa, *sb),
+                        }
+                    }
+                }
+                Step::Library { op, tys, args, ty, out } => {
+                    let views: Vec<View<'_>> = args.iter().zip(tys).map(|(&a, ty)| view(w.table[a], ty)).collect();
+                    let y = (op.def.eval)(op, &views, ty)?.into_data();
+                    // SAFETY: both have the bytes of the result's type, and the new array is no program buffer.
+                    unsafe { std::ptr::copy_nonoverlapping(y.as_ptr(), w.table[*out], ty.bytes()) };
+                }
+            }
+        }
+        for &(k, from) in copies {
+            let bytes = self.outputs[k].bytes();
+            let to = match &mut outputs[k] {
+                Output::Bits(b) => std::ptr::from_mut::<u64>(b).cast(),
+                Output::Data(d) => d.as_mut_ptr(),
+            };
+            // SAFETY: both hold the bytes of the result's type; a result is never an argument's buffer.
+            unsafe { std::ptr::copy_nonoverlapping(w.table[from], to, bytes) };
+        }
+        Ok(())
+    }
+}
+
+fn fits(d: &Data, offset: usize, ty: &Ty) -> Result<()> {
+    if d.dtype() == ty.dtype && d.len().checked_sub(offset).is_some_and(|n| n >= ty.numel()) {
+        return Ok(());
+    }
+    Err(Error::shape("program", ty.to_string(), format!("{} elements of {} from {offset}", d.len(), d.dtype())))
+}
+
+/// The bits of element `i`; an argument that no result needs may have none.
+fn bits_at(d: &Data, i: usize) -> u64 {
+    use crate::array::Element;
+    crate::each!(Data, d, v => v.get(i).map_or(0, |x| x.bits()))
+}
+fn set_bits(d: &mut Data, bits: u64) {
+    use crate::array::Element;
+    match d {
+        Data::F32(v) => v[0] = f32::from_bits(bits as u32),
+        Data::F64(v) => v[0] = f64::from_bits(bits),
+        Data::I64(v) => v[0] = i64::from_bits(bits),
+        Data::Bool(v) => v[0] = bool::from_bits(bits),
+    }
+}
+
+/// A stored value as the library sees it.
+fn view<'a>(p: *const u8, ty: &Ty) -> View<'a> {
+    fn of<'a, T>(p: *const u8, ty: &Ty) -> ArrayViewD<'a, T> {
+        let empty = ty.numel() == 0;
+        let p: *const T = if empty { std::ptr::NonNull::dangling().as_ptr() } else { p.cast() };
+        // SAFETY: the table's pointers are aligned and valid for the value's extents while the step runs.
+        unsafe { ArrayViewD::from_shape_ptr(IxDyn(&ty.shape), p) }
+    }
+    match ty.dtype {
+        DType::F32 => View::F32(of(p, ty)),
+        DType::F64 => View::F64(of(p, ty)),
+        DType::I64 => View::I64(of(p, ty)),
+        DType::Bool => View::Bool(of(p, ty)),
+    }
+}
+
+fn product<T: crate::array::Float>(a: *mut u8, b: *mut u8, c: *mut u8, at: [isize; 3], mkn: [usize; 3], sa: [isize; 2], sb: [isize; 2]) {
+    let [m, k, n] = mkn;
+    // SAFETY: the operands' offsets and strides were computed from their index maps, which stay inside.
+    let (pa, pb, pc) = unsafe { (a.cast::<T>().offset(at[0]), b.cast::<T>().offset(at[1]), c.cast::<T>().offset(at[2])) };
+    let a = Matrix { ptr: pa, rows: m, cols: k, row_stride: sa[0], col_stride: sa[1] };
+    let b = Matrix { ptr: pb, rows: k, cols: n, row_stride: sb[0], col_stride: sb[1] };
+    matmul(a, b, MatrixMut { ptr: pc, rows: m, cols: n, row_stride: n as isize, col_stride: 1 });
+}
+
+impl Program {
+    /// Runs the program on host arrays: what tests compare with the interpreter.
+    ///
+    /// # Errors
+    /// As the operations.
+    pub fn run_arrays(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let data: Vec<Data> = inputs.iter().map(|a| a.clone().into_data()).collect();
+        let inputs: Vec<Input<'_>> = data.iter().map(|d| Input::Data(d, 0)).collect();
+        let mut outs: Vec<Data> = self.outputs.iter().map(|t| Data::zeros(t.dtype, t.numel())).collect();
+        let mut refs: Vec<Output<'_>> = outs.iter_mut().map(Output::Data).collect();
+        self.run(&inputs, &mut refs)?;
+        Ok(outs.into_iter().zip(&self.outputs).map(|(d, t)| Array::from_data(d, &t.shape)).collect())
+    }
+}
+

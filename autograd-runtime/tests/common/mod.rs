@@ -1,0 +1,85 @@
+//! What the integration tests share: a small generator of numbers, arrays of a type, comparisons.
+#![allow(dead_code)]
+
+use autograd_runtime::{
+    array::{Array, Data},
+    graph::Graph,
+    ty::{DType, Ty},
+};
+
+/// SplitMix64: the same numbers in every run.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// Uniform in `lo..hi`.
+    pub fn float(&mut self, lo: f64, hi: f64) -> f64 {
+        lo + (hi - lo) * (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n.max(1) as u64) as usize
+    }
+}
+
+/// `f32[2,3]` and the like.
+pub fn ty(text: &str) -> Ty {
+    let (dtype, rest) = text.split_once('[').expect("a type");
+    let dtype = [DType::F32, DType::F64, DType::I64, DType::Bool].into_iter().find(|d| d.name() == dtype).expect("a dtype");
+    let dims = rest.trim_end_matches(']');
+    let shape: Vec<usize> = dims.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().expect("an extent")).collect();
+    Ty::new(dtype, &shape).expect("a type of some size")
+}
+
+/// An array of a type from numbers.
+pub fn array(ty: &Ty, values: impl IntoIterator<Item = f64>) -> Array {
+    let v: Vec<f64> = values.into_iter().take(ty.numel()).collect();
+    let data = match ty.dtype {
+        DType::F32 => Data::F32(v.iter().map(|&x| x as f32).collect()),
+        DType::F64 => Data::F64(v),
+        DType::I64 => Data::I64(v.iter().map(|&x| x as i64).collect()),
+        DType::Bool => Data::Bool(v.iter().map(|&x| x != 0.0).collect()),
+    };
+    Array::from_data(data, &ty.shape)
+}
+
+/// Small numbers with ties, zeros of both signs and now and then something that is none.
+pub fn random(ty: &Ty, rng: &mut Rng, special: bool) -> Array {
+    let n = ty.numel();
+    let mut one = || match (ty.dtype, rng.below(if special { 24 } else { 20 })) {
+        (DType::I64 | DType::Bool, k) => (k % 2) as f64,
+        (_, 0) => 0.0,
+        (_, 1) => -0.0,
+        (_, 2) => 1.0,
+        (_, 20) => f64::NAN,
+        (_, 21) => f64::INFINITY,
+        (_, 22) => f64::NEG_INFINITY,
+        _ => (rng.float(-2.0, 2.0) * 64.0).round() / 64.0,
+    };
+    array(ty, (0..n).map(|_| one()).collect::<Vec<_>>())
+}
+
+/// Inputs of the types that a graph takes.
+pub fn inputs(g: &Graph, rng: &mut Rng, special: bool) -> Vec<Array> {
+    g.inputs().iter().map(|&i| random(g.ty(i), rng, special)).collect()
+}
+
+/// Equal up to `tol` relative to the magnitude; NaNs equal each other, and `tol` 0 asks for equal bits.
+pub fn close(a: &Array, b: &Array, tol: f64) -> Result<(), String> {
+    if a.ty() != b.ty() {
+        return Err(format!("types {} and {}", a.ty(), b.ty()));
+    }
+    for (i, (x, y)) in a.to_f64_vec().into_iter().zip(b.to_f64_vec()).enumerate() {
+        let same = x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+        let near = tol > 0.0 && (x == y || (x - y).abs() <= tol * (1.0 + x.abs().max(y.abs())));
+        if !same && !near {
+            return Err(format!("element {i}: {x:?} and {y:?} in {a:?} and {b:?}"));
+        }
+    }
+    Ok(())
+}
