@@ -97,19 +97,9 @@ impl Param {
         } else {
             Role::Differentiable
         };
-        let wrt = role == Role::Differentiable
-            && options.wrt.as_ref().is_none_or(|names| names.contains(&name));
+        let wrt = role == Role::Differentiable && options.wrt.as_ref().is_none_or(|names| names.contains(&name));
         let span = syn::spanned::Spanned::span(&arg.ty);
-        Param {
-            name,
-            pat: (*arg.pat).clone(),
-            ty: (*arg.ty).clone(),
-            inner,
-            by_ref,
-            role,
-            wrt,
-            span,
-        }
+        Param { name, pat: (*arg.pat).clone(), ty: (*arg.ty).clone(), inner, by_ref, role, wrt, span }
     }
 }
 
@@ -175,12 +165,10 @@ pub fn ungroup(ty: &Type) -> &Type {
 /// `T` of `Vec<T>`.
 pub fn first_argument(ty: &syn::TypePath) -> Option<&Type> {
     match &ty.path.segments.last()?.arguments {
-        PathArguments::AngleBracketed(arguments) => {
-            arguments.args.iter().find_map(|argument| match argument {
-                syn::GenericArgument::Type(ty) => Some(ty),
-                _ => None,
-            })
-        }
+        PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
+            syn::GenericArgument::Type(ty) => Some(ty),
+            _ => None,
+        }),
         _ => None,
     }
 }

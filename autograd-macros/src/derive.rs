@@ -117,9 +117,10 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
         Role::Differentiable => quote!(::autograd::__private::Arg::collect(&self.#member, g)),
         _ => quote!(::core::clone::Clone::clone(&self.#member)),
     });
-    let binds = traced().map(|Field { member, ty, .. }| {
-        quote!(<#ty as ::autograd::__private::Arg>::bind(&mut out.#member, b);)
-    });
+    let binds = traced()
+        .map(|Field { member, ty, .. }| quote!(<#ty as ::autograd::__private::Arg>::bind(&mut out.#member, b);));
+    let fits =
+        traced().map(|Field { member, .. }| quote!(&& ::autograd::__private::Arg::fits(&self.#member, &out.#member)));
     let leaves = fields.iter().map(|Field { member, role, .. }| match role {
         Role::Constant => quote!(out.constant(&self.#member);),
         _ => quote!(::autograd::__private::Twinned::leaves(&self.#member, out);),
@@ -140,8 +141,14 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
         true => quote!(#ty: ::autograd::__private::Twinned),
         false => quote!(#ty: ::autograd::__private::Arg<Twin: ::autograd::__private::Twinned>),
     });
-    let out_bounds =
-        bounds(input, fields, |ty| quote!(#ty: ::autograd::__private::Out<Value = #ty>));
+    // a cotangent is an argument, so its bounds come too
+    let out_bounds = bounds(input, fields, |ty| {
+        let twin = own.then(|| quote!(Twin = #ty,));
+        quote! {
+            #ty: ::autograd::__private::Arg<#twin Grad = #ty, GradBuf = #ty>
+                + ::autograd::__private::Out<Value = #ty>
+        }
+    });
     let lints = quote! {
         #[automatically_derived]
         #[allow(unused, nonstandard_style, clippy::all, clippy::pedantic)]
@@ -169,6 +176,10 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
 
             fn bind(out: &mut Self, b: &mut ::autograd::__private::Binder<'_>) {
                 #(#binds)*
+            }
+
+            fn fits(&self, out: &Self) -> bool {
+                true #(#fits)*
             }
         }
 
@@ -261,11 +272,7 @@ fn declare(input: &DeriveInput, shape: &Fields, fields: &[Field], twin: &Ident) 
 }
 
 /// The struct's own `where` clause and `bound` for every field that needs one.
-fn bounds(
-    input: &DeriveInput,
-    fields: &[Field],
-    bound: impl Fn(&Type) -> TokenStream,
-) -> TokenStream {
+fn bounds(input: &DeriveInput, fields: &[Field], bound: impl Fn(&Type) -> TokenStream) -> TokenStream {
     let own = input.generics.where_clause.iter().flat_map(|clause| &clause.predicates);
     let own: Vec<TokenStream> = own.map(|predicate| quote!(#predicate)).collect();
     let generic = fields.iter().filter(|field| field.generic && field.role != Role::Constant);
@@ -291,9 +298,7 @@ fn is_tensors(ty: &Type) -> bool {
         Type::Tuple(ty) => ty.elems.iter().all(is_tensors),
         Type::Path(path) => match path.path.segments.last() {
             Some(last) if last.ident == "Tensor" => true,
-            Some(last) if last.ident == "Vec" || last.ident == "Option" => {
-                first_argument(path).is_some_and(is_tensors)
-            }
+            Some(last) if last.ident == "Vec" || last.ident == "Option" => first_argument(path).is_some_and(is_tensors),
             _ => false,
         },
         _ => false,

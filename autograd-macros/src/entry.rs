@@ -44,13 +44,7 @@ fn entry_points() -> Vec<Entry> {
             quote!((#value, #grads)),
             true,
         ),
-        entry(
-            "value",
-            "The value, computed by the compiled function.",
-            Extra::None,
-            value.clone(),
-            true,
-        ),
+        entry("value", "The value, computed by the compiled function.", Extra::None, value.clone(), true),
         entry(
             "jvp",
             "The value and its derivative along the tangents, one a differentiated parameter.",
@@ -128,9 +122,11 @@ pub fn entries(function: &Function) -> TokenStream {
         let Entry { doc, result, .. } = &entry;
         let name = entry_name(function, entry.name);
         let (extra, passed) = extras(function, &entry.extra);
+        let checked = (entry.extra == Extra::Buffers).then(|| buffers_fit(function));
         quote! {
             #[doc = #doc]
             pub fn #name #generics (#params #extra) -> ::autograd::Result<#result> #clause {
+                #checked
                 ::autograd::__private::#name::<Self>(#args #passed)
             }
         }
@@ -183,9 +179,11 @@ pub fn kept_calls(function: &Function) -> TokenStream {
             _ => quote!(<#companion as ::autograd::__private::Function>::Value),
         };
         let doc = entry.doc;
+        let checked = (entry.extra == Extra::Buffers).then(|| buffers_fit(function));
         quote! {
             #[doc = #doc]
             pub fn #name #generics (&self, #params #extra) -> ::autograd::Result<#result> #clause {
+                #checked
                 self.0.#name::<#companion>(#args #passed)
             }
         }
@@ -211,16 +209,30 @@ fn entry_args(function: &Function) -> TokenStream {
     quote!((#(#args)*),)
 }
 
+/// The name of the direction or buffer that belongs to a parameter.
+fn additional(function: &Function, param: &Param) -> Ident {
+    let mut name = format_ident!("d_{}", bare(&param.name));
+    while function.params.iter().any(|param| param.name == name) {
+        name = format_ident!("{name}_");
+    }
+    name
+}
+
+/// The check that buffers have the lengths of their parameters.
+fn buffers_fit(function: &Function) -> TokenStream {
+    let fits = function.params.iter().filter(|param| param.wrt).map(|param| {
+        let (name, buffer) = (&param.name, additional(function, param));
+        let ty = with_lifetime(&param.inner, "'_");
+        let borrow = (!param.by_ref).then(|| quote!(&));
+        quote!(<#ty as ::autograd::__private::Arg>::fits(#borrow #name, &*#buffer))
+    });
+    quote!(::autograd::__private::fit(&[#(#fits),*])?;)
+}
+
 /// The additional parameters of an entry point, and how they are passed on.
 fn extras(function: &Function, extra: &Extra) -> (TokenStream, TokenStream) {
     let wrt = || function.params.iter().filter(|param| param.wrt);
-    let fresh = |param: &Param| {
-        let mut name = format_ident!("d_{}", bare(&param.name));
-        while function.params.iter().any(|param| param.name == name) {
-            name = format_ident!("{name}_");
-        }
-        name
-    };
+    let fresh = |param: &Param| additional(function, param);
     match extra {
         Extra::None => Default::default(),
         Extra::Tangents => {

@@ -29,10 +29,7 @@ use syn::{Error, Item, ItemFn, Result};
 /// points stand beside it. `#[differentiable(wrt(w, b))]` names the parameters to differentiate;
 /// `#[constant]` on a parameter makes it part of the compiled function's key.
 #[proc_macro_attribute]
-pub fn differentiable(
-    options: proc_macro::TokenStream,
-    item: proc_macro::TokenStream,
-) -> proc_macro::TokenStream {
+pub fn differentiable(options: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     differentiable_item(options.into(), item.into()).into()
 }
 
@@ -45,10 +42,7 @@ pub fn derive_differentiable(input: proc_macro::TokenStream) -> proc_macro::Toke
 
 /// Runs a function's body inside `autograd::no_grad`.
 #[proc_macro_attribute]
-pub fn no_grad(
-    options: proc_macro::TokenStream,
-    item: proc_macro::TokenStream,
-) -> proc_macro::TokenStream {
+pub fn no_grad(options: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     no_grad::expand(options.into(), item.into()).into()
 }
 

@@ -152,9 +152,7 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
                 let slot = quote!(&::autograd::__private::Slot::new());
                 push(quote!(::autograd::__private::AsTwin::as_twin(#name, #slot)))
             }
-            None if types::is_convertible(param) => {
-                push(quote!(&::autograd::__private::IntoTwin::into_twin(#name)))
-            }
+            None if types::is_convertible(param) => push(quote!(&::autograd::__private::IntoTwin::into_twin(#name))),
             None if param.by_ref => push(quote!(#name)),
             None => push(quote!(&#name)),
         }

@@ -25,10 +25,7 @@ fn read(source: &str) -> Function {
 /// Checks the twin of `fn f(x: f64, n: usize, v: &[f64]) -> f64 { body }`.
 #[track_caller]
 fn check(body: &str, expected: &str) {
-    check_function(
-        &format!("fn f(x: f64, n: usize, v: &[f64]) -> f64 {{ {body} }}"),
-        &format!("{{ {expected} }}"),
-    );
+    check_function(&format!("fn f(x: f64, n: usize, v: &[f64]) -> f64 {{ {body} }}"), &format!("{{ {expected} }}"));
 }
 
 #[track_caller]
@@ -45,18 +42,9 @@ fn check_function(source: &str, expected: &str) {
 fn literals_are_lifted_where_a_traced_value_may_follow() {
     check("let mut s = 0.0; s", "let mut s = __p::literal::<f64>(0.0); __p::lift::<f64, _>(s)");
     check("let c = 2.0; c * x", "let c = 2.0; __p::lift::<f64, _>(c * x)");
-    check(
-        "let mut s = [-1.0; 3]; s[0]",
-        "let mut s = [__p::literal::<f64>(-1.0); 3]; __p::lift::<f64, _>(s[0])",
-    );
-    check(
-        "let mut s = vec![0.0; n]; 1.0",
-        "let mut s = vec![__p::literal::<f64>(0.0); n]; __p::literal::<f64>(1.0)",
-    );
-    check(
-        "let mut s; s = f64::MAX; x",
-        "let mut s; s = __p::literal::<f64>(f64::MAX); __p::lift::<f64, _>(x)",
-    );
+    check("let mut s = [-1.0; 3]; s[0]", "let mut s = [__p::literal::<f64>(-1.0); 3]; __p::lift::<f64, _>(s[0])");
+    check("let mut s = vec![0.0; n]; 1.0", "let mut s = vec![__p::literal::<f64>(0.0); n]; __p::literal::<f64>(1.0)");
+    check("let mut s; s = f64::MAX; x", "let mut s; s = __p::literal::<f64>(f64::MAX); __p::lift::<f64, _>(x)");
     check("let mut i = 0; i += n; x", "let mut i = 0; i += n; __p::lift::<f64, _>(x)");
     check("2.0_f64.max(x)", "__p::lift::<f64, _>(__p::literal::<f64>(2.0_f64).max(x))");
     check("x.max(0.0)", "__p::lift::<f64, _>(x.max(0.0))");
@@ -84,10 +72,7 @@ fn a_literal_branch_lifts_the_others() {
         "let c = 2.0; let y = c.max(x); y",
         "let c = 2.0; let y = __p::literal::<f64>(c).max(x); __p::lift::<f64, _>(y)",
     );
-    check(
-        "let c = 2.0; { let c = x; c.max(x) }",
-        "let c = 2.0; { let c = x; __p::lift::<f64, _>(c.max(x)) }",
-    );
+    check("let c = 2.0; { let c = x; c.max(x) }", "let c = 2.0; { let c = x; __p::lift::<f64, _>(c.max(x)) }");
 }
 
 #[test]
@@ -110,10 +95,7 @@ fn annotations_and_conversions() {
         "let y = f64::max(1.0, x) * f64::EPSILON; y",
         "let y = <__p::Real<f64> >::max(__p::lift::<f64, _>(1.0), x) * f64::EPSILON; __p::lift::<f64, _>(y)",
     );
-    check(
-        "let y = v.iter().sum::<f64>(); y",
-        "let y = v.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)",
-    );
+    check("let y = v.iter().sum::<f64>(); y", "let y = v.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)");
     check("let z = [0; 3 as usize]; x", "let z = [0; 3 as usize]; __p::lift::<f64, _>(x)");
 }
 
@@ -131,10 +113,7 @@ fn calls_go_through_name_resolution() {
         "let g = g(x); return g(1.0);",
         "use __p::fallback::*; use g as __h0; let g = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); return __p::lift::<f64, _>(g(__p::literal::<f64>(1.0)));",
     );
-    check(
-        "std::mem::drop(Some(x)); Kind::new(n); x",
-        "std::mem::drop(Some(x)); Kind::new(n); __p::lift::<f64, _>(x)",
-    );
+    check("std::mem::drop(Some(x)); Kind::new(n); x", "std::mem::drop(Some(x)); Kind::new(n); __p::lift::<f64, _>(x)");
     check(
         "let y = v.iter().copied().map(g); x",
         "use __p::fallback::*; use g as __h0; let y = v.iter().copied().map(__h0::__call(g)); __p::lift::<f64, _>(x)",
@@ -198,10 +177,7 @@ fn twins_of_types() {
     let types = Types::of(&function);
     let twin = |text: &str| normal(types.result(&syn::parse_str(text).expect("a type")));
     let same = |text: &str| normal(text.parse::<TokenStream>().expect("tokens"));
-    assert_eq!(
-        twin("Result<(f32, [f64; 2]), f64>"),
-        same("Result<(__p::Real<f32>, [__p::Real<f64>; 2]), f64>")
-    );
+    assert_eq!(twin("Result<(f32, [f64; 2]), f64>"), same("Result<(__p::Real<f32>, [__p::Real<f64>; 2]), f64>"));
     assert_eq!(twin("Tensor<f64>"), same("Tensor<f64>"));
     assert_eq!(twin("Vec<P>"), same("Vec<<P as __p::Arg>::Twin>"));
     assert_eq!(twin("Array2<f64>"), same("<Array2<f64> as __p::Arg>::Twin"));

@@ -70,9 +70,7 @@ fn signature(function: &Function, errors: &mut Errors) {
 
 fn result(ty: &Type, errors: &mut Errors) {
     match ungroup(ty) {
-        Type::Reference(ty) => {
-            errors.at(ty, "a result cannot be a reference: return an owned value")
-        }
+        Type::Reference(ty) => errors.at(ty, "a result cannot be a reference: return an owned value"),
         Type::ImplTrait(ty) => errors.at(ty, "a result cannot be `impl Trait`: name the type"),
         Type::Never(ty) => errors.at(ty, "a result cannot be `!`: return a float or a tensor"),
         Type::Tuple(ty) if ty.elems.is_empty() => {
@@ -90,10 +88,8 @@ fn generics(function: &Function, errors: &mut Errors) {
         match param {
             GenericParam::Lifetime(_) => {}
             GenericParam::Type(param) => {
-                let text = format!(
-                    "a generic function cannot be differentiated: write `{}` as a concrete type",
-                    param.ident
-                );
+                let text =
+                    format!("a generic function cannot be differentiated: write `{}` as a concrete type", param.ident);
                 errors.at(param, text);
             }
             GenericParam::Const(param) => {
@@ -192,9 +188,7 @@ fn wrt(function: &Function, options: &Options, errors: &mut Errors) {
             }
             Some(param) if param.role == Role::Static => {
                 let ty = spelled(&param.ty);
-                let text = format!(
-                    "`{name}` has type `{ty}`, which has no derivative: remove it from `wrt(..)`"
-                );
+                let text = format!("`{name}` has type `{ty}`, which has no derivative: remove it from `wrt(..)`");
                 errors.at(name, text);
             }
             Some(_) => {}

@@ -33,8 +33,28 @@ mod sealed {
     pub trait Sealed {}
 }
 
+/// A numeric element type: `f32`, `f64` or `i64`.
+pub trait Number: Element {
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+}
+impl Number for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+}
+impl Number for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+}
+impl Number for i64 {
+    const ZERO: i64 = 0;
+    const ONE: i64 = 1;
+}
+
 /// A differentiable element type: `f32` or `f64`.
-pub trait Float: Element + num_traits::Float + elementary::Element + num_traits::FloatConst {
+pub trait Float: Number + num_traits::Float + elementary::Element + num_traits::FloatConst {
     /// Rounds to this type.
     fn of(x: f64) -> Self;
     /// Widens, exactly.

@@ -141,8 +141,9 @@ impl<'e> Ex<'e> {
             let hit = class.eq(&target.reshape(&[shape[0], 1]).cast(self.dtype()));
             let picked = z.masked(&hit).sum_keep(&[1]);
             // a target outside the classes picks nothing: NaN, rather than a loss that looks like one
-            let valid = hit.cast(self.dtype()).sum_keep(&[1]);
-            let loss = (lse - picked) / valid;
+            let t = target.reshape(&[shape[0], 1]);
+            let valid = t.ge(&t.lit(0.0)).logical_and(&t.lt(&t.lit(shape[1] as f64)));
+            let loss = Ex::select(&valid, &(lse - picked), &self.lit(f64::NAN));
             let n = shape[0] as f64;
             Ok((loss.sum_keep(&[0, 1]) / n).reshape(&[]))
         })

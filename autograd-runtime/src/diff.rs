@@ -18,7 +18,9 @@ fn varied(g: &Graph, wrt: &[usize]) -> Vec<bool> {
         v[g.inputs()[i].index()] = g.ty(g.inputs()[i]).dtype.is_float();
     }
     for (id, n) in g.nodes() {
-        let through = !matches!(n.op.def.derivative, Derivative::Zero) && n.ty.dtype.is_float();
+        // a control-flow node has the type of its first result, others may be floats
+        let float = n.ty.dtype.is_float() || n.subgraphs().next().is_some();
+        let through = !matches!(n.op.def.derivative, Derivative::Zero) && float;
         v[id.index()] |= through && n.args.iter().any(|a| v[a.index()]);
     }
     v
@@ -82,7 +84,13 @@ pub fn gradient(g: &Graph, wrt: &[usize]) -> Result<Graph> {
 
 /// One reverse sweep: cotangents of the inputs `wrt` from cotangents of nodes (`seeds`). `map` says where
 /// the nodes of `g` are in the builder.
-fn reverse(b: &Builder, g: &Graph, map: &[Option<NodeId>], seeds: &[(NodeId, NodeId)], wrt: &[usize]) -> Result<Vec<NodeId>> {
+fn reverse(
+    b: &Builder,
+    g: &Graph,
+    map: &[Option<NodeId>],
+    seeds: &[(NodeId, NodeId)],
+    wrt: &[usize],
+) -> Result<Vec<NodeId>> {
     let varied = varied(g, wrt);
     let mut cts: Vec<Option<NodeId>> = vec![None; g.len()];
     let add = |slot: &mut Option<NodeId>, ct: NodeId| {
@@ -118,7 +126,13 @@ fn reverse(b: &Builder, g: &Graph, map: &[Option<NodeId>], seeds: &[(NodeId, Nod
 }
 
 /// Calls `f` with what the rule of a node sees in the builder.
-fn with_cx<R>(b: &Builder, n: &Node, map: &[Option<NodeId>], id: NodeId, f: impl FnOnce(&Cx<'_>) -> Result<R>) -> Result<R> {
+fn with_cx<R>(
+    b: &Builder,
+    n: &Node,
+    map: &[Option<NodeId>],
+    id: NodeId,
+    f: impl FnOnce(&Cx<'_>) -> Result<R>,
+) -> Result<R> {
     let at = |id: NodeId| b.ex(map[id.index()].expect("live nodes have been copied"));
     let args: SmallVec<[Ex<'_>; 3]> = n.args.iter().map(|&a| at(a)).collect();
     f(&Cx { op: &n.op, args: &args, out: &at(id) })

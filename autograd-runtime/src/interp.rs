@@ -39,7 +39,11 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
         let out = if n.op.is(&create::INPUT) {
             let x = &inputs[n.op.int(0) as usize];
             if x.ty() != n.ty {
-                return Err(Error::shape("graph", format!("input {} of type {}", n.op.int(0), n.ty), x.ty().to_string()));
+                return Err(Error::shape(
+                    "graph",
+                    format!("input {} of type {}", n.op.int(0), n.ty),
+                    x.ty().to_string(),
+                ));
             }
             vec![x.clone()]
         } else if n.op.is(&control::PROJ) {

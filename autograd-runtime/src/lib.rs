@@ -27,16 +27,18 @@ mod session;
 mod tensor;
 pub mod ty;
 
-pub use array::{Element, Float};
+pub use array::{Element, Float, Number};
 pub use entry::{
     BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
     current_engine, plain::detach::detach, set_cache_limits, with_engine,
 };
 pub use error::{Error, Place, Result};
 pub use ndarray;
+pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;
-pub use real::Real;
 pub use session::try_eval;
-pub use tensor::{GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub use tensor::{
+    GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, set_grad_enabled,
+};
 pub(crate) use tensor::{evaluate as tensor_evaluate, report as tensor_report};

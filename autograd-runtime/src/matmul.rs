@@ -55,8 +55,25 @@ pub fn matmul<T: Float>(a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>) {
     // extents and strides describe elements inside it, and C does not overlap A or B.
     unsafe {
         gemm::gemm(
-            c.rows, c.cols, a.cols, c.ptr, c.col_stride, c.row_stride, false, a.ptr, a.col_stride, a.row_stride, b.ptr,
-            b.col_stride, b.row_stride, T::zero(), T::one(), false, false, false, par,
+            c.rows,
+            c.cols,
+            a.cols,
+            c.ptr,
+            c.col_stride,
+            c.row_stride,
+            false,
+            a.ptr,
+            a.col_stride,
+            a.row_stride,
+            b.ptr,
+            b.col_stride,
+            b.row_stride,
+            T::zero(),
+            T::one(),
+            false,
+            false,
+            false,
+            par,
         );
     }
 }

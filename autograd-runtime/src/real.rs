@@ -97,10 +97,8 @@ fn first<T: Element>(v: &Value) -> T {
 struct AtOnce;
 impl Emit for AtOnce {
     fn emit(&self, op: Op, args: &[V]) -> V {
-        let args: Vec<&Value> = args
-            .iter()
-            .map(|a| if let V::Tensor(t) = a { t } else { unreachable!("tensors only") })
-            .collect();
+        let args: Vec<&Value> =
+            args.iter().map(|a| if let V::Tensor(t) = a { t } else { unreachable!("tensors only") }).collect();
         let out = crate::tensor::eager(op, &args);
         V::Tensor(out.unwrap_or_else(|e| panic!("bug: arithmetic on two numbers failed: {e}")))
     }
@@ -182,16 +180,12 @@ impl<T: Float> Real<T> {
     /// As `f64::max`: a NaN operand gives the other.
     #[track_caller]
     pub fn max(self, o: impl Into<Real<T>>) -> Self {
-        self.zip(o.into(), |a, b| {
-            Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.maximum(&b)))
-        })
+        self.zip(o.into(), |a, b| Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.maximum(&b))))
     }
     /// As `f64::min`: a NaN operand gives the other.
     #[track_caller]
     pub fn min(self, o: impl Into<Real<T>>) -> Self {
-        self.zip(o.into(), |a, b| {
-            Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.minimum(&b)))
-        })
+        self.zip(o.into(), |a, b| Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.minimum(&b))))
     }
     #[track_caller]
     pub fn clamp(self, lo: impl Into<Real<T>>, hi: impl Into<Real<T>>) -> Self {
@@ -244,7 +238,9 @@ impl<T: Float> Real<T> {
     pub(crate) fn convert<U: Float>(self) -> Real<U> {
         match self.repr {
             Repr::Const(x) => literal(U::of(x.f64())),
-            Repr::Slot { .. } => Real::from_value(crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(self.value())).cast(U::DTYPE))),
+            Repr::Slot { .. } => {
+                Real::from_value(crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(self.value())).cast(U::DTYPE)))
+            }
         }
     }
 }
@@ -310,10 +306,30 @@ impl<T: Float> ops::Neg for &Real<T> {
 }
 
 const COMPARED: &str = "a scalar is compared";
+/// The comparison operators, whose provided bodies would give core's place instead of the caller's.
+macro_rules! here {
+    ($o:ty, |$a:ident, $b:ident| $pair:expr) => {
+        here!(@ lt < $o, $a, $b, $pair); here!(@ le <= $o, $a, $b, $pair);
+        here!(@ gt > $o, $a, $b, $pair); here!(@ ge >= $o, $a, $b, $pair);
+    };
+    (@ $name:ident $op:tt $o:ty, $a:ident, $b:ident, $pair:expr) => {
+        #[track_caller]
+        fn $name(&self, o: &$o) -> bool {
+            let ($a, $b) = (self, o);
+            let (x, y) = $pair;
+            x $op y
+        }
+    };
+}
 impl<T: Float> PartialEq for Real<T> {
     #[track_caller]
     fn eq(&self, o: &Self) -> bool {
         self.read(COMPARED) == o.read(COMPARED)
+    }
+    #[track_caller]
+    #[allow(clippy::partialeq_ne_impl)] // for the caller's place
+    fn ne(&self, o: &Self) -> bool {
+        self.read(COMPARED) != o.read(COMPARED)
     }
 }
 impl<T: Float> PartialEq<T> for Real<T> {
@@ -321,23 +337,30 @@ impl<T: Float> PartialEq<T> for Real<T> {
     fn eq(&self, o: &T) -> bool {
         self.read(COMPARED) == *o
     }
+    #[track_caller]
+    #[allow(clippy::partialeq_ne_impl)] // for the caller's place
+    fn ne(&self, o: &T) -> bool {
+        self.read(COMPARED) != *o
+    }
 }
 impl<T: Float> PartialOrd for Real<T> {
     #[track_caller]
     fn partial_cmp(&self, o: &Self) -> Option<Ordering> {
         self.read(COMPARED).partial_cmp(&o.read(COMPARED))
     }
+    here!(Self, |a, b| (a.read(COMPARED), b.read(COMPARED)));
 }
 impl<T: Float> PartialOrd<T> for Real<T> {
     #[track_caller]
     fn partial_cmp(&self, o: &T) -> Option<Ordering> {
         self.read(COMPARED).partial_cmp(o)
     }
+    here!(T, |a, b| (a.read(COMPARED), *b));
 }
 macro_rules! compare_plain {
     ($($f:ty),*) => {$(
         impl PartialEq<Real<$f>> for $f { #[track_caller] fn eq(&self, o: &Real<$f>) -> bool { *self == o.read(COMPARED) } }
-        impl PartialOrd<Real<$f>> for $f { #[track_caller] fn partial_cmp(&self, o: &Real<$f>) -> Option<Ordering> { self.partial_cmp(&o.read(COMPARED)) } }
+        impl PartialOrd<Real<$f>> for $f { #[track_caller] fn partial_cmp(&self, o: &Real<$f>) -> Option<Ordering> { self.partial_cmp(&o.read(COMPARED)) } here!(Real<$f>, |a, b| (*a, b.read(COMPARED))); }
     )*};
 }
 compare_plain!(f32, f64);

@@ -235,7 +235,10 @@ pub(crate) enum TraceEnd<R> {
 ///
 /// # Errors
 /// The first error of an operation.
-pub(crate) fn trace<R>(arguments: Vec<Value>, f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>) -> Result<TraceEnd<R>> {
+pub(crate) fn trace<R>(
+    arguments: Vec<Value>,
+    f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<TraceEnd<R>> {
     let running = enter(Some(Trace {
         builder: Builder::new(),
         inputs: RefCell::default(),

@@ -121,12 +121,28 @@ fn rows() -> Vec<Row> {
         binary!("sub", R2, R2, 2, Some(|a| &a.f[0] - &a.f[1])),
         binary!("mul", R2, R2, 2, Some(|a| &a.f[0] * &a.f[1])),
         binary!("div", R2, OFF, 2, Some(|a| &a.f[0] / &a.f[1])),
-        op_row("maximum", &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))], vec![], 2, Some(|a| a.f[0].maximum(&a.f[1]))),
-        op_row("minimum", &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))], vec![], 2, Some(|a| a.f[0].minimum(&a.f[1]))),
+        op_row(
+            "maximum",
+            &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))],
+            vec![],
+            2,
+            Some(|a| a.f[0].maximum(&a.f[1])),
+        ),
+        op_row(
+            "minimum",
+            &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))],
+            vec![],
+            2,
+            Some(|a| a.f[0].minimum(&a.f[1])),
+        ),
         binary!("copysign", OFF, OFF, 2, None),
         op_row(
             "clamp",
-            &[("f64[4]", Given(&[-1.5, 0.2, 1.7, -0.4])), ("f64[]", Given(&[-0.9])), ("f64[4]", Given(&[0.8, 0.9, 1.1, -1.3]))],
+            &[
+                ("f64[4]", Given(&[-1.5, 0.2, 1.7, -0.4])),
+                ("f64[]", Given(&[-0.9])),
+                ("f64[4]", Given(&[0.8, 0.9, 1.1, -1.3])),
+            ],
             vec![],
             2,
             None,
@@ -199,11 +215,29 @@ fn rows() -> Vec<Row> {
         op_row("argmax", &[("f64[2,3,4]", Distinct)], vec![dims(&[1])], 0, None),
         // views
         op_row("reshape", &[("f64[2,3,4]", R2)], vec![dims(&[4, 6])], 2, Some(|a| a.f[0].reshape(&[4, 6]))),
-        op_row("reshape", &[("f64[2,3,4]", R2)], vec![dims(&[2, 3, 2, 1, 2])], 2, Some(|a| a.f[0].reshape(&[2, 3, 2, 1, 2]))),
+        op_row(
+            "reshape",
+            &[("f64[2,3,4]", R2)],
+            vec![dims(&[2, 3, 2, 1, 2])],
+            2,
+            Some(|a| a.f[0].reshape(&[2, 3, 2, 1, 2])),
+        ),
         op_row("expand", &[("f64[3,1]", R2)], vec![dims(&[2, 3, 4])], 2, Some(|a| a.f[0].expand(&[2, 3, 4]))),
         op_row("permute", &[("f64[2,3,4]", R2)], vec![dims(&[2, 0, 1])], 2, Some(|a| a.f[0].permute(&[2, 0, 1]))),
-        op_row("slice", &[("f64[3,7]", R2)], vec![int(1), int(1), int(3), int(2)], 2, Some(|a| a.f[0].slice(1, 1, 6, 2))),
-        op_row("slice", &[("f64[3,7]", R2)], vec![int(1), int(7), int(0), int(1)], 2, Some(|a| a.f[0].slice(1, 7, 7, 1))),
+        op_row(
+            "slice",
+            &[("f64[3,7]", R2)],
+            vec![int(1), int(1), int(3), int(2)],
+            2,
+            Some(|a| a.f[0].slice(1, 1, 6, 2)),
+        ),
+        op_row(
+            "slice",
+            &[("f64[3,7]", R2)],
+            vec![int(1), int(7), int(0), int(1)],
+            2,
+            Some(|a| a.f[0].slice(1, 7, 7, 1)),
+        ),
         op_row("flip", &[("f64[2,3,4]", R2)], vec![dims(&[0, 2])], 2, None),
         // products and indices
         op_row("matmul", &[("f64[2,3]", R2), ("f64[3,4]", R2)], vec![], 2, Some(|a| a.f[0].matmul(&a.f[1]))),
@@ -224,17 +258,53 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| a.f[0].gather(1, &a.i[0])),
         ),
-        op_row("scatter_add", &[("f64[2,3]", R2), ("i64[2,3]", Given(&[1.0, 1.0, 4.0]))], vec![int(1), int(5)], 2, None),
+        op_row(
+            "scatter_add",
+            &[("f64[2,3]", R2), ("i64[2,3]", Given(&[1.0, 1.0, 4.0]))],
+            vec![int(1), int(5)],
+            2,
+            None,
+        ),
         // composites
-        composite("sum", &[("f64[2,3]", R2)], |x| x[0].sum(Some(&[-1]), false), 2, Some(|a| a.f[0].sum_dim(&[-1], false))),
+        composite(
+            "sum",
+            &[("f64[2,3]", R2)],
+            |x| x[0].sum(Some(&[-1]), false),
+            2,
+            Some(|a| a.f[0].sum_dim(&[-1], false)),
+        ),
         composite("amax", &[("f64[2,3]", Distinct)], |x| x[0].amax(None, false), 2, Some(|a| a.f[0].max())),
         composite("amin", &[("f64[2,3]", Distinct)], |x| x[0].amin(None, false), 2, Some(|a| a.f[0].min())),
         composite("argmax", &[("f64[2,3]", Distinct)], |x| x[0].argmax(0, false), 0, None),
-        composite("mean", &[("f64[2,3]", R2)], |x| x[0].mean(Some(&[0]), false), 2, Some(|a| a.f[0].mean_dim(&[0], false))),
-        composite("var", &[("f64[2,3]", R2)], |x| x[0].var(Some(&[1]), 1.0, true), 2, Some(|a| a.f[0].var_dim(&[1], 1.0, true))),
+        composite(
+            "mean",
+            &[("f64[2,3]", R2)],
+            |x| x[0].mean(Some(&[0]), false),
+            2,
+            Some(|a| a.f[0].mean_dim(&[0], false)),
+        ),
+        composite(
+            "var",
+            &[("f64[2,3]", R2)],
+            |x| x[0].var(Some(&[1]), 1.0, true),
+            2,
+            Some(|a| a.f[0].var_dim(&[1], 1.0, true)),
+        ),
         composite("norm", &[("f64[2,3]", R2)], |x| x[0].norm(None, false), 2, Some(|a| a.f[0].norm())),
-        composite("logsumexp", &[("f64[2,3]", R2)], |x| x[0].logsumexp(Some(&[1]), false), 2, Some(|a| a.f[0].logsumexp(&[1], false))),
-        composite("logsumexp0", &[("f64[2,3]", R2)], |x| x[0].logsumexp(Some(&[0]), false), 2, Some(|a| a.f[0].logsumexp(&[0], false))),
+        composite(
+            "logsumexp",
+            &[("f64[2,3]", R2)],
+            |x| x[0].logsumexp(Some(&[1]), false),
+            2,
+            Some(|a| a.f[0].logsumexp(&[1], false)),
+        ),
+        composite(
+            "logsumexp0",
+            &[("f64[2,3]", R2)],
+            |x| x[0].logsumexp(Some(&[0]), false),
+            2,
+            Some(|a| a.f[0].logsumexp(&[0], false)),
+        ),
         composite("softmax", &[("f64[2,3]", R2)], |x| x[0].softmax(-1), 2, Some(|a| a.f[0].softmax(-1))),
         composite("softmax0", &[("f64[2,3]", R2)], |x| x[0].softmax(0), 2, Some(|a| a.f[0].softmax(0))),
         composite("log_softmax", &[("f64[2,3]", R2)], |x| x[0].log_softmax(1), 2, Some(|a| a.f[0].log_softmax(1))),
@@ -245,24 +315,90 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| a.f[0].cross_entropy(&a.i[0])),
         ),
-        composite("mse_loss", &[("f64[2,3]", R2), ("f64[2,3]", R2)], |x| x[0].mse_loss(&x[1]), 2, Some(|a| a.f[0].mse_loss(&a.f[1]))),
+        composite(
+            "mse_loss",
+            &[("f64[2,3]", R2), ("f64[2,3]", R2)],
+            |x| x[0].mse_loss(&x[1]),
+            2,
+            Some(|a| a.f[0].mse_loss(&a.f[1])),
+        ),
         composite("silu", &[("f64[2,3]", R2)], |x| x[0].silu(), 2, Some(|a| a.f[0].silu())),
         composite("gelu", &[("f64[2,3]", R2)], |x| x[0].gelu(), 2, Some(|a| a.f[0].gelu())),
         composite("leaky_relu", &[("f64[2,3]", OFF)], |x| x[0].leaky_relu(0.1), 2, Some(|a| a.f[0].leaky_relu(0.1))),
-        composite("matmul vectors", &[("f64[3]", R2), ("f64[3]", R2)], |x| x[0].matmul(&x[1]), 2, Some(|a| a.f[0].matmul(&a.f[1]))),
-        composite("matmul row", &[("f64[3]", R2), ("f64[2,3,4]", R2)], |x| x[0].matmul(&x[1]), 2, Some(|a| a.f[0].matmul(&a.f[1]))),
-        composite("matmul column", &[("f64[2,4,3]", R2), ("f64[3]", R2)], |x| x[0].matmul(&x[1]), 2, Some(|a| a.f[0].matmul(&a.f[1]))),
-        composite("matmul shared", &[("f64[2,4,3]", R2), ("f64[3,2]", R2)], |x| x[0].matmul(&x[1]), 2, Some(|a| a.f[0].matmul(&a.f[1]))),
-        composite("matmul broadcast", &[("f64[2,1,2,3]", R2), ("f64[4,3,2]", R2)], |x| x[0].matmul(&x[1]), 2, Some(|a| a.f[0].matmul(&a.f[1]))),
+        composite(
+            "matmul vectors",
+            &[("f64[3]", R2), ("f64[3]", R2)],
+            |x| x[0].matmul(&x[1]),
+            2,
+            Some(|a| a.f[0].matmul(&a.f[1])),
+        ),
+        composite(
+            "matmul row",
+            &[("f64[3]", R2), ("f64[2,3,4]", R2)],
+            |x| x[0].matmul(&x[1]),
+            2,
+            Some(|a| a.f[0].matmul(&a.f[1])),
+        ),
+        composite(
+            "matmul column",
+            &[("f64[2,4,3]", R2), ("f64[3]", R2)],
+            |x| x[0].matmul(&x[1]),
+            2,
+            Some(|a| a.f[0].matmul(&a.f[1])),
+        ),
+        composite(
+            "matmul shared",
+            &[("f64[2,4,3]", R2), ("f64[3,2]", R2)],
+            |x| x[0].matmul(&x[1]),
+            2,
+            Some(|a| a.f[0].matmul(&a.f[1])),
+        ),
+        composite(
+            "matmul broadcast",
+            &[("f64[2,1,2,3]", R2), ("f64[4,3,2]", R2)],
+            |x| x[0].matmul(&x[1]),
+            2,
+            Some(|a| a.f[0].matmul(&a.f[1])),
+        ),
         composite("dot", &[("f64[3]", R2), ("f64[3]", R2)], |x| x[0].dot(&x[1]), 2, Some(|a| a.f[0].dot(&a.f[1]))),
-        composite("unsqueeze", &[("f64[2,3]", R2)], |x| x[0].unsqueeze(1).squeeze(1).transpose(0, 1), 2, Some(|a| a.f[0].unsqueeze(1).squeeze(1).transpose(0, 1))),
+        composite(
+            "unsqueeze",
+            &[("f64[2,3]", R2)],
+            |x| x[0].unsqueeze(1).squeeze(1).transpose(0, 1),
+            2,
+            Some(|a| a.f[0].unsqueeze(1).squeeze(1).transpose(0, 1)),
+        ),
         composite("view_as", &[("f64[2,3]", R2)], |x| x[0].view_as(&[-1, 2]), 2, Some(|a| a.f[0].reshape(&[-1, 2]))),
-        composite("slice_dim", &[("f64[2,5]", R2)], |x| x[0].slice_dim(-1, -4, -1, 2), 2, Some(|a| a.f[0].slice(-1, -4, -1, 2))),
+        composite(
+            "slice_dim",
+            &[("f64[2,5]", R2)],
+            |x| x[0].slice_dim(-1, -4, -1, 2),
+            2,
+            Some(|a| a.f[0].slice(-1, -4, -1, 2)),
+        ),
         composite("select_dim", &[("f64[2,5]", R2)], |x| x[0].select_dim(1, -2), 2, Some(|a| a.f[0].select(1, -2))),
-        composite("cat", &[("f64[2,3]", R2), ("f64[1,3]", R2)], |x| Ex::cat(x, 0), 2, Some(|a| Tensor::cat(&[&a.f[0], &a.f[1]], 0))),
-        composite("stack", &[("f64[2,3]", R2), ("f64[2,3]", R2)], |x| Ex::stack(x, 1), 2, Some(|a| Tensor::stack(&[&a.f[0], &a.f[1]], 1))),
+        composite(
+            "cat",
+            &[("f64[2,3]", R2), ("f64[1,3]", R2)],
+            |x| Ex::cat(x, 0),
+            2,
+            Some(|a| Tensor::cat(&[&a.f[0], &a.f[1]], 0)),
+        ),
+        composite(
+            "stack",
+            &[("f64[2,3]", R2), ("f64[2,3]", R2)],
+            |x| Ex::stack(x, 1),
+            2,
+            Some(|a| Tensor::stack(&[&a.f[0], &a.f[1]], 1)),
+        ),
         composite("powf", &[("f64[2,3]", POS)], |x| x[0].powf(2.5), 2, Some(|a| a.f[0].powf(2.5))),
-        composite("clamp", &[("f64[3]", Given(&[-2.0, 0.5, 2.0]))], |x| x[0].clamp(&x[0].lit(-1.0), &x[0].lit(1.0)), 2, Some(|a| a.f[0].clamp(-1.0, 1.0))),
+        composite(
+            "clamp",
+            &[("f64[3]", Given(&[-2.0, 0.5, 2.0]))],
+            |x| x[0].clamp(&x[0].lit(-1.0), &x[0].lit(1.0)),
+            2,
+            Some(|a| a.f[0].clamp(-1.0, 1.0)),
+        ),
     ]
 }
 
@@ -356,7 +492,8 @@ fn check(row: &Row) {
         for (engine, run) in &ENGINES {
             let what = |s: &str| format!("{name}, {engine}, {s}");
             let y = run(&g, &x);
-            common::close(&y[0], &interp::run(&g, &x).unwrap()[0], 1e-13).unwrap_or_else(|e| panic!("{}: {e}", what("value")));
+            common::close(&y[0], &interp::run(&g, &x).unwrap()[0], 1e-13)
+                .unwrap_or_else(|e| panic!("{}: {e}", what("value")));
             if name == "digamma" {
                 for d in [diff::vjp(&g, &wrt), diff::jvp(&g, &wrt)] {
                     assert!(matches!(&d, Err(Error::NoDerivative { op }) if op == "digamma"), "{d:?}");
@@ -370,7 +507,11 @@ fn check(row: &Row) {
             let grads = run(&vjp, &with_ct)[1..].to_vec();
             let total: f64 = grads.iter().zip(&dir).map(|(g, d)| dot(&g.to_f64_vec(), d)).sum();
             if row.order == 0 {
-                assert!(name.starts_with("cast through") || grads.iter().all(|g| g.to_f64_vec().iter().all(|&v| v == 0.0)), "{}", what("zero"));
+                assert!(
+                    name.starts_with("cast through") || grads.iter().all(|g| g.to_f64_vec().iter().all(|&v| v == 0.0)),
+                    "{}",
+                    what("zero")
+                );
                 continue;
             }
             let along = |h: f64| dot(&run(&g, &moved(&x, &wrt, &dir, h))[0].to_f64_vec(), &ct);
@@ -419,8 +560,12 @@ fn check_tape(row: &Row, tape: Tape, g: &Graph, wrt: &[usize], x: &[Array], ct: 
     let of = |d: DType| x.iter().filter(move |a| a.ty().dtype == d);
     let args = Args {
         f: of(DType::F64).map(leaf).collect(),
-        i: of(DType::I64).map(|a| Tensor::from_vec(a.to_f64_vec().iter().map(|&v| v as i64).collect(), &a.ty().shape[..])).collect(),
-        b: of(DType::Bool).map(|a| Tensor::from_vec(a.to_f64_vec().iter().map(|&v| v != 0.0).collect(), &a.ty().shape[..])).collect(),
+        i: of(DType::I64)
+            .map(|a| Tensor::from_vec(a.to_f64_vec().iter().map(|&v| v as i64).collect(), &a.ty().shape[..]))
+            .collect(),
+        b: of(DType::Bool)
+            .map(|a| Tensor::from_vec(a.to_f64_vec().iter().map(|&v| v != 0.0).collect(), &a.ty().shape[..]))
+            .collect(),
     };
     let y = tape(&args);
     let out = interp::run(g, x).unwrap();
@@ -456,7 +601,8 @@ fn check_tape(row: &Row, tape: Tape, g: &Graph, wrt: &[usize], x: &[Array], ct: 
     let got = grad(&[&total], &inputs, &[], true, false, true).unwrap_or_else(|e| panic!("{name}, tape: {e}"));
     for ((got, x), want) in got.into_iter().zip(&inputs).zip(&want[wrt.len()..]) {
         let got = got.unwrap_or_else(|| zeros(x));
-        common::close(&array(&want.ty(), got.to_vec()), want, 1e-11).unwrap_or_else(|e| panic!("{name}, tape twice: {e}"));
+        common::close(&array(&want.ty(), got.to_vec()), want, 1e-11)
+            .unwrap_or_else(|e| panic!("{name}, tape twice: {e}"));
     }
 }
 
@@ -466,7 +612,10 @@ fn derivatives_are_right_in_every_engine() {
         .iter()
         .filter_map(|row| {
             let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(row))).err()?;
-            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
             Some(format!("{}: {}", row.name, text.unwrap_or_default()))
         })
         .collect();

@@ -117,8 +117,7 @@ impl Calls {
         let home = self.blocks.iter().rposition(|frame| frame.declares_items).unwrap_or(0);
         let frame = &mut self.blocks[home];
         let text = path.to_token_stream().to_string();
-        let known =
-            frame.helpers.iter().find(|(path, _)| path.to_token_stream().to_string() == text);
+        let known = frame.helpers.iter().find(|(path, _)| path.to_token_stream().to_string() == text);
         if let Some((_, name)) = known {
             return Some(name.clone());
         }
@@ -147,8 +146,7 @@ fn importable(func: &ExprPath, scope: &Scope) -> Option<Path> {
     let last = path.segments.len() - 1;
     for (index, segment) in path.segments.iter_mut().enumerate() {
         let name = segment.ident.to_string();
-        let primitive = ast::is_integer(&name)
-            || matches!(name.as_str(), "f32" | "f64" | "bool" | "char" | "str");
+        let primitive = ast::is_integer(&name) || matches!(name.as_str(), "f32" | "f64" | "bool" | "char" | "str");
         let plain_root = index == 0 && last > 0 && PLAIN_ROOTS.contains(&name.as_str());
         let keyword = index == last && matches!(name.as_str(), "self" | "super" | "crate" | "Self");
         let capital = name.trim_start_matches("r#").starts_with(|c: char| c.is_ascii_uppercase());
@@ -182,8 +180,7 @@ fn staged(func: &ExprPath) -> Option<Ident> {
     let plain = PLAIN_ROOTS.iter().any(|root| segments[0].ident == root);
     let owned = !matches!(owner.to_string().as_str(), "self" | "super" | "crate");
     let entry = STAGED.iter().any(|name| last.ident == name);
-    (function && owned && entry && !plain)
-        .then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
+    (function && owned && entry && !plain).then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
 }
 
 /// Whether an argument goes through `__argN`: not if its type is inferred from the parameter's.

@@ -1,6 +1,6 @@
 //! Turns the spellings of plain numbers into those of traced ones: `n as f64` into
 //! `cast::<f64, _>(n)`, `f64::max(a, b)` into `<Real<f64>>::max(lift(a), b)`, `.sum::<f64>()` into
-//! `.sum::<Real<f64>>()`.
+//! `.sum::<Real<f64>>()`, and `t.item()` into `t.__item()`, which is traced.
 //!
 //! Invariant: constants (`f64::EPSILON`, `2 as f64`) stay plain.
 
@@ -14,8 +14,7 @@ use super::types::Types;
 use crate::ast;
 
 /// Associated functions of the float types that take something other than a float first.
-const CONSTRUCTORS: [&str; 6] =
-    ["from", "from_bits", "from_str", "default", "from_le_bytes", "from_be_bytes"];
+const CONSTRUCTORS: [&str; 6] = ["from", "from_bits", "from_str", "default", "from_le_bytes", "from_be_bytes"];
 
 pub struct Casts<'t> {
     pub types: &'t Types,
@@ -48,6 +47,9 @@ impl Pass for Casts<'_> {
                     *expr = parse_quote_spanned!(span=> <#real>::#name);
                 }
             }
+            Expr::MethodCall(call) if call.method == "item" && call.args.is_empty() => {
+                call.method = Ident::new("__item", call.method.span());
+            }
             Expr::MethodCall(call) => {
                 let named = ["sum", "product", "collect"].iter().any(|name| call.method == name);
                 if let Some(turbofish) = call.turbofish.as_mut().filter(|_| named) {
@@ -77,8 +79,7 @@ fn plain_member(path: &ExprPath) -> Option<(Ident, Ident)> {
     let (float, name) = (&path.path.segments[0].ident, &path.path.segments[1].ident);
     let function = name.to_string().starts_with(|c: char| c.is_ascii_lowercase());
     let module = name == "consts";
-    ((float == "f64" || float == "f32") && function && !module)
-        .then(|| (float.clone(), name.clone()))
+    ((float == "f64" || float == "f32") && function && !module).then(|| (float.clone(), name.clone()))
 }
 
 /// `f64` and `max` of `<Real<f64>>::max`.

@@ -12,8 +12,7 @@ use proc_macro2::Span;
 use quote::quote_spanned;
 use syn::spanned::Spanned;
 use syn::{
-    BinOp, Block, Expr, ExprPath, Ident, Lit, Local, Member, Pat, ReturnType, Stmt, Type, UnOp,
-    parse_quote_spanned,
+    BinOp, Block, Expr, ExprPath, Ident, Lit, Local, Member, Pat, ReturnType, Stmt, Type, UnOp, parse_quote_spanned,
 };
 
 use super::macros;
@@ -42,12 +41,10 @@ const ELEMENT_METHODS: [&str; 17] = [
 ];
 
 /// Methods whose result type is decided by what it is assigned to.
-const INFERRED_METHODS: [&str; 7] =
-    ["sum", "product", "into", "parse", "collect", "unwrap_or_default", "try_into"];
+const INFERRED_METHODS: [&str; 7] = ["sum", "product", "into", "parse", "collect", "unwrap_or_default", "try_into"];
 
 /// The unqualified constants of `std::f64::consts`.
-const CONSTANTS: [&str; 8] =
-    ["PI", "TAU", "SQRT_2", "LN_2", "LN_10", "LOG2_E", "LOG10_E", "EPSILON"];
+const CONSTANTS: [&str; 8] = ["PI", "TAU", "SQRT_2", "LN_2", "LN_10", "LOG2_E", "LOG10_E", "EPSILON"];
 
 pub struct Literals<'f> {
     /// The function's only float type, when it is known.
@@ -106,9 +103,7 @@ impl Pass for Literals<'_> {
                     call.args.iter_mut().for_each(|arg| self.value(arg, None, scope));
                 }
             }
-            Expr::If(_) | Expr::Match(_)
-                if any_tail(expr, &|tail| kind(tail, scope) == Kind::Float) =>
-            {
+            Expr::If(_) | Expr::Match(_) if any_tail(expr, &|tail| kind(tail, scope) == Kind::Float) => {
                 let ty = self.scalar();
                 self.value(expr, Some(&ty), scope);
             }
@@ -128,8 +123,7 @@ impl Pass for Literals<'_> {
             Expr::Call(call) => {
                 // A closure bound by `let` takes traced values, like a struct's constructor.
                 if let Expr::Path(func) = &*call.func
-                    && ((self.structs)(&func.path)
-                        || func.path.get_ident().is_some_and(|name| scope.binds(name)))
+                    && ((self.structs)(&func.path) || func.path.get_ident().is_some_and(|name| scope.binds(name)))
                 {
                     call.args.iter_mut().for_each(|arg| self.value(arg, None, scope));
                 }
@@ -253,11 +247,7 @@ impl Literals<'_> {
         // One type parameter for `literal`, two for `lift`.
         let generics = float.map(|float| {
             let float = Ident::new(float, Span::call_site());
-            if function == "lift" {
-                quote_spanned!(span=> ::<#float, _>)
-            } else {
-                quote_spanned!(span=> ::<#float>)
-            }
+            if function == "lift" { quote_spanned!(span=> ::<#float, _>) } else { quote_spanned!(span=> ::<#float>) }
         });
         *expr = parse_quote_spanned!(span=> ::autograd::__private::#function #generics (#expr));
     }
@@ -331,10 +321,9 @@ fn any_tail(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
 fn is_liftable(expr: &Expr) -> bool {
     match expr {
         Expr::Path(_) | Expr::Field(_) | Expr::Index(_) => true,
-        Expr::Binary(expr) => matches!(
-            expr.op,
-            BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_)
-        ),
+        Expr::Binary(expr) => {
+            matches!(expr.op, BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_))
+        }
         Expr::Unary(expr) => !matches!(expr.op, UnOp::Not(_)) && is_liftable(&expr.expr),
         Expr::Paren(expr) => is_liftable(&expr.expr),
         Expr::Try(expr) => is_liftable(&expr.expr),
@@ -362,10 +351,8 @@ fn kind(expr: &Expr, scope: &Scope) -> Kind {
         Expr::Group(expr) => kind(&expr.expr, scope),
         Expr::Unary(expr) if matches!(expr.op, UnOp::Neg(_)) => kind(&expr.expr, scope),
         Expr::Binary(expr) => {
-            let arithmetic = matches!(
-                expr.op,
-                BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_)
-            );
+            let arithmetic =
+                matches!(expr.op, BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_));
             match (kind(&expr.left, scope), kind(&expr.right, scope)) {
                 _ if !arithmetic => Kind::Unknown,
                 (Kind::Unknown, _) | (_, Kind::Unknown) => Kind::Unknown,
@@ -382,8 +369,7 @@ fn kind(expr: &Expr, scope: &Scope) -> Kind {
 fn path_kind(path: &ExprPath, scope: &Scope) -> Kind {
     let names: Vec<_> = path.path.segments.iter().map(|s| &s.ident).collect();
     let Some(last) = names.last().map(|name| name.to_string()) else { return Kind::Unknown };
-    let shouts = last.starts_with(|c: char| c.is_ascii_uppercase())
-        && last.chars().all(|c| !c.is_ascii_lowercase());
+    let shouts = last.starts_with(|c: char| c.is_ascii_uppercase()) && last.chars().all(|c| !c.is_ascii_lowercase());
     match &names[..] {
         [name] if scope.binding(name) == Binding::Plain => Kind::Float,
         [name] if scope.binds(name) => Kind::Unknown,
@@ -398,8 +384,7 @@ fn path_kind(path: &ExprPath, scope: &Scope) -> Kind {
 /// The kind of `f64::NAME`: `DIGITS` and the like are integers.
 fn float_member(name: &str) -> Kind {
     match name {
-        "DIGITS" | "RADIX" | "MANTISSA_DIGITS" | "MAX_EXP" | "MIN_EXP" | "MAX_10_EXP"
-        | "MIN_10_EXP" => Kind::Unknown,
+        "DIGITS" | "RADIX" | "MANTISSA_DIGITS" | "MAX_EXP" | "MIN_EXP" | "MAX_10_EXP" | "MIN_10_EXP" => Kind::Unknown,
         _ => Kind::Float,
     }
 }

@@ -35,6 +35,7 @@ pub fn expand(function: &Function, types: &Types) -> TokenStream {
     quote! {
         #[doc(hidden)]
         pub fn __twin(#(#pats: #tys),*) -> #ret {
+            use ::autograd::__private::Item as _;
             #aliases
             #body
         }

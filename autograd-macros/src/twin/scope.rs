@@ -202,11 +202,7 @@ impl<P: Pass> VisitMut for Walker<'_, P> {
     // What types and generic arguments hold is constant.
     fn visit_type_mut(&mut self, _: &mut Type) {}
     fn visit_path_arguments_mut(&mut self, _: &mut syn::PathArguments) {}
-    fn visit_angle_bracketed_generic_arguments_mut(
-        &mut self,
-        _: &mut syn::AngleBracketedGenericArguments,
-    ) {
-    }
+    fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut syn::AngleBracketedGenericArguments) {}
 }
 
 fn collect_names(pat: &Pat, names: &mut Vec<String>) {

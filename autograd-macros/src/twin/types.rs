@@ -9,8 +9,8 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Expr, ExprStruct, FieldPat, FieldValue, GenericArgument, Ident, Lifetime, Pat, PatStruct, Path,
-    PathArguments, Token, Type, TypePath, parse_quote, parse_quote_spanned, token,
+    Expr, ExprStruct, FieldPat, FieldValue, GenericArgument, Ident, Lifetime, Pat, PatStruct, Path, PathArguments,
+    Token, Type, TypePath, parse_quote, parse_quote_spanned, token,
 };
 
 use super::literals::unnamed;
@@ -24,8 +24,7 @@ const CONTAINERS: [&str; 7] = ["Vec", "Option", "Result", "Box", "VecDeque", "Ce
 const MAPS: [&str; 2] = ["HashMap", "BTreeMap"];
 
 /// Known types that are their own twins, or stand for something that has none.
-const KEPT: [&str; 9] =
-    ["Tensor", "bool", "char", "str", "String", "Self", "Rc", "Arc", "PhantomData"];
+const KEPT: [&str; 9] = ["Tensor", "bool", "char", "str", "String", "Self", "Rc", "Arc", "PhantomData"];
 
 /// The structs that a signature names and the rules for annotations.
 pub struct Types {
@@ -100,11 +99,7 @@ impl Types {
         }
     }
 
-    fn convert_path(
-        &self,
-        path: &mut TypePath,
-        has_twin: &dyn Fn(&TypePath) -> bool,
-    ) -> Option<Type> {
+    fn convert_path(&self, path: &mut TypePath, has_twin: &dyn Fn(&TypePath) -> bool) -> Option<Type> {
         let span = path.span();
         if let Some(float) = ast::scalar(&Type::Path(path.clone())) {
             let float = Ident::new(float, span);

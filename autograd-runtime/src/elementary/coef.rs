@@ -4,11 +4,7 @@
 //! solved with 50 decimal digits), lowest power first, each coefficient rounded to its type; the
 //! weighted error stated with each is that of the unrounded fit.
 
-#![allow(
-    clippy::excessive_precision,
-    clippy::approx_constant,
-    clippy::unreadable_literal
-)]
+#![allow(clippy::excessive_precision, clippy::approx_constant, clippy::unreadable_literal)]
 
 /// `(e^r - 1 - r) / r^2` on `|r| <= ln2/2`. Weighted error 2^-55.64.
 pub const EXP_F64: &[f64] = &[
@@ -24,13 +20,7 @@ pub const EXP_F64: &[f64] = &[
     2.5114485490279235e-08,
 ];
 /// `(e^r - 1 - r) / r^2` on `|r| <= ln2/2`. Weighted error 2^-26.17.
-pub const EXP_F32: &[f32] = &[
-    5.0e-01,
-    1.6666543e-01,
-    4.1666284e-02,
-    8.366595e-03,
-    1.3946377e-03,
-];
+pub const EXP_F32: &[f32] = &[5.0e-01, 1.6666543e-01, 4.1666284e-02, 8.366595e-03, 1.3946377e-03];
 /// `(e^r - 1 - r) / r^2` on `|r| <= ln2/2`, for results rounded to `f32`. Weighted error 2^-34.28.
 pub const EXPD_F32_IN_F64: &[f64] = &[
     0.5000000078014002,
@@ -55,14 +45,7 @@ pub const EXP2_F64: &[f64] = &[
     4.457388817265246e-10,
 ];
 /// `(2^r - 1) / r` on `|r| <= 1/2`. Weighted error 2^-28.98.
-pub const EXP2_F32: &[f32] = &[
-    6.931472e-01,
-    2.402265e-01,
-    5.550328e-02,
-    9.618004e-03,
-    1.340027e-03,
-    1.5476292e-04,
-];
+pub const EXP2_F32: &[f32] = &[6.931472e-01, 2.402265e-01, 5.550328e-02, 9.618004e-03, 1.340027e-03, 1.5476292e-04];
 /// `(ln((1+s)/(1-s)) / s - 2) / s^2` in `z = s^2`, `s <= 3 - 2 sqrt 2`. Weighted error 2^-58.49.
 pub const LOG_F64: &[f64] = &[
     0.6666666666666734,
@@ -76,12 +59,7 @@ pub const LOG_F64: &[f64] = &[
 /// `(ln((1+s)/(1-s)) / s - 2) / s^2` in `z = s^2`, `s <= 3 - 2 sqrt 2`. Weighted error 2^-29.2.
 pub const LOG_F32: &[f32] = &[6.6666776e-01, 3.997754e-01, 2.9871824e-01];
 /// `(ln((1+s)/(1-s)) / s - 2) / s^2` in `z = s^2`, `s <= 3 - 2 sqrt 2`. Weighted error 2^-36.6.
-pub const LOG_F32_IN_F64: &[f64] = &[
-    0.6666666564510401,
-    0.4000033527733208,
-    0.2853730287172775,
-    0.23582262280252247,
-];
+pub const LOG_F32_IN_F64: &[f64] = &[0.6666666564510401, 0.4000033527733208, 0.2853730287172775, 0.23582262280252247];
 /// `(ln((1+s)/(1-s)) / s - 2 - 2z/3) / z^2` in `z = s^2`, for the double-double logarithm. Weighted error 2^-72.55.
 pub const LOGX_F64: &[f64] = &[
     0.3999999999999998,
@@ -119,13 +97,7 @@ pub const TANH_F64: &[f64] = &[
     -1.9049051979266547e-05,
 ];
 /// `(tanh x / x - 1) / z` in `z = x^2`, `x <= 0.56`. Weighted error 2^-29.61.
-pub const TANH_F32: &[f32] = &[
-    -3.3333316e-01,
-    1.33325e-01,
-    -5.3842276e-02,
-    2.1027207e-02,
-    -6.207418e-03,
-];
+pub const TANH_F32: &[f32] = &[-3.3333316e-01, 1.33325e-01, -5.3842276e-02, 2.1027207e-02, -6.207418e-03];
 /// `(sin x / x - 1) / z` in `z = x^2`, `x <= pi/4`. Weighted error 2^-58.01.
 pub const SIN_F64: &[f64] = &[
     -0.16666666666666632,
@@ -136,12 +108,8 @@ pub const SIN_F64: &[f64] = &[
     1.5896737837532162e-10,
 ];
 /// `(sin x / x - 1) / z` in `z = x^2`, `x <= pi/4`. Weighted error 2^-37.57.
-pub const SIN_F32_IN_F64: &[f64] = &[
-    -0.1666666664156723,
-    0.00833332937885802,
-    -0.0001983933256740893,
-    2.7182898613037573e-06,
-];
+pub const SIN_F32_IN_F64: &[f64] =
+    &[-0.1666666664156723, 0.00833332937885802, -0.0001983933256740893, 2.7182898613037573e-06];
 /// `(cos x - 1 + z/2) / z^2` in `z = x^2`, `x <= pi/4`. Weighted error 2^-64.21.
 pub const COS_F64: &[f64] = &[
     0.0416666666666666,
@@ -152,11 +120,7 @@ pub const COS_F64: &[f64] = &[
     -1.1359608236794409e-11,
 ];
 /// `(cos x - 1 + z/2) / z^2` in `z = x^2`, `x <= pi/4`. Weighted error 2^-33.28.
-pub const COS_F32_IN_F64: &[f64] = &[
-    0.04166664683818984,
-    -0.0013887366056844594,
-    2.4438275947809513e-05,
-];
+pub const COS_F32_IN_F64: &[f64] = &[0.04166664683818984, -0.0013887366056844594, 2.4438275947809513e-05];
 /// `(asin x / x - 1) / z` in `z = x^2`, `x <= 1/2`. Weighted error 2^-59.83.
 pub const ASIN_F64: &[f64] = &[
     0.16666666666666763,
@@ -174,13 +138,7 @@ pub const ASIN_F64: &[f64] = &[
     0.03267660119098451,
 ];
 /// `(asin x / x - 1) / z` in `z = x^2`, `x <= 1/2`. Weighted error 2^-27.59.
-pub const ASIN_F32: &[f32] = &[
-    1.6666754e-01,
-    7.495242e-02,
-    4.5477048e-02,
-    2.4147823e-02,
-    4.2218197e-02,
-];
+pub const ASIN_F32: &[f32] = &[1.6666754e-01, 7.495242e-02, 4.5477048e-02, 2.4147823e-02, 4.2218197e-02];
 /// `(atan t / t - 1) / z` in `z = t^2`, `t <= sqrt 2 - 1`. Weighted error 2^-59.47.
 pub const ATAN_F64: &[f64] = &[
     -0.333333333333332,
@@ -196,13 +154,7 @@ pub const ATAN_F64: &[f64] = &[
     -0.017911261289774428,
 ];
 /// `(atan t / t - 1) / z` in `z = t^2`, `t <= sqrt 2 - 1`. Weighted error 2^-30.5.
-pub const ATAN_F32: &[f32] = &[
-    -3.3333316e-01,
-    1.9998485e-01,
-    -1.4243765e-01,
-    1.05953515e-01,
-    -6.0817283e-02,
-];
+pub const ATAN_F32: &[f32] = &[-3.3333316e-01, 1.9998485e-01, -1.4243765e-01, 1.05953515e-01, -6.0817283e-02];
 /// `erf x / x` in `z = x^2`, `x <= 1`. Weighted error 2^-56.97.
 pub const ERF_F64: &[f64] = &[
     1.1283791670955126,
@@ -337,13 +289,8 @@ pub const DIGASYM_F64: &[f64] = &[
     0.05615543260106431,
 ];
 /// `m^(1/3)` on `1 <= m <= 2`. Weighted error 2^-16.73.
-pub const CBRT_F64: &[f64] = &[
-    0.5069806154409205,
-    0.7181506098196698,
-    -0.30060826682419134,
-    0.0860899223095824,
-    -0.010603668676878958,
-];
+pub const CBRT_F64: &[f64] =
+    &[0.5069806154409205, 0.7181506098196698, -0.30060826682419134, 0.0860899223095824, -0.010603668676878958];
 /// The bits of `2/pi` after the binary point, most significant word first.
 pub const TWO_OVER_PI: [u64; 20] = [
     0xa2f9836e4e441529,

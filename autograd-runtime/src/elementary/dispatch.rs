@@ -10,10 +10,7 @@ use super::{Binary, Unary};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction-set level. The order is that of the tables below.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    allow(dead_code, reason = "only x86-64 has several")
-)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 has several"))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Level {
     /// What the target always has; a fused multiply-add may be a library call.
@@ -153,12 +150,7 @@ unsafe fn block1<T: Lane, O: Op1<T>>(op: O, x: *const T, out: *mut T, n: usize) 
     while i < n {
         let m = step(n - i);
         // SAFETY: i + m <= n; an aliased source is copied before the target exists.
-        let (from, to) = unsafe {
-            (
-                source(x.add(i), m, aliased, &mut buf),
-                target(out.add(i), m, &mut tail),
-            )
-        };
+        let (from, to) = unsafe { (source(x.add(i), m, aliased, &mut buf), target(out.add(i), m, &mut tail)) };
         pass1(op, from, to);
         if m < GROUP {
             // SAFETY: i + m = n.
@@ -431,20 +423,8 @@ macro_rules! powi_tables {
     };
 }
 
-powi_tables!(
-    f64,
-    blocks_powi_f64,
-    block_powi_f64,
-    scalars_powi_f64,
-    scalar_powi_f64
-);
-powi_tables!(
-    f32,
-    blocks_powi_f32,
-    block_powi_f32,
-    scalars_powi_f32,
-    scalar_powi_f32
-);
+powi_tables!(f64, blocks_powi_f64, block_powi_f64, scalars_powi_f64, scalar_powi_f64);
+powi_tables!(f32, blocks_powi_f32, block_powi_f32, scalars_powi_f32, scalar_powi_f32);
 
 /// The block functions on slices. A level the CPU lacks is refused here, which is what makes them safe.
 macro_rules! slices {
@@ -475,10 +455,7 @@ macro_rules! slices {
         /// The three block functions with the output in the place of the (second) input.
         #[cfg(test)]
         pub(super) fn $in_place(f: Unary, g: Binary, n: i32, a: &[$t], v: [&mut [$t]; 3]) {
-            assert!(
-                v.iter().all(|v| v.len() == a.len()),
-                "the blocks have different lengths"
-            );
+            assert!(v.iter().all(|v| v.len() == a.len()), "the blocks have different lengths");
             let [x, y, z] = v.map(<[$t]>::as_mut_ptr);
             // SAFETY: as above, and equal pointers are allowed.
             unsafe {
@@ -490,23 +467,5 @@ macro_rules! slices {
     };
 }
 
-slices!(
-    f64,
-    slices1_f64,
-    slices2_f64,
-    slices_powi_f64,
-    blocks1_f64,
-    blocks2_f64,
-    blocks_powi_f64,
-    in_place_f64
-);
-slices!(
-    f32,
-    slices1_f32,
-    slices2_f32,
-    slices_powi_f32,
-    blocks1_f32,
-    blocks2_f32,
-    blocks_powi_f32,
-    in_place_f32
-);
+slices!(f64, slices1_f64, slices2_f64, slices_powi_f64, blocks1_f64, blocks2_f64, blocks_powi_f64, in_place_f64);
+slices!(f32, slices1_f32, slices2_f32, slices_powi_f32, blocks1_f32, blocks2_f32, blocks_powi_f32, in_place_f32);

@@ -15,11 +15,7 @@ fn both<T: Fp>(a: T) -> (T, (T, T), (T, T)) {
     let i = T::ONE / h;
     let il = i * ((-h).fma(i, T::ONE) - l * i);
     // Beyond this the term is invisible next to E.
-    let k2 = if k > T::lit(60.0) {
-        T::lit(-120.0)
-    } else {
-        -(k + k)
-    };
+    let k2 = if k > T::lit(60.0) { T::lit(-120.0) } else { -(k + k) };
     let s = T::pow2(k2);
     (k, (h, l), (i * s, il * s))
 }
@@ -69,11 +65,7 @@ pub(crate) fn asinh<T: Fp>(x: T) -> T {
     let b = if huge { T::ONE } else { a };
     let q = (b * b) / (T::ONE + b.fma(b, T::ONE).sqrt());
     let (t, tl) = fast_two_sum(b, q);
-    let r = log1p_dd(
-        if huge { a } else { t },
-        if huge { T::ZERO } else { tl },
-        if huge { T::ONE } else { T::ZERO },
-    );
+    let r = log1p_dd(if huge { a } else { t }, if huge { T::ZERO } else { tl }, if huge { T::ONE } else { T::ZERO });
     (if a < T::INF { r } else { a }).copysign(x)
 }
 
@@ -90,11 +82,8 @@ pub(crate) fn acosh<T: Fp>(x: T) -> T {
     let rl = if r > T::ZERO { rl } else { T::ZERO };
     // r >= t always.
     let (h, l) = fast_two_sum(r, t);
-    let y = log1p_dd(
-        if huge { x } else { h },
-        if huge { T::ZERO } else { l + rl },
-        if huge { T::ONE } else { T::ZERO },
-    );
+    let y =
+        log1p_dd(if huge { x } else { h }, if huge { T::ZERO } else { l + rl }, if huge { T::ONE } else { T::ZERO });
     let y = if x < T::INF { y } else { x };
     if x >= T::ONE { y } else { T::NAN }
 }

@@ -95,16 +95,8 @@ pub(crate) fn atan2<T: Fp>(y: T, x: T) -> T {
     let up = T::pow2(T::lit(64.0));
     let down = T::pow2(T::lit(-4.0));
     let top = if a1 > b1 { a1 } else { b1 };
-    let s = if top > T::pow2(T::K_MAX - T::lit(8.0)) {
-        down
-    } else {
-        T::ONE
-    };
-    let s = if top < T::pow2(T::K_MIN + T::lit(60.0)) {
-        up
-    } else {
-        s
-    };
+    let s = if top > T::pow2(T::K_MAX - T::lit(8.0)) { down } else { T::ONE };
+    let s = if top < T::pow2(T::K_MIN + T::lit(60.0)) { up } else { s };
     let left = T::ONE.copysign(x) < T::ZERO;
     let r = angle(a1 * s, b1 * s, left).copysign(y);
     if x.is_nan() | y.is_nan() { T::NAN } else { r }

@@ -24,11 +24,7 @@ pub(super) trait Op1<T: Copy>: Copy {
     /// The function.
     #[inline(always)]
     fn call(self, x: T) -> T {
-        if Self::FIXES && self.needs_fix(x) {
-            self.fix(x)
-        } else {
-            self.fast(x)
-        }
+        if Self::FIXES && self.needs_fix(x) { self.fix(x) } else { self.fast(x) }
     }
 }
 

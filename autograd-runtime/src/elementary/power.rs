@@ -51,15 +51,7 @@ fn special<T: Fp>(x: T, y: T, r: T, integer: bool, odd: bool) -> T {
     let a = x.abs();
     let y_inf = y.abs() == T::INF;
     let ends = (a == T::ZERO) | (a == T::INF);
-    let r = if ends {
-        if (a == T::ZERO) == (y < T::ZERO) {
-            T::INF
-        } else {
-            T::ZERO
-        }
-    } else {
-        r
-    };
+    let r = if ends { if (a == T::ZERO) == (y < T::ZERO) { T::INF } else { T::ZERO } } else { r };
     let r = if y_inf {
         if a == T::ONE {
             T::ONE
@@ -72,17 +64,9 @@ fn special<T: Fp>(x: T, y: T, r: T, integer: bool, odd: bool) -> T {
         r
     };
     let r = if odd { r.copysign(x) } else { r };
-    let r = if (x < T::ZERO) & !integer & (a < T::INF) {
-        T::NAN
-    } else {
-        r
-    };
+    let r = if (x < T::ZERO) & !integer & (a < T::INF) { T::NAN } else { r };
     let r = if x.is_nan() | y.is_nan() { T::NAN } else { r };
-    if (y == T::ZERO) | (x == T::ONE) {
-        T::ONE
-    } else {
-        r
-    }
+    if (y == T::ZERO) | (x == T::ONE) { T::ONE } else { r }
 }
 
 /// Whether `y` is an integer, and whether an odd one. Every number from `2^53` up is an even integer.
@@ -149,13 +133,7 @@ pub(crate) fn powi(x: f64, n: i32) -> f64 {
 #[inline(always)]
 pub(crate) fn powi_f32(x: f32, n: i32) -> f32 {
     let r = pow_abs_f32(f64::from(x).abs(), f64::from(n));
-    special(
-        x,
-        if n < 0 { -1.0 } else { n.min(1) as f32 },
-        r,
-        true,
-        n & 1 != 0,
-    )
+    special(x, if n < 0 { -1.0 } else { n.min(1) as f32 }, r, true, n & 1 != 0)
 }
 
 /// `x^3`, at most two roundings from exact; the order keeps a large cube finite as long as it is.
@@ -238,11 +216,7 @@ pub(crate) fn hypot(x: f64, y: f64) -> f64 {
     let c = ((-r).mul_add(r, h) + l) / (r + r);
     let r = (r + if r > 0.0 { c } else { 0.0 }) * back;
     // An infinity wins over a NaN, which otherwise is in r already.
-    if (a == f64::INF) | (b == f64::INF) {
-        f64::INF
-    } else {
-        r
-    }
+    if (a == f64::INF) | (b == f64::INF) { f64::INF } else { r }
 }
 
 /// `sqrt(x^2 + y^2)`: the squares are exact in `f64` and cannot overflow.
@@ -250,9 +224,5 @@ pub(crate) fn hypot(x: f64, y: f64) -> f64 {
 pub(crate) fn hypot_f32(x: f32, y: f32) -> f32 {
     let (a, b) = (f64::from(x), f64::from(y));
     let r = a.mul_add(a, b * b).sqrt() as f32;
-    if (x.abs() == f32::INF) | (y.abs() == f32::INF) {
-        f32::INF
-    } else {
-        r
-    }
+    if (x.abs() == f32::INF) | (y.abs() == f32::INF) { f32::INF } else { r }
 }

@@ -4,8 +4,8 @@
 //! at negative arguments is a separate function, for the fix-up pass.
 
 use super::coef::{
-    DIGAMMA_F64, DIGASYM_F64, ERF_F32_IN_F64, ERF_F64, ERFCX_F64, ERFCXS_F32_IN_F64,
-    EXPD_F32_IN_F64, LGAM_F64, STIRLING_F64,
+    DIGAMMA_F64, DIGASYM_F64, ERF_F32_IN_F64, ERF_F64, ERFCX_F64, ERFCXS_F32_IN_F64, EXPD_F32_IN_F64, LGAM_F64,
+    STIRLING_F64,
 };
 use super::exp::exp_parts;
 use super::float::{Fp, poly, round, two_prod};
@@ -66,12 +66,7 @@ fn erfc_tail_f32(a: f64) -> f64 {
 pub(crate) fn erf_f32(x: f32) -> f32 {
     let a = f64::from(x.abs());
     let small = a * poly(a * a, ERF_F32_IN_F64);
-    ((if a < 1.0 {
-        small
-    } else {
-        1.0 - erfc_tail_f32(a)
-    }) as f32)
-        .copysign(x)
+    ((if a < 1.0 { small } else { 1.0 - erfc_tail_f32(a) }) as f32).copysign(x)
 }
 
 /// `erfc x`.

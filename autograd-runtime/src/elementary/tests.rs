@@ -93,8 +93,7 @@ impl R {
     }
     fn approx(&self) -> f64 {
         let (m, e) = self.parts();
-        m * 2f64.powi((e / 2).clamp(-2000, 2000) as i32)
-            * 2f64.powi((e - e / 2).clamp(-2000, 2000) as i32)
+        m * 2f64.powi((e / 2).clamp(-2000, 2000) as i32) * 2f64.powi((e - e / 2).clamp(-2000, 2000) as i32)
     }
 }
 
@@ -103,11 +102,7 @@ fn ulps(got: f64, exact: &R) -> f64 {
     let (m, e) = exact.parts();
     // Beyond the largest number and half a unit, infinity is right.
     if e > 1024 || (e == 1024 && m.abs() >= 1.0 - 2f64.powi(-54)) {
-        return if got == f64::INFINITY.copysign(m) {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if got == f64::INFINITY.copysign(m) { 0.0 } else { f64::INFINITY };
     }
     if !got.is_finite() {
         return f64::INFINITY;
@@ -120,11 +115,7 @@ fn ulps(got: f64, exact: &R) -> f64 {
 /// The error of `got` in units in the last place of `exact` rounded to `f32`.
 fn ulps32(got: f32, exact: f64) -> f64 {
     if exact.is_nan() || got.is_nan() {
-        return if exact.is_nan() && got.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if exact.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
     }
     let rounded = exact as f32;
     if rounded.is_infinite() || got.is_infinite() {
@@ -316,20 +307,9 @@ fn domain(f: Unary) -> Domain {
     let all = (-1074, 1023);
     match f {
         Exp | Expm1 => (
-            vec![
-                (-1.0, 1.0),
-                (-40.0, 40.0),
-                (-746.0, -700.0),
-                (-700.0, 709.7),
-            ],
+            vec![(-1.0, 1.0), (-40.0, 40.0), (-746.0, -700.0), (-700.0, 709.7)],
             (-1074, 9),
-            vec![
-                0.34657359027997264,
-                709.782712893384,
-                -708.3964185322641,
-                -745.1332191019411,
-                37.0,
-            ],
+            vec![0.34657359027997264, 709.782712893384, -708.3964185322641, -745.1332191019411, 37.0],
             true,
         ),
         Exp2 => (
@@ -341,33 +321,17 @@ fn domain(f: Unary) -> Domain {
         Ln | Log2 | Log10 => (
             vec![(0.5, 2.0), (0.9, 1.1), (0.999, 1.001)],
             all,
-            vec![
-                1.0,
-                std::f64::consts::FRAC_1_SQRT_2,
-                std::f64::consts::SQRT_2,
-                2.2250738585072014e-308,
-            ],
+            vec![1.0, std::f64::consts::FRAC_1_SQRT_2, std::f64::consts::SQRT_2, 2.2250738585072014e-308],
             false,
         ),
         Log1p => (
             vec![(-0.5, 0.5), (-0.999, 2.0), (-1e-3, 1e-3)],
             all,
-            vec![
-                -0.2928932188134524,
-                0.41421356237309503,
-                -0.9999999999999999,
-                1.0,
-            ],
+            vec![-0.2928932188134524, 0.41421356237309503, -0.9999999999999999, 1.0],
             false,
         ),
         Sin | Cos | Tan => (
-            vec![
-                (-1.0, 1.0),
-                (-7.0, 7.0),
-                (-1000.0, 1000.0),
-                (-1e6, 1e6),
-                (-1e9, 1e9),
-            ],
+            vec![(-1.0, 1.0), (-7.0, 7.0), (-1000.0, 1000.0), (-1e6, 1e6), (-1e9, 1e9)],
             (-1074, 1023),
             vec![
                 std::f64::consts::FRAC_PI_4,
@@ -382,43 +346,20 @@ fn domain(f: Unary) -> Domain {
             ],
             true,
         ),
-        Asin | Acos | Atanh => (
-            vec![(-1.0, 1.0), (-0.6, 0.6), (0.99, 1.0)],
-            (-1074, -1),
-            vec![0.5, 0.9999999999999999],
-            true,
-        ),
-        Atan => (
-            vec![(-1.0, 1.0), (-5.0, 5.0)],
-            all,
-            vec![0.41421356237309503, 2.414213562373095, 1.0],
-            true,
-        ),
+        Asin | Acos | Atanh => {
+            (vec![(-1.0, 1.0), (-0.6, 0.6), (0.99, 1.0)], (-1074, -1), vec![0.5, 0.9999999999999999], true)
+        }
+        Atan => (vec![(-1.0, 1.0), (-5.0, 5.0)], all, vec![0.41421356237309503, 2.414213562373095, 1.0], true),
         Sinh | Cosh | Tanh => (
             vec![(-1.0, 1.0), (-25.0, 25.0), (-710.5, 710.5), (0.3, 0.7)],
             (-1074, 9),
-            vec![
-                0.37,
-                0.55,
-                0.34657359027997264,
-                710.4758600739439,
-                709.9,
-                22.0,
-            ],
+            vec![0.37, 0.55, 0.34657359027997264, 710.4758600739439, 709.9, 22.0],
             true,
         ),
-        Asinh => (
-            vec![(-1.0, 1.0), (-10.0, 10.0)],
-            all,
-            vec![1073741824.0, 0.5],
-            true,
-        ),
-        Acosh => (
-            vec![(1.0, 1.1), (1.0, 10.0), (1.0, 1.0001)],
-            (0, 1023),
-            vec![1.0000000000000002, 1073741824.0],
-            false,
-        ),
+        Asinh => (vec![(-1.0, 1.0), (-10.0, 10.0)], all, vec![1073741824.0, 0.5], true),
+        Acosh => {
+            (vec![(1.0, 1.1), (1.0, 10.0), (1.0, 1.0001)], (0, 1023), vec![1.0000000000000002, 1073741824.0], false)
+        }
         Sigmoid | Softplus | Sech2 | SigmoidGrad => (
             vec![(-1.0, 1.0), (-40.0, 40.0), (-745.5, 745.5), (-375.0, 375.0)],
             (-1074, 9),
@@ -426,43 +367,16 @@ fn domain(f: Unary) -> Domain {
             true,
         ),
         Cbrt => (vec![(-8.0, 8.0)], all, vec![1.0, 8.0, 27.0, 2.0, 4.0], true),
-        Erf => (
-            vec![(-1.0, 1.0), (-6.0, 6.0)],
-            (-1000, 4),
-            vec![0.5, 1.0],
-            true,
-        ),
-        Erfc => (
-            vec![(-1.0, 1.0), (-6.0, 6.0), (6.0, 12.0), (0.0, 27.3)],
-            (-1000, 4),
-            vec![0.5, 1.0, 26.5],
-            true,
-        ),
+        Erf => (vec![(-1.0, 1.0), (-6.0, 6.0)], (-1000, 4), vec![0.5, 1.0], true),
+        Erfc => (vec![(-1.0, 1.0), (-6.0, 6.0), (6.0, 12.0), (0.0, 27.3)], (-1000, 4), vec![0.5, 1.0, 26.5], true),
         Lgamma => (
-            vec![
-                (0.0, 0.5),
-                (0.5, 3.0),
-                (0.9, 1.1),
-                (1.9, 2.1),
-                (2.5, 8.0),
-                (7.0, 200.0),
-                (-0.5, 0.0),
-                (-30.0, 0.0),
-            ],
+            vec![(0.0, 0.5), (0.5, 3.0), (0.9, 1.1), (1.9, 2.1), (2.5, 8.0), (7.0, 200.0), (-0.5, 0.0), (-30.0, 0.0)],
             (-1074, 1013),
             vec![1.0, 2.0, 2.5, 1.5, 7.0, 0.5, 2.55e305],
             false,
         ),
         Digamma => (
-            vec![
-                (0.0, 0.5),
-                (0.5, 3.0),
-                (1.4, 1.5),
-                (2.0, 8.0),
-                (7.0, 200.0),
-                (-0.5, 0.0),
-                (-30.0, 0.0),
-            ],
+            vec![(0.0, 0.5), (0.5, 3.0), (1.4, 1.5), (2.0, 8.0), (7.0, 200.0), (-0.5, 0.0), (-30.0, 0.0)],
             (-1021, 1023),
             vec![1.0, 2.0, 7.0, 1.4616321449683622],
             false,
@@ -474,11 +388,7 @@ fn samples(f: Unary) -> Vec<f64> {
     let (intervals, (lo, hi), points, symmetric) = domain(f);
     let mut rng = Rng(0x9e37_79b9_7f4a_7c15 ^ (f as u64) << 7);
     let mut v = Vec::new();
-    let n = if matches!(f, Unary::Erfc) {
-        120
-    } else {
-        SAMPLES
-    };
+    let n = if matches!(f, Unary::Erfc) { 120 } else { SAMPLES };
     for (a, b) in intervals {
         for _ in 0..n {
             v.push(rng.between(a, b));
@@ -555,10 +465,7 @@ fn worst(f: Unary) -> (f64, f32, f64, f64) {
 }
 
 fn report(name: &str, w: (f64, f32, f64, f64), bound: f64) {
-    println!(
-        "| {name} | {:.3} | {:.3} |   <!-- at {:e}, {:e} -->",
-        w.0, w.2, w.1, w.3
-    );
+    println!("| {name} | {:.3} | {:.3} |   <!-- at {:e}, {:e} -->", w.0, w.2, w.1, w.3);
     assert!(w.0 <= bound, "{name} of f32: {} ulp at {:e}", w.0, w.1);
     assert!(w.2 <= bound, "{name} of f64: {} ulp at {:e}", w.2, w.3);
 }
@@ -582,11 +489,7 @@ fn exact2(f: Binary, a: f64, b: f64) -> R {
     match f {
         Binary::Pow => {
             let r = (&y * &x.abs().ln()).exp();
-            if a < 0.0 && b % 2.0 != 0.0 {
-                r.neg()
-            } else {
-                r
-            }
+            if a < 0.0 && b % 2.0 != 0.0 { r.neg() } else { r }
         }
         Binary::Hypot => (&x.square() + &y.square()).sqrt(),
         Binary::Atan2 => {
@@ -624,15 +527,9 @@ fn pairs(f: Binary) -> Vec<(f64, f64)> {
                 let m = rng.magnitude(-1074, 1022);
                 v.push((s * m * rng.between(0.1, 4.0), t * m));
                 v.push((s * m, t * m * rng.magnitude(-30, 1)));
-                v.push((
-                    s * rng.magnitude(-1074, 1023),
-                    t * rng.magnitude(-1074, 1023),
-                ));
+                v.push((s * rng.magnitude(-1074, 1023), t * rng.magnitude(-1074, 1023)));
                 v.push((s * m, t * m));
-                v.push((
-                    s * rng.magnitude(-1074, -1060),
-                    t * rng.magnitude(-1074, -1060),
-                ));
+                v.push((s * rng.magnitude(-1074, -1060), t * rng.magnitude(-1074, -1060)));
             }
         }
     }
@@ -661,10 +558,7 @@ fn worst2(f: Binary) -> (f64, f32, f64, f64) {
         if a.is_nan() || b.is_nan() {
             continue;
         }
-        let e = ulps32(
-            f32::binary(f, a, b),
-            f64::binary(f, f64::from(a), f64::from(b)),
-        );
+        let e = ulps32(f32::binary(f, a, b), f64::binary(f, f64::from(a), f64::from(b)));
         if e > w.0 {
             (w.0, w.1) = (e, a);
         }
@@ -706,18 +600,12 @@ fn powi() {
         if n == 0 || x == 0.0 || !x.is_finite() {
             continue;
         }
-        let e = ulps(
-            <f64 as Element>::powi(x, n),
-            &exact2(Binary::Pow, x, f64::from(n)),
-        );
+        let e = ulps(<f64 as Element>::powi(x, n), &exact2(Binary::Pow, x, f64::from(n)));
         if e > w.2 {
             (w.2, w.3) = (e, x);
         }
         let y = x as f32;
-        let e = ulps32(
-            <f32 as Element>::powi(y, n),
-            <f64 as Element>::powi(f64::from(y), n),
-        );
+        let e = ulps32(<f32 as Element>::powi(y, n), <f64 as Element>::powi(f64::from(y), n));
         if e > w.0 {
             (w.0, w.1) = (e, y);
         }
@@ -762,16 +650,7 @@ fn special_values() {
         (Acosh, [N, N, N, 0.0, I]),
         (Atanh, [N, -0.0, 0.0, I, N]),
         (Sigmoid, [0.0, 0.5, 0.5, 0.7310585786300049, 1.0]),
-        (
-            Softplus,
-            [
-                0.0,
-                std::f64::consts::LN_2,
-                std::f64::consts::LN_2,
-                1.3132616875182228,
-                I,
-            ],
-        ),
+        (Softplus, [0.0, std::f64::consts::LN_2, std::f64::consts::LN_2, 1.3132616875182228, I]),
         (Cbrt, [-I, -0.0, 0.0, 1.0, I]),
         (Erf, [-1.0, -0.0, 0.0, 0.8427007929497149, 1.0]),
         (Erfc, [2.0, 1.0, 1.0, 0.15729920705028513, 0.0]),
@@ -787,24 +666,14 @@ fn special_values() {
             assert!(near || same64(got, w), "{f:?}({x}) = {got:e}, not {w:e}");
             let got = f32::unary(f, x as f32);
             let near = x == 1.0 && (got - w as f32).abs() <= 2e-7 * w.abs() as f32;
-            assert!(
-                near || same32(got, w as f32),
-                "f32 {f:?}({x}) = {got:e}, not {w:e}"
-            );
+            assert!(near || same32(got, w as f32), "f32 {f:?}({x}) = {got:e}, not {w:e}");
         }
-        assert!(
-            f64::unary(f, N).is_nan() && f32::unary(f, f32::NAN).is_nan(),
-            "{f:?}(NaN)"
-        );
+        assert!(f64::unary(f, N).is_nan() && f32::unary(f, f32::NAN).is_nan(), "{f:?}(NaN)");
     }
     for f in [Asin, Acos, Atanh] {
         assert!(f64::unary(f, 1.0000000000000002).is_nan() && f32::unary(f, -1.0000001).is_nan());
     }
-    assert!(
-        f64::unary(Log1p, -1.0) == -I
-            && f64::unary(Atanh, -1.0) == -I
-            && f64::unary(Log1p, -1.1).is_nan()
-    );
+    assert!(f64::unary(Log1p, -1.0) == -I && f64::unary(Atanh, -1.0) == -I && f64::unary(Log1p, -1.1).is_nan());
     assert!(f64::unary(Lgamma, -3.0) == I && f64::unary(Digamma, -3.0).is_nan());
     assert!(f64::unary(Lgamma, 2.0) == 0.0 && f64::unary(Acosh, 0.5).is_nan());
     // Small results that the naive formulas lose.
@@ -813,11 +682,7 @@ fn special_values() {
     // The smallest numbers keep their value where the function is close to its argument.
     for f in [Expm1, Log1p, Sin, Tan, Asin, Atan, Sinh, Tanh, Asinh, Atanh] {
         for x in [5e-324, -1e-310, 2.2250738585072014e-308] {
-            assert!(
-                same64(f64::unary(f, x), x),
-                "{f:?}({x:e}) = {:e}",
-                f64::unary(f, x)
-            );
+            assert!(same64(f64::unary(f, x), x), "{f:?}({x:e}) = {:e}", f64::unary(f, x));
         }
         for x in [1e-45f32, -1e-40, f32::MIN_POSITIVE] {
             assert!(same32(f32::unary(f, x), x), "f32 {f:?}({x:e})");
@@ -830,24 +695,7 @@ fn special_values_of_two() {
     const I: f64 = f64::INFINITY;
     const N: f64 = f64::NAN;
     let pi = std::f64::consts::PI;
-    let grid = [
-        N,
-        I,
-        -I,
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        0.5,
-        -0.5,
-        2.0,
-        -2.0,
-        3.0,
-        -3.0,
-        1e300,
-        -1e300,
-        9007199254740993.0,
-    ];
+    let grid = [N, I, -I, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e300, -1e300, 9007199254740993.0];
     for a in grid {
         for b in grid {
             // The standard library's are the platform's, whose special cases are C's.
@@ -860,16 +708,10 @@ fn special_values_of_two() {
                 };
                 let got = f64::binary(f, a, b);
                 let close = (got - want).abs() <= 4e-16 * want.abs() && got != 0.0;
-                assert!(
-                    close || same64(got, want),
-                    "{f:?}({a}, {b}) = {got:e}, not {want:e}"
-                );
+                assert!(close || same64(got, want), "{f:?}({a}, {b}) = {got:e}, not {want:e}");
                 let got = f32::binary(f, a32, b32);
                 let close = (got - want32).abs() <= 2e-7 * want32.abs() && got != 0.0;
-                assert!(
-                    close || same32(got, want32),
-                    "f32 {f:?}({a}, {b}) = {got:e}, not {want32:e}"
-                );
+                assert!(close || same32(got, want32), "f32 {f:?}({a}, {b}) = {got:e}, not {want32:e}");
             }
         }
     }
@@ -877,20 +719,11 @@ fn special_values_of_two() {
     for n in [i32::MIN, -3, -2, -1, 0, 1, 2, 3, 4, i32::MAX] {
         for x in grid {
             let (want, got) = (x.powf(f64::from(n)), <f64 as Element>::powi(x, n));
-            assert!(
-                (got - want).abs() <= 4e-16 * want.abs() || same64(got, want),
-                "powi({x}, {n}) = {got:e}"
-            );
+            assert!((got - want).abs() <= 4e-16 * want.abs() || same64(got, want), "powi({x}, {n}) = {got:e}");
             // The last number of the grid is another integer in f32.
             let x = x as f32;
-            let (want, got) = (
-                f64::from(x).powf(f64::from(n)) as f32,
-                <f32 as Element>::powi(x, n),
-            );
-            assert!(
-                (got - want).abs() <= 2e-7 * want.abs() || same32(got, want),
-                "f32 powi({x}, {n}) = {got:e}"
-            );
+            let (want, got) = (f64::from(x).powf(f64::from(n)) as f32, <f32 as Element>::powi(x, n));
+            assert!((got - want).abs() <= 2e-7 * want.abs() || same32(got, want), "f32 powi({x}, {n}) = {got:e}");
         }
     }
 }
@@ -898,18 +731,7 @@ fn special_values_of_two() {
 /// Numbers of all sorts: usual, special, huge, subnormal, and any bits.
 fn mixed(n: usize, seed: u64) -> Vec<f64> {
     let mut rng = Rng(seed);
-    let odd = [
-        0.0,
-        -0.0,
-        f64::INFINITY,
-        -f64::INFINITY,
-        f64::NAN,
-        1e300,
-        5e-324,
-        -3.0,
-        1e10,
-        -0.25,
-    ];
+    let odd = [0.0, -0.0, f64::INFINITY, -f64::INFINITY, f64::NAN, 1e300, 5e-324, -3.0, 1e10, -0.25];
     (0..n)
         .map(|i| match i % 5 {
             0 => rng.between(-3.0, 3.0),
@@ -951,9 +773,7 @@ macro_rules! same_bits {
                         dispatch::$one(l, f, &a, &mut out);
                         check(&format!("{f:?} {l:?}"), &out, &want);
                     }
-                    let want2: Vec<$t> = (0..n)
-                        .map(|i| $t::binary(Binary::Pow, a[i], b[i]))
-                        .collect();
+                    let want2: Vec<$t> = (0..n).map(|i| $t::binary(Binary::Pow, a[i], b[i])).collect();
                     let want3: Vec<$t> = b.iter().map(|&x| <$t as Element>::powi(x, 5)).collect();
                     let (mut x, mut y, mut z) = (a.clone(), b.clone(), b.clone());
                     dispatch::$in_place(f, Binary::Pow, 5, &a, [&mut x, &mut y, &mut z]);
@@ -980,21 +800,5 @@ macro_rules! same_bits {
     };
 }
 
-same_bits!(
-    same_bits_f64,
-    f64,
-    same64,
-    slices1_f64,
-    slices2_f64,
-    slices_powi_f64,
-    in_place_f64
-);
-same_bits!(
-    same_bits_f32,
-    f32,
-    same32,
-    slices1_f32,
-    slices2_f32,
-    slices_powi_f32,
-    in_place_f32
-);
+same_bits!(same_bits_f64, f64, same64, slices1_f64, slices2_f64, slices_powi_f64, in_place_f64);
+same_bits!(same_bits_f32, f32, same32, slices1_f32, slices2_f32, slices_powi_f32, in_place_f32);

@@ -51,11 +51,7 @@ fn near(x: f64) -> Angle {
     let (w, we) = two_prod(k, PIO2_B);
     let (h, e) = two_sum(t, -w);
     let l = e - k.mul_add(PIO2_C, we);
-    Angle {
-        n: m.to_bits(),
-        h,
-        l,
-    }
+    Angle { n: m.to_bits(), h, l }
 }
 
 /// As [`near`] for an argument that is an `f32`: those stay `2^-33` away from every multiple, and two
@@ -65,11 +61,7 @@ fn near_f32(x: f64) -> Angle {
     let m = x.mul_add(TWO_OVER_PI_F64, f64::ROUNDER);
     let k = m - f64::ROUNDER;
     let h = (-k).mul_add(PIO2_2, (-k).mul_add(PIO2_1, x));
-    Angle {
-        n: m.to_bits(),
-        h,
-        l: 0.0,
-    }
+    Angle { n: m.to_bits(), h, l: 0.0 }
 }
 
 /// The reduction for `|x| > 2^12` (Payne and Hanek 1983): 192 bits of the product of the significand
@@ -79,11 +71,7 @@ fn far(x: f64) -> Angle {
     let bits = x.to_bits();
     let e = ((bits >> 52) & 0x7ff) as i64;
     if e == 0x7ff {
-        return Angle {
-            n: 0,
-            h: f64::NAN,
-            l: 0.0,
-        };
+        return Angle { n: 0, h: f64::NAN, l: 0.0 };
     }
     let m = u128::from((bits & ((1 << 52) - 1)) | (1 << 52));
     // x = m 2^(e - 1075). The window starts at the bit of 2/pi whose product with m has weight 2:
@@ -97,9 +85,7 @@ fn far(x: f64) -> Angle {
     };
     let p2 = m * u128::from(at(2));
     let p1 = m * u128::from(at(1)) + (p2 >> 64);
-    let a0 = (m as u64)
-        .wrapping_mul(at(0))
-        .wrapping_add((p1 >> 64) as u64);
+    let a0 = (m as u64).wrapping_mul(at(0)).wrapping_add((p1 >> 64) as u64);
     let (a1, a2) = (p1 as u64, p2 as u64);
     // The top two bits are the quadrant, the rest a fraction of one; as a signed number it is the
     // distance to the nearest multiple.
@@ -116,21 +102,14 @@ fn far(x: f64) -> Angle {
     let (h, e) = two_prod(hi, PIO2_1);
     let (h, l) = fast_two_sum(h, hi.mul_add(PIO2_2, lo.mul_add(PIO2_1, e)));
     let n = if x < 0.0 { n.wrapping_neg() } else { n };
-    if (f < 0) == (x < 0.0) {
-        Angle { n, h, l }
-    } else {
-        Angle { n, h: -h, l: -l }
-    }
+    if (f < 0) == (x < 0.0) { Angle { n, h, l } } else { Angle { n, h: -h, l: -l } }
 }
 
 /// `sin(h + l)` as a pair: `h` and the rest.
 #[inline(always)]
 fn sin_kernel(h: f64, l: f64) -> (f64, f64) {
     let z = h * h;
-    (
-        h,
-        (z * h).mul_add(poly(z, SIN_F64), l * (-0.5f64).mul_add(z, 1.0)),
-    )
+    (h, (z * h).mul_add(poly(z, SIN_F64), l * (-0.5f64).mul_add(z, 1.0)))
 }
 
 /// `cos(h + l)` as a pair: `1 - h^2/2` rounded, and the rest.
@@ -175,10 +154,7 @@ pub(crate) fn tan_of(a: Angle) -> f64 {
 
 #[inline(always)]
 fn turned(a: Angle) -> Angle {
-    Angle {
-        n: a.n.wrapping_add(1),
-        ..a
-    }
+    Angle { n: a.n.wrapping_add(1), ..a }
 }
 
 /// `r` unless `x` is a zero: then `x`, whose sign the reduction may lose.
@@ -294,9 +270,5 @@ pub(crate) fn angle_pi(x: f64) -> Angle {
     let r = (-0.5f64).mul_add(k, x);
     let (h, e) = two_prod(r, 2.0 * PIO2_1);
     let (h, l) = fast_two_sum(h, r.mul_add(2.0 * PIO2_2, e));
-    Angle {
-        n: m.to_bits(),
-        h,
-        l,
-    }
+    Angle { n: m.to_bits(), h, l }
 }

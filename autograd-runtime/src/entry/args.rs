@@ -2,7 +2,7 @@
 //! are, what the twin sees in its place, and what its gradient looks like; every method goes through the
 //! leaves in the same order.
 
-use super::key::Key;
+use super::key::Sink;
 use crate::{
     Error, Place, Result,
     array::{Element, Float},
@@ -34,6 +34,10 @@ pub trait Arg {
     fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad;
     /// Connects the caller's buffers with the next results.
     fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>);
+    /// Whether buffers have the lengths of this argument; tensors are compared later.
+    fn fits(&self, _out: &Self::GradBuf) -> bool {
+        true
+    }
 }
 
 /// The value of a leaf on its way in.
@@ -46,6 +50,12 @@ pub(crate) enum LeafIn {
 }
 
 impl LeafIn {
+    pub fn dtype(&self) -> DType {
+        match self {
+            LeafIn::Bits(d, _) => *d,
+            LeafIn::Tensor(v) => v.ty().dtype,
+        }
+    }
     pub fn ty(&self) -> Ty {
         match self {
             LeafIn::Bits(d, _) => Ty::scalar(*d),
@@ -63,37 +73,43 @@ impl LeafIn {
 /// Collects the leaves of arguments and the key of the program they need.
 pub struct Visitor<'v> {
     pub(crate) leaves: SmallVec<[LeafIn; 8]>,
-    /// Whether each leaf is differentiated.
-    pub(crate) wrt: SmallVec<[bool; 8]>,
-    pub(crate) key: Key,
-    params: &'v [super::Param],
+    pub(crate) key: Sink<'v>,
+    /// The parameter of each leaf, for those who ask.
+    pub(crate) params: Option<SmallVec<[u8; 8]>>,
     param: usize,
-    /// A leaf is a value of a running trace or is tracked.
+    /// Whether a leaf is a value of a running trace or is tracked.
     pub(crate) nested: bool,
+    /// Whether all leaves are scalars.
+    pub(crate) scalars: bool,
 }
 
 impl<'v> Visitor<'v> {
-    pub(crate) fn new(params: &'v [super::Param], key: Key) -> Self {
-        Visitor { leaves: SmallVec::new(), wrt: SmallVec::new(), key, params, param: 0, nested: false }
+    #[inline]
+    pub(crate) fn new(key: Sink<'v>) -> Self {
+        Visitor { leaves: SmallVec::new(), key, params: None, param: 0, nested: false, scalars: true }
     }
     /// The parameter that the next leaves belong to.
+    #[inline]
     pub fn param(&mut self, index: usize) {
         self.param = index;
     }
     #[inline]
-    fn push(&mut self, leaf: LeafIn, dtype: DType) {
-        self.wrt.push(dtype.is_float() && self.params.get(self.param).is_none_or(|p| p.wrt));
-        self.leaves.push(leaf);
-    }
-    #[inline]
     fn scalar(&mut self, dtype: DType, bits: u64) {
         self.key.scalar(dtype);
-        self.push(LeafIn::Bits(dtype, bits), dtype);
+        self.push(LeafIn::Bits(dtype, bits));
+    }
+    #[inline]
+    fn push(&mut self, leaf: LeafIn) {
+        if let Some(p) = &mut self.params {
+            p.push(u8::try_from(self.param).unwrap_or(u8::MAX));
+        }
+        self.leaves.push(leaf);
     }
     fn tensor(&mut self, v: &Value) {
+        self.scalars = false;
         self.nested |= matches!(v.repr(), Repr::Traced { .. }) || (session::is_running() && v.requires_grad());
         self.key.tensor(v.ty());
-        self.push(LeafIn::Tensor(v.clone()), v.ty().dtype);
+        self.push(LeafIn::Tensor(v.clone()));
     }
 }
 
@@ -289,6 +305,9 @@ impl<A: Arg + ?Sized> Arg for &A {
     fn bind(out: &mut A::GradBuf, b: &mut Binder<'_>) {
         A::bind(out, b);
     }
+    fn fits(&self, out: &A::GradBuf) -> bool {
+        A::fits(self, out)
+    }
 }
 
 /// Sequences: the length is static.
@@ -313,12 +332,15 @@ macro_rules! sequences {
             fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
                 out.iter_mut().for_each(|a| A::bind(a, b));
             }
+            fn fits(&self, out: &Self::GradBuf) -> bool {
+                self.len() == out.len() && self.iter().zip(out.iter()).all(|(a, o)| a.fits(o))
+            }
         }
     )*};
 }
 sequences! {
     [A: Arg<GradBuf: Sized>] [A], Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
-    [A: Arg<GradBuf: Sized>] Vec<A>, Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
+    [A: Arg<GradBuf: Sized>] Vec<A>, Vec<A::Twin>, Vec<A::Grad>, Vec<A::GradBuf>, |s, f| s.iter().map(&mut f).collect();
     [A: Arg<GradBuf: Sized>, const N: usize] [A; N], [A::Twin; N], [A::Grad; N], [A::GradBuf; N], |s, f| std::array::from_fn(|i| f(&s[i]));
 }
 
@@ -339,6 +361,9 @@ impl<A: Arg<GradBuf: Sized>> Arg for Option<A> {
     fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
         out.iter_mut().for_each(|a| A::bind(a, b));
     }
+    fn fits(&self, out: &Self::GradBuf) -> bool {
+        self.is_some() == out.is_some() && self.iter().zip(out).all(|(a, o)| a.fits(o))
+    }
 }
 
 macro_rules! tuples {
@@ -351,6 +376,7 @@ macro_rules! tuples {
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin { ($(self.$i.lift(l),)+) }
             fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad { ($(self.$i.collect(g),)+) }
             fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) { $($t::bind(&mut out.$i, b);)+ }
+            fn fits(&self, out: &Self::GradBuf) -> bool { $(self.$i.fits(&out.$i))&&+ }
         }
     )*};
 }
@@ -364,10 +390,25 @@ pub(crate) fn destination(v: &Value, ty: &Ty) -> Result<()> {
     if v.ty() != ty {
         return Err(Error::shape("grad_into", format!("a buffer of type {ty}"), v.ty().to_string()));
     }
-    if !matches!(v.repr(), Repr::Stored { .. }) || !v.is_contiguous() {
-        return Err(Error::value("grad_into", "expected a contiguous tensor as buffer, found a view"));
+    match v.repr() {
+        Repr::Stored { storage, layout }
+            if layout.is_contiguous() && layout.offset == 0 && storage.data.read().len() == ty.numel() =>
+        {
+            Ok(())
+        }
+        _ => Err(Error::value("grad_into", "expected a contiguous tensor as buffer, found a view")),
     }
-    Ok(())
+}
+
+/// Checks that buffers have the lengths of the arguments, where those are static.
+#[doc(hidden)]
+pub fn fit(fits: &[bool]) -> Result<()> {
+    match fits.iter().position(|f| !f) {
+        Some(i) => {
+            Err(Error::value("grad_into", format!("expected buffer {i} of its parameter's length, found another")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A leaf that a trace is asked for by plain code: its concrete value.

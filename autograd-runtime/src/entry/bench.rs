@@ -41,7 +41,12 @@ impl fmt::Display for BenchReport {
                 self.dynamic * 1e6,
                 self.difference
             ),
-            _ => write!(f, "dynamic {:.3} µs; not compiled: {}", self.dynamic * 1e6, self.reason.as_deref().unwrap_or("")),
+            _ => write!(
+                f,
+                "dynamic {:.3} µs; not compiled: {}",
+                self.dynamic * 1e6,
+                self.reason.as_deref().unwrap_or("")
+            ),
         }
     }
 }
@@ -74,7 +79,8 @@ pub(super) fn bench<F: Function>(args: F::Args<'_>) -> Result<BenchReport> {
         };
         outs.iter().zip(like).flat_map(one).collect()
     };
-    let (dynamic, reference) = with_engine(Engine::Dynamic, || Ok::<_, crate::Error>((best(|| call().map(drop))?, call()?)))?;
+    let (dynamic, reference) =
+        with_engine(Engine::Dynamic, || Ok::<_, crate::Error>((best(|| call().map(drop))?, call()?)))?;
     let compiled = with_engine(Engine::Compiled, || Ok::<_, crate::Error>((call()?, best(|| call().map(drop))?)));
     Ok(match compiled {
         Ok((outs, seconds)) => {

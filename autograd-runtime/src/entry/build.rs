@@ -5,6 +5,7 @@
 use super::{
     Engine, Function, Kind,
     args::{Lifter, Visitor},
+    key::{Key, Sink},
     staged::Staged,
     twins::Fixed,
 };
@@ -15,7 +16,11 @@ use crate::{
     session::{self, TraceEnd, Traced},
     tensor::Value,
 };
-use std::time::{Duration, Instant};
+use smallvec::SmallVec;
+use std::{
+    any::TypeId,
+    time::{Duration, Instant},
+};
 
 /// What a key stands for.
 pub(crate) struct Entry {
@@ -26,6 +31,8 @@ pub(crate) struct Entry {
     pub values: usize,
     /// Which results are handed out as scalars.
     pub scalar: Vec<bool>,
+    /// Whether all arguments, captures and results are scalars.
+    pub all_scalar: bool,
     /// Static parts of the value.
     pub constants: Vec<Fixed>,
     /// Time from the call to the finished trace and derivative.
@@ -69,17 +76,30 @@ pub(crate) fn describe(values: &[Value]) -> String {
     if tys.len() == 1 { tys[0].clone() } else { format!("({})", tys.join(", ")) }
 }
 
+/// Positions of the leaves of differentiated parameters.
+pub(crate) fn differentiated<F: Function>(args: F::Args<'_>) -> Vec<usize> {
+    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
+    v.params = Some(SmallVec::new());
+    F::visit(args, &mut v);
+    let wrt = |p: u8| F::META.params.get(usize::from(p)).is_some_and(|p| p.wrt);
+    let params = v.params.unwrap_or_default();
+    (0..v.leaves.len()).filter(|&i| wrt(params[i]) && v.leaves[i].dtype().is_float()).collect()
+}
+
 /// Builds the entry of a function for arguments like those visited.
 pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
     let clock = Instant::now();
-    let wrt: Vec<usize> = v.wrt.iter().enumerate().filter(|(_, w)| **w).map(|(i, _)| i).collect();
+    let wrt = differentiated::<F>(args);
     let concrete = v.leaves.iter().map(super::args::LeafIn::value).collect();
     let traced = session::trace(concrete, |inputs| {
         let mut leaves = inputs.into_iter();
         let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
         let out = result?;
         let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
-        Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect::<Vec<bool>>(), out.constants)))
+        Ok((
+            values,
+            (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect::<Vec<bool>>(), out.constants),
+        ))
     })?;
     let trace_time = clock.elapsed();
     let leaf_scalar = |i: &usize| matches!(v.leaves[*i], super::args::LeafIn::Bits(..));
@@ -89,6 +109,7 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
         wrt,
         values: 0,
         scalar: Vec::new(),
+        all_scalar: false,
         constants: Vec::new(),
         trace_time,
         diff_time: Duration::ZERO,
@@ -119,6 +140,7 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
             scalar
         }
     };
+    entry.all_scalar = v.scalars && traced.captures.is_empty() && entry.scalar.iter().all(|s| *s);
     let clock = Instant::now();
     let graph = derive(&traced.graph, &entry.wrt, kind)?;
     entry.diff_time = clock.elapsed();
@@ -159,5 +181,3 @@ pub(crate) fn accept_dynamic(name: &str, reason: &str) -> Result<()> {
     }
     Ok(())
 }
-
-

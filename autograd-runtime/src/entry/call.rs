@@ -6,7 +6,7 @@ use super::{
     args::{BindPass, Binder, GradReader, LeafIn, Lifter, OutVal, Visitor, destination},
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
-    key::Key,
+    key::{Key, Sink},
     staged::{Derived, Staged, derivative},
     twins::{Fixed, OutReader},
 };
@@ -40,6 +40,14 @@ enum Constants {
     Own(Vec<Fixed>),
 }
 
+impl Constants {
+    #[inline]
+    fn of(entry: &Arc<Entry>) -> Constants {
+        // most values have none, and a shared count is dear beside a small scalar program
+        if entry.constants.is_empty() { Constants::Own(Vec::new()) } else { Constants::Entry(entry.clone()) }
+    }
+}
+
 impl Outcome {
     pub fn read<F: Function>(&self) -> F::Value {
         self.read_from::<F>(0)
@@ -59,14 +67,25 @@ impl Outcome {
 
 #[inline]
 pub(super) fn visit<F: Function>(args: F::Args<'_>, kind: Kind) -> Visitor<'static> {
-    let params = const { &F::META }.params;
-    let mut v = Visitor::new(params, Key::new(TypeId::of::<F>(), kind));
+    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind)));
     F::visit(args, &mut v);
     v
 }
 
+/// The entry of a key, built if there is none.
+pub(super) fn lookup<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind) -> Result<Arc<Entry>> {
+    let key = match &v.key {
+        Sink::Build(k) => k,
+        Sink::Match { key, .. } => &key.with_kind(kind),
+    };
+    match cache::get(key) {
+        Some(e) => Ok(e),
+        None => Ok(cache::put(key.clone(), build::build::<F>(args, v, kind, false)?)),
+    }
+}
+
 fn tangents<F: Function>(t: F::Tangents<'_>) -> SmallVec<[LeafIn; 8]> {
-    let mut v = Visitor::new(&[], Key::new(TypeId::of::<F>(), Kind::Value));
+    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
     F::visit_tangents(t, &mut v);
     v.leaves
 }
@@ -84,12 +103,9 @@ pub(super) fn run<F: Function>(
     }
     if current_engine() == Engine::Dynamic {
         v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
-        return on_tape::<F>(args, &v, kind, extra, false);
+        return store(on_tape::<F>(args, &v, kind, extra, false)?, &v.leaves, dests);
     }
-    let entry = match cache::get(&v.key) {
-        Some(e) => e,
-        None => cache::put(v.key.clone(), build::build::<F>(args, &v, kind, false)?),
-    };
+    let entry = lookup::<F>(args, &v, kind)?;
     run_entry::<F>(&entry, args, &v, kind, extra, dests)
 }
 
@@ -105,12 +121,18 @@ pub(super) fn run_entry<F: Function>(
         Body::Compiled { program, captures, .. } => {
             check_extra(F::META.name, kind, program, v.leaves.len() + captures.len(), extra)?;
             let values = if kind.has_value() { entry.values } else { 0 };
+            if v.scalars
+                && entry.all_scalar
+                && let Some(outs) = scalars(program, &v.leaves, extra)
+            {
+                return Ok(Outcome { outs, values, constants: Constants::of(entry) });
+            }
             let outs = execute(program, &v.leaves, captures, extra, &entry.scalar, values, dests)?;
-            Ok(Outcome { outs, values, constants: Constants::Entry(entry.clone()) })
+            Ok(Outcome { outs, values, constants: Constants::of(entry) })
         }
         Body::Dynamic { reason } => {
             accept_dynamic(F::META.name, reason)?;
-            on_tape::<F>(args, v, kind, extra, false)
+            store(on_tape::<F>(args, v, kind, extra, false)?, &v.leaves, dests)
         }
     }
 }
@@ -123,19 +145,31 @@ fn check_extra(name: &str, kind: Kind, program: &Program, from: usize, extra: &[
     }
     let list = |tys: &mut dyn Iterator<Item = String>| tys.collect::<Vec<_>>().join(", ");
     let found = list(&mut extra.iter().map(|e| e.ty().to_string()));
-    Err(Error::shape(format!("{name}::{}", kind.name()), format!("directions of types {}", list(&mut want.iter().map(ToString::to_string))), found))
+    Err(Error::shape(
+        format!("{name}::{}", kind.name()),
+        format!("directions of types {}", list(&mut want.iter().map(ToString::to_string))),
+        found,
+    ))
 }
 
 /// The derivative by running the function: on the tape, or inside the running trace.
-fn on_tape<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, extra: &[LeafIn], nested: bool) -> Result<Outcome> {
-    let wrt: Vec<usize> = (0..v.leaves.len()).filter(|&i| v.wrt[i]).collect();
+fn on_tape<F: Function>(
+    args: F::Args<'_>,
+    v: &Visitor<'_>,
+    kind: Kind,
+    extra: &[LeafIn],
+    nested: bool,
+) -> Result<Outcome> {
+    let wrt = build::differentiated::<F>(args);
     let inputs: Vec<Value> = v.leaves.iter().map(LeafIn::value).collect();
     let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
     if kind != Kind::Vjp {
         let tys = wrt.iter().map(|&i| inputs[i].ty());
         if !extra.is_empty() && tys.ne(extra.iter().map(Value::ty)) {
             let found: Vec<String> = extra.iter().map(|e| e.ty().to_string()).collect();
-            return Err(Error::shape(kind.name(), "directions of the parameters' types", found.join(", ")));
+            let want: Vec<String> = wrt.iter().map(|&i| inputs[i].ty().to_string()).collect();
+            let op = format!("{}::{}", F::META.name, kind.name());
+            return Err(Error::shape(op, format!("directions of types {}", want.join(", ")), found.join(", ")));
         }
     }
     let go = || {
@@ -157,6 +191,15 @@ fn on_tape<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, extra: &
     Ok(Outcome { outs, values, constants: Constants::Own(rest) })
 }
 
+/// Runs a scalar program on scalars: nothing but slots on the stack.
+#[inline]
+fn scalars(program: &Program, leaves: &[LeafIn], extra: &[LeafIn]) -> Option<Outs> {
+    let bits = |l: &LeafIn| if let LeafIn::Bits(_, b) = l { Some(*b) } else { None };
+    let args: SmallVec<[u64; 8]> = leaves.iter().chain(extra).map(bits).collect::<Option<_>>()?;
+    let mut outs: SmallVec<[u64; 8]> = SmallVec::from_elem(0, program.outputs().len());
+    program.run_slots(&args, &mut outs).then(|| outs.into_iter().map(OutVal::Bits).collect())
+}
+
 /// Runs a program on leaves. No allocation but for results that have no destination.
 pub(super) fn execute(
     program: &Program,
@@ -168,13 +211,6 @@ pub(super) fn execute(
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outs> {
     let mut bits: SmallVec<[u64; 8]> = SmallVec::from_elem(0, scalar.len());
-    if captures.is_empty() && leaves.iter().chain(extra).all(|l| matches!(l, LeafIn::Bits(..))) && scalar.iter().all(|s| *s) {
-        let inputs: SmallVec<[Input<'_>; 8]> = leaves.iter().chain(extra).map(|l| if let LeafIn::Bits(_, b) = l { Input::Bits(*b) } else { Input::Bits(0) }).collect();
-        let mut outputs: SmallVec<[Output<'_>; 8]> = bits.iter_mut().map(Output::Bits).collect();
-        program.run(&inputs, &mut outputs)?;
-        drop(outputs);
-        return Ok(bits.into_iter().map(OutVal::Bits).collect());
-    }
     // arguments that are views are copied once, row-major
     let mut copies: SmallVec<[Value; 2]> = SmallVec::new();
     let tensors = leaves.iter().chain(extra).filter_map(|l| if let LeafIn::Tensor(v) = l { Some(v) } else { None });
@@ -202,20 +238,15 @@ pub(super) fn execute(
         if let Some(d) = dest {
             destination(d, ty)?;
             let Repr::Stored { storage, .. } = d.repr() else { unreachable!("checked") };
-            if stored.iter().flatten().any(|s| Arc::ptr_eq(s.0, storage)) {
-                return Err(Error::value("grad_into", "expected buffers apart from the arguments, found one that shares storage"));
-            }
-            if bound.iter().flatten().any(|b| matches!(b.repr(), Repr::Stored { storage: o, .. } if Arc::ptr_eq(o, storage))) {
-                return Err(Error::value("grad_into", "expected separate buffers, found two that share storage"));
-            }
+            apart(storage, stored.iter().flatten().map(|s| s.0), bound.iter().copied().flatten())?;
         }
         let own = !scalar[i] && dest.is_none();
-        results.push(own.then(|| Data::zeros(ty.dtype, ty.numel())));
+        results.push(own.then(|| crate::tensor::pool::take(ty.dtype, ty.numel())));
         bound.push(dest);
     }
     let locked = Locked::read(stored.iter().flatten().map(|s| s.0));
     let captured = leaves.len()..leaves.len() + captures.len();
-    let leaf = |i: usize| if i < captured.start { &leaves[i] } else { &extra[i - captures.len()] };
+    let leaf = |i: usize| if i < captured.start { &leaves[i] } else { &extra[i - captured.end] };
     let inputs: SmallVec<[Input<'_>; 12]> = stored
         .iter()
         .enumerate()
@@ -253,6 +284,48 @@ pub(super) fn execute(
             None => OutVal::Bits(bits),
         })
         .collect())
+}
+
+/// A buffer must not share storage with what is read or with another buffer.
+fn apart<'v>(
+    buffer: &Arc<Storage>,
+    mut read: impl Iterator<Item = &'v Arc<Storage>>,
+    mut buffers: impl Iterator<Item = &'v Value>,
+) -> Result<()> {
+    if read.any(|s| Arc::ptr_eq(s, buffer)) {
+        return Err(Error::value(
+            "grad_into",
+            "expected buffers apart from the arguments, found one that shares storage",
+        ));
+    }
+    if buffers.any(|b| matches!(b.repr(), Repr::Stored { storage, .. } if Arc::ptr_eq(storage, buffer))) {
+        return Err(Error::value("grad_into", "expected separate buffers, found two that share storage"));
+    }
+    Ok(())
+}
+
+/// Moves the gradients that the dynamic engine computed into the caller's tensors.
+fn store(mut o: Outcome, leaves: &[LeafIn], dests: Option<&[Option<Value>]>) -> Result<Outcome> {
+    let grads = &mut o.outs[o.values..];
+    let dests = dests.unwrap_or_default();
+    fn tensor(l: &LeafIn) -> Option<&Arc<Storage>> {
+        if let LeafIn::Tensor(v) = l { stored_of(v).ok().map(|s| s.0) } else { None }
+    }
+    for (i, (g, d)) in grads.iter().zip(dests).enumerate() {
+        if let (OutVal::Tensor(g), Some(d)) = (g, d) {
+            destination(d, g.ty())?;
+            apart(stored_of(d)?.0, leaves.iter().filter_map(tensor), dests[..i].iter().flatten())?;
+        }
+    }
+    for (g, d) in grads.iter_mut().zip(dests) {
+        if let (OutVal::Tensor(v), Some(d)) = (&*g, d) {
+            let (storage, data) = (stored_of(d)?.0, v.to_array().into_data());
+            *storage.data.write() = data;
+            storage.bump();
+            *g = OutVal::Tensor(d.clone());
+        }
+    }
+    Ok(o)
 }
 
 fn write_guard(v: &Value) -> parking_lot::RwLockWriteGuard<'_, Data> {
@@ -301,7 +374,10 @@ fn into<F: Function>(
 pub(super) fn grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
     into::<F>(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], Some(d))).map(drop)
 }
-pub(super) fn value_and_grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<F::Value> {
+pub(super) fn value_and_grad_into<F: Function>(
+    args: F::Args<'_>,
+    bind: impl FnMut(&mut Binder<'_>),
+) -> Result<F::Value> {
     let kind = Kind::ValueAndGrad;
     Ok(into::<F>(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, &[], Some(d)))?.read::<F>())
 }
@@ -322,11 +398,12 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     let v = visit::<F>(args, Kind::Vjp);
     let function = PhantomData;
     let dynamic = || -> Result<(F::Value, Pullback<F>)> {
-        let wrt: Vec<usize> = (0..v.leaves.len()).filter(|&i| v.wrt[i]).collect();
+        let wrt = build::differentiated::<F>(args);
         let mut tracked = Vec::new();
         let (values, constants) = session::dynamic(|| {
             crate::set_grad_enabled(true, || {
-                let mut inputs: Vec<Value> = v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
+                let mut inputs: Vec<Value> =
+                    v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
                 for &i in &wrt {
                     inputs[i] = inputs[i].alias();
                     inputs[i].set_requires_grad(true)?;
@@ -345,10 +422,7 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     if v.nested || current_engine() == Engine::Dynamic {
         return dynamic();
     }
-    let entry = match cache::get(&v.key) {
-        Some(e) => e,
-        None => cache::put(v.key.clone(), build::build::<F>(args, &v, Kind::Vjp, false)?),
-    };
+    let entry = lookup::<F>(args, &v, Kind::Vjp)?;
     if let Body::Dynamic { reason } = &entry.body {
         accept_dynamic(F::META.name, reason)?;
         return dynamic();
@@ -369,7 +443,11 @@ impl<F: Function> Pullback<F> {
             With::Tape { values, tracked } => {
                 let cts: Vec<Value> = cts.iter().map(LeafIn::value).collect();
                 if values.iter().map(Value::ty).ne(cts.iter().map(Value::ty)) {
-                    return Err(Error::shape("vjp", format!("cotangents of types {}", build::describe(values)), build::describe(&cts)));
+                    return Err(Error::shape(
+                        "vjp",
+                        format!("cotangents of types {}", build::describe(values)),
+                        build::describe(&cts),
+                    ));
                 }
                 let roots: Vec<_> = values.iter().cloned().zip(cts).filter(|r| r.0.requires_grad()).collect();
                 let sweep = crate::tensor::Sweep { inputs: Some(tracked), retain_graph: true, create_graph: false };
@@ -385,7 +463,7 @@ impl<F: Function> Pullback<F> {
     /// # Errors
     /// If the cotangent has not the result's type.
     pub fn apply(&self, args: F::Args<'_>, ct: &impl super::Arg) -> Result<F::Grads> {
-        let mut v = Visitor::new(&[], Key::new(TypeId::of::<F>(), Kind::Value));
+        let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
         ct.visit(&mut v);
         let outs = self.pull(&v.leaves)?;
         Ok(F::collect(args, &mut GradReader { grads: &mut outs.into_iter() }))
@@ -412,7 +490,9 @@ pub struct CompiledFn {
 
 pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
     let v = visit::<F>(args, Kind::Value);
-    let c = CompiledFn { key: v.key.clone(), value: OnceLock::new(), grad: OnceLock::new(), value_and_grad: OnceLock::new() };
+    let Sink::Build(key) = &v.key else { unreachable!("visits build keys") };
+    let c =
+        CompiledFn { key: key.clone(), value: OnceLock::new(), grad: OnceLock::new(), value_and_grad: OnceLock::new() };
     // compiled now, so that the first call is as fast as the others; a function without a gradient has a value
     match c.entry::<F>(args, &visit::<F>(args, Kind::ValueAndGrad), Kind::ValueAndGrad) {
         Ok(_) => {}
@@ -433,19 +513,17 @@ impl CompiledFn {
         if let Some(e) = slot.get() {
             return Ok(e);
         }
-        let entry = match cache::get(&v.key) {
-            Some(e) => e,
-            None => cache::put(v.key.clone(), build::build::<F>(args, v, kind, false)?),
-        };
+        let entry = lookup::<F>(args, v, kind)?;
         Ok(slot.get_or_init(|| entry))
     }
     #[inline]
     fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
-        let v = visit::<F>(args, kind);
+        let mut v = Visitor::new(Sink::compare(&self.key));
+        F::visit(args, &mut v);
         if v.nested || current_engine() == Engine::Dynamic {
             return run::<F>(args, v, kind, &[], dests);
         }
-        if !v.key.same_arguments(&self.key) {
+        if !v.key.matched() {
             let name = F::META.name;
             return Err(Error::value(
                 format!("{name}::compile"),
@@ -490,7 +568,11 @@ impl CompiledFn {
     ///
     /// # Errors
     /// As [`CompiledFn::grad_into`].
-    pub fn value_and_grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<F::Value> {
+    pub fn value_and_grad_into<F: Function>(
+        &self,
+        args: F::Args<'_>,
+        bind: impl FnMut(&mut Binder<'_>),
+    ) -> Result<F::Value> {
         Ok(into::<F>(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
     }
 }

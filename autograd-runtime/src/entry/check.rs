@@ -3,12 +3,16 @@
 use super::{
     Function, Kind,
     args::{LeafIn, OutVal},
-    call::{run, visit},
+    build::Body,
+    call::{lookup, run, visit},
 };
 use crate::{
     Error, Result,
-    array::Array,
+    array::{Array, Element},
     each,
+    graph::{Builder, Graph, NodeId},
+    op::{Attr, create},
+    program::Program,
     tensor::Value,
     ty::DType,
 };
@@ -43,7 +47,11 @@ impl CheckReport {
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.passed() { "passed" } else { "FAILED" };
-        write!(f, "gradient check {verdict}: {} directions, worst relative difference {:.2e} (bound {:.0e})", self.compared, self.worst, self.tolerance)?;
+        write!(
+            f,
+            "gradient check {verdict}: {} directions, worst relative difference {:.2e} (bound {:.0e})",
+            self.compared, self.worst, self.tolerance
+        )?;
         if let (Some((leaf, got, want)), false) = (self.at, self.passed()) {
             write!(f, "; worst in leaf {leaf}: computed {got:e}, by differences {want:e}")?;
         }
@@ -56,20 +64,54 @@ fn direction(n: usize, k: usize) -> Vec<f64> {
     (0..n).map(|i| ((i * 7 + k * 13 + 1) as f64 * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0).collect()
 }
 
-fn moved(leaf: &LeafIn, d: &[f64], h: f64) -> LeafIn {
+/// A leaf moved along a direction; in double precision if the function is evaluated so.
+fn moved(leaf: &LeafIn, d: &[f64], h: f64, double: bool) -> LeafIn {
     let mut a = leaf.value().to_array();
+    if double {
+        a = wide(a);
+    }
     match &mut a {
         Array::F64(x) => x.iter_mut().zip(d).for_each(|(x, d)| *x += h * d),
         Array::F32(x) => x.iter_mut().zip(d).for_each(|(x, d)| *x += (h * d) as f32),
         _ => {}
     }
     match leaf {
-        LeafIn::Bits(dtype, _) => {
-            use crate::array::Element;
+        LeafIn::Bits(dtype, _) if !double => {
             LeafIn::Bits(*dtype, each!(Array, &a, x => x.iter().next().map_or(0, |x| x.bits())))
         }
-        LeafIn::Tensor(_) => LeafIn::Tensor(Value::stored(a)),
+        _ => LeafIn::Tensor(Value::stored(a)),
     }
+}
+
+/// Single precision widened.
+fn wide(a: Array) -> Array {
+    if let Array::F32(x) = a { Array::F64(x.mapv(f64::from)) } else { a }
+}
+
+/// The same function in double precision throughout: differences of a function in single precision would be
+/// lost in its rounding.
+fn widened(g: &Graph) -> Result<Graph> {
+    let b = Builder::new();
+    let mut map: Vec<NodeId> = Vec::with_capacity(g.len());
+    let up = |d: DType| if d == DType::F32 { DType::F64 } else { d };
+    for (_, n) in g.nodes() {
+        if n.op.is(&create::INPUT) {
+            map.push(b.input(&n.ty.with_dtype(up(n.ty.dtype))));
+            continue;
+        }
+        let mut op = n.op.clone();
+        if let (true, Some(x)) = (n.ty.dtype == DType::F32, create::value(&op)) {
+            op = create::constant(DType::F64, x);
+        }
+        op.attrs.iter_mut().for_each(|a| {
+            if let Attr::DType(d) = a {
+                *d = up(*d);
+            }
+        });
+        let args: Vec<NodeId> = n.args.iter().map(|a| map[a.index()]).collect();
+        map.push(b.add(op, &args)?);
+    }
+    b.finish(g.outputs().iter().map(|o| map[o.index()]).collect())
 }
 
 fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
@@ -81,20 +123,35 @@ fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
 
 pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
     let v = visit::<F>(args, Kind::Grad);
-    let (leaves, wrt) = (v.leaves.clone(), v.wrt.clone());
+    let leaves = v.leaves.clone();
     let grads = run::<F>(args, v, Kind::Grad, &[], None)?.outs;
-    let single = leaves.iter().any(|l| l.ty().dtype == DType::F32);
-    let (h, tolerance) = if single { (4e-3, 2e-2) } else { (1e-5, 1e-6) };
+    let entry = lookup::<F>(args, &visit::<F>(args, Kind::Value), Kind::Value)?;
+    let double = match &entry.body {
+        Body::Compiled { source, captures, .. } => Some((Program::compile(&widened(source)?, false)?, captures)),
+        Body::Dynamic { .. } => None,
+    };
+    let single = leaves.iter().any(|l| l.dtype() == DType::F32);
+    let (h, tolerance) = match &double {
+        Some(_) => (1e-5, if single { 1e-3 } else { 1e-6 }),
+        // single precision all the way: differences are mostly rounding
+        None if single => (2e-3, 5e-2),
+        None => (1e-5, 1e-6),
+    };
     let value = |at: SmallVec<[LeafIn; 8]>| -> Result<f64> {
+        if let Some((program, captures)) = &double {
+            let inputs: Vec<Array> =
+                at.iter().map(LeafIn::value).chain(captures.iter().cloned()).map(|v| wide(v.to_array())).collect();
+            let out = program.run_arrays(&inputs)?;
+            return Ok(out.first().and_then(|y| y.to_f64_vec().first().copied()).unwrap_or(f64::NAN));
+        }
         let mut v = visit::<F>(args, Kind::Value);
         v.leaves = at;
         let o = run::<F>(args, v, Kind::Value, &[], None)?;
         let first = o.outs.first().ok_or_else(|| Error::Autograd("check: the function has no result".into()))?;
-        let dtype = if single { DType::F32 } else { DType::F64 };
-        Ok(numbers(first, dtype).first().copied().unwrap_or(f64::NAN))
+        Ok(numbers(first, if single { DType::F32 } else { DType::F64 }).first().copied().unwrap_or(f64::NAN))
     };
     let mut report = CheckReport { compared: 0, worst: 0.0, at: None, tolerance };
-    let differentiated: Vec<usize> = (0..leaves.len()).filter(|&i| wrt[i]).collect();
+    let differentiated = super::build::differentiated::<F>(args);
     for (g, &i) in grads.iter().zip(&differentiated) {
         let ty = leaves[i].ty();
         let n = ty.numel();
@@ -106,7 +163,7 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
             let step = h * scale;
             let at = |h: f64| {
                 let mut l = leaves.clone();
-                l[i] = moved(&leaves[i], &d, h);
+                l[i] = moved(&leaves[i], &d, h, double.is_some());
                 value(l)
             };
             let want = (at(step)? - at(-step)?) / (2.0 * step);

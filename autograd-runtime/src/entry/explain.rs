@@ -3,7 +3,7 @@
 
 use super::{
     Function, Kind,
-    build::{Body, build},
+    build::{Body, build, derive},
     call::visit,
 };
 use crate::{Error, Result, graph::Graph, program::KernelInfo};
@@ -47,6 +47,8 @@ pub struct Explanation {
     pub stages: Vec<(&'static str, Duration)>,
     /// The function as traced.
     pub source: Option<Graph>,
+    /// The derivative before the passes.
+    pub differentiated: Option<Graph>,
     /// The derivative after all passes.
     pub graph: Option<Graph>,
     /// Cranelift's text of each kernel.
@@ -78,6 +80,7 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
         code_bytes: 0,
         stages: vec![("trace", entry.trace_time), ("differentiate", entry.diff_time)],
         source: None,
+        differentiated: None,
         graph: None,
         clif: Vec::new(),
     };
@@ -91,6 +94,7 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
             x.kernels = s.kernels.clone();
             (x.buffers, x.peak_bytes, x.code_bytes) = (s.buffers, s.peak_bytes, s.code_bytes);
             x.stages.extend(s.stages.iter().copied());
+            x.differentiated = Some(derive(&source, &entry.wrt, kind)?);
             x.source = Some(source);
             x.graph = s.graph.as_deref().cloned();
             x.clif = s.clif.clone();
@@ -118,7 +122,8 @@ impl Explanation {
                 format!("{{\"kind\":{},\"ops\":[{}],\"domain\":{:?}}}", quoted(k.kind), ops.join(","), k.domain)
             })
             .collect();
-        let stages: Vec<String> = self.stages.iter().map(|(n, t)| format!("{}:{}", quoted(n), t.as_secs_f64())).collect();
+        let stages: Vec<String> =
+            self.stages.iter().map(|(n, t)| format!("{}:{}", quoted(n), t.as_secs_f64())).collect();
         let engine = if self.engine == Engine::Compiled { "compiled" } else { "dynamic" };
         format!(
             "{{\"function\":{},\"file\":{},\"line\":{},\"entry_point\":{},\"engine\":\"{engine}\",\"reason\":{},\"traced_nodes\":{},\
@@ -161,18 +166,30 @@ impl fmt::Display for Explanation {
             (Engine::Compiled, _) => writeln!(f, "  engine: compiled")?,
             (_, reason) => {
                 writeln!(f, "  engine: dynamic, because {}", reason.as_deref().unwrap_or("it was asked for"))?;
-                writeln!(f, "  to compile it, keep plain code from reading traced values: select with where_(), maximum() or clamp()")?;
+                writeln!(
+                    f,
+                    "  to compile it, keep plain code from reading traced values: select with where_(), maximum() or clamp()"
+                )?;
             }
         }
         if self.engine == Engine::Compiled {
-            writeln!(f, "  graph: {} nodes traced, {} differentiated, {} after the passes", self.traced_nodes, self.nodes.0, self.nodes.1)?;
+            writeln!(
+                f,
+                "  graph: {} nodes traced, {} differentiated, {} after the passes",
+                self.traced_nodes, self.nodes.0, self.nodes.1
+            )?;
             for (i, k) in self.kernels.iter().enumerate() {
                 let domain = if k.domain.is_empty() { String::new() } else { format!(" over {:?}", k.domain) };
                 writeln!(f, "  {i:>3}. {}{domain}: {}", k.kind, k.ops.join(", "))?;
             }
-            writeln!(f, "  memory: {} intermediate values in {} bytes; {} bytes of code", self.buffers, self.peak_bytes, self.code_bytes)?;
+            writeln!(
+                f,
+                "  memory: {} intermediate values in {} bytes; {} bytes of code",
+                self.buffers, self.peak_bytes, self.code_bytes
+            )?;
         }
-        let stages: Vec<String> = self.stages.iter().map(|(n, t)| format!("{n} {:.2} ms", t.as_secs_f64() * 1e3)).collect();
+        let stages: Vec<String> =
+            self.stages.iter().map(|(n, t)| format!("{n} {:.2} ms", t.as_secs_f64() * 1e3)).collect();
         write!(f, "  compiled in {:.2} ms ({})", self.compile_time().as_secs_f64() * 1e3, stages.join(", "))
     }
 }

@@ -24,31 +24,9 @@ impl Key {
     pub fn new(function: TypeId, kind: super::Kind) -> Key {
         Key { function, kind, words: SmallVec::new(), constants: SmallVec::new() }
     }
-    #[inline]
-    pub fn scalar(&mut self, dtype: DType) {
-        self.words.push(dtype as u64);
-    }
-    pub fn tensor(&mut self, ty: &Ty) {
-        self.words.push(1 << 8 | (ty.rank() as u64) << 16 | ty.dtype as u64);
-        self.words.extend(ty.shape.iter().map(|&n| n as u64));
-    }
-    /// A static value that fits a word.
-    pub fn fixed(&mut self, x: impl Fixed) {
-        self.words.push(2 << 8);
-        self.words.push(x.word());
-    }
-    pub fn text(&mut self, s: &str) {
-        self.words.push(3 << 8 | (s.len() as u64) << 16);
-        self.words.extend(s.as_bytes().chunks(8).map(|c| c.iter().fold(0, |w, &b| w << 8 | u64::from(b))));
-    }
-    pub fn constant<T: Hash + Eq + Clone + Send + Sync + 'static>(&mut self, x: &T) {
-        self.constants.push(Arc::new(x.clone()));
-    }
-    /// Whether the arguments agree, whatever derivative is asked for.
-    pub fn same_arguments(&self, o: &Key) -> bool {
-        self.words == o.words
-            && self.constants.len() == o.constants.len()
-            && self.constants.iter().zip(&o.constants).all(|(a, b)| a.same(&**b))
+    /// The key of another derivative at the same arguments.
+    pub fn with_kind(&self, kind: super::Kind) -> Key {
+        Key { kind, ..self.clone() }
     }
     pub fn hash(&self) -> u64 {
         let mut h = FxHasher::default();
@@ -60,9 +38,71 @@ impl Key {
     }
 }
 
+/// What the arguments are reported to: a key that is built, or one that they are compared with as they come,
+/// which a kept compiled function does and which stores nothing.
+pub(crate) enum Sink<'k> {
+    Build(Key),
+    Match { key: &'k Key, words: usize, constants: usize, equal: bool },
+}
+
+impl<'k> Sink<'k> {
+    pub fn compare(key: &'k Key) -> Sink<'k> {
+        Sink::Match { key, words: 0, constants: 0, equal: true }
+    }
+    #[inline]
+    fn word(&mut self, w: u64) {
+        match self {
+            Sink::Build(k) => k.words.push(w),
+            Sink::Match { key, words, equal, .. } => {
+                *equal &= key.words.get(*words) == Some(&w);
+                *words += 1;
+            }
+        }
+    }
+    #[inline]
+    pub fn scalar(&mut self, dtype: DType) {
+        self.word(dtype as u64);
+    }
+    pub fn tensor(&mut self, ty: &Ty) {
+        self.word(1 << 8 | (ty.rank() as u64) << 16 | ty.dtype as u64);
+        ty.shape.iter().for_each(|&n| self.word(n as u64));
+    }
+    /// A static value that fits a word.
+    pub fn fixed(&mut self, x: impl Fixed) {
+        self.word(2 << 8);
+        self.word(x.word());
+    }
+    pub fn text(&mut self, s: &str) {
+        self.word(3 << 8 | (s.len() as u64) << 16);
+        s.as_bytes().chunks(8).for_each(|c| self.word(c.iter().fold(0, |w, &b| w << 8 | u64::from(b))));
+    }
+    pub fn constant<T: Hash + Eq + Clone + Send + Sync + 'static>(&mut self, x: &T) {
+        match self {
+            Sink::Build(k) => k.constants.push(Arc::new(x.clone())),
+            Sink::Match { key, constants, equal, .. } => {
+                *equal &= key.constants.get(*constants).is_some_and(|c| c.same(x));
+                *constants += 1;
+            }
+        }
+    }
+    /// Whether all that was reported is what the key has.
+    pub fn matched(&self) -> bool {
+        match self {
+            Sink::Build(_) => true,
+            Sink::Match { key, words, constants, equal } => {
+                *equal && *words == key.words.len() && *constants == key.constants.len()
+            }
+        }
+    }
+}
+
 impl PartialEq for Key {
     fn eq(&self, o: &Key) -> bool {
-        self.function == o.function && self.kind == o.kind && self.same_arguments(o)
+        self.function == o.function
+            && self.kind == o.kind
+            && self.words == o.words
+            && self.constants.len() == o.constants.len()
+            && self.constants.iter().zip(&o.constants).all(|(a, b)| a.same(&**b))
     }
 }
 

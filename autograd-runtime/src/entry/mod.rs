@@ -20,7 +20,7 @@ pub mod plain;
 mod staged;
 pub mod twins;
 
-pub use args::{Arg, Binder, Constant, GradReader, Lifter, Visitor};
+pub use args::{Arg, Binder, Constant, GradReader, Lifter, Visitor, fit};
 pub use bench::BenchReport;
 pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};

@@ -3,6 +3,7 @@
 //! companion if it has one and else, through a glob import, [`Plain`].
 
 use crate::{
+    Tensor,
     array::Float,
     real::{Real, literal},
 };
@@ -87,6 +88,30 @@ impl<F: Float> Cast<f32> for Real<F> {
         self.convert()
     }
 }
+
+/// `t.item()` in a twin: a traced scalar, through which derivatives flow, of a tensor of floats; the plain
+/// element of others.
+pub trait Item {
+    /// The element.
+    type Item;
+    #[doc(hidden)]
+    fn __item(&self) -> Self::Item;
+}
+macro_rules! items {
+    ($($f:ty),*; $($plain:ty),*) => {
+        $(impl Item for Tensor<$f> {
+            type Item = Real<$f>;
+            #[track_caller]
+            fn __item(&self) -> Real<$f> { self.traced_item() }
+        })*
+        $(impl Item for Tensor<$plain> {
+            type Item = $plain;
+            #[track_caller]
+            fn __item(&self) -> $plain { self.item() }
+        })*
+    };
+}
+items!(f32, f64; i64, bool);
 
 /// What may be passed to a function that is not annotated: everything but traced scalars, which are not `Send`.
 #[diagnostic::on_unimplemented(

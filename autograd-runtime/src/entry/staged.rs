@@ -153,7 +153,8 @@ fn on_tape<R>(
             us.iter().try_for_each(|u| u.set_requires_grad(true))?;
             let roots = floats.iter().map(|&o| o.clone()).zip(us.iter().cloned()).collect();
             let pulled = sweep(roots, &tracked, true)?;
-            let mut pushed = sweep(pulled.into_iter().zip(extra.iter().cloned()).collect(), &us, create_graph)?.into_iter();
+            let mut pushed =
+                sweep(pulled.into_iter().zip(extra.iter().cloned()).collect(), &us, create_graph)?.into_iter();
             let of = |o: &Value| if o.ty().dtype.is_float() { pushed.next() } else { None };
             let mut of = of;
             outs.iter().map(|o| of(o).unwrap_or_else(|| filled(o, 0.0))).collect()
@@ -188,7 +189,11 @@ fn as_leaves(values: Vec<Value>) -> impl Iterator<Item = Leaf> {
 ///
 /// # Errors
 /// As `grad`.
-pub fn staged_grad<R: Outcome, G>(inputs: Inputs, twin: TwinFn<'_, R>, shape: impl FnOnce(&mut LeafReader<'_>) -> G) -> Result<G> {
+pub fn staged_grad<R: Outcome, G>(
+    inputs: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl FnOnce(&mut LeafReader<'_>) -> G,
+) -> Result<G> {
     let d = run(Kind::Grad, &inputs, &Inputs::new(), twin)?;
     Ok(shape(&mut as_leaves(d.derivative)))
 }
@@ -229,4 +234,3 @@ pub fn staged_hvp<R: Outcome, G>(
     let d = run(Kind::Hvp, &inputs, &directions, twin)?;
     Ok(shape(&mut as_leaves(d.derivative)))
 }
-

@@ -219,7 +219,7 @@ statics!(bool, char, String, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize)
 
 impl<A: Out<Value: Arg<GradBuf: Sized> + 'static>> Out for Vec<A> {
     type Value = Vec<A::Value>;
-    type Ct<'c> = &'c [A::Value];
+    type Ct<'c> = &'c Vec<A::Value>;
     fn read(r: &mut OutReader<'_>) -> Self::Value {
         (0..r.constant::<usize>()).map(|_| A::read(r)).collect()
     }

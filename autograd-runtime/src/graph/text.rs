@@ -7,10 +7,10 @@
 //! ```
 //! Sub-graphs stand in braces as attributes, indented.
 
-use super::{Builder, Graph, NodeId};
+use super::{Builder, Graph, NodeId, verify::projected};
 use crate::{
     error::{Error, Result},
-    op::{self, Attr, Op, create},
+    op::{self, Attr, Op, OpDef, control, create},
     ty::{DType, Ty},
 };
 use rustc_hash::FxHashMap;
@@ -149,7 +149,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
         let Some(dtype) = DType::parse(name) else { return self.err(format!("expected a dtype, found `{name}`")) };
         self.expect("[")?;
         let shape = self.list("]", |p| p.number("an extent"))?;
-        Ty::new(dtype, &shape)
+        Ty::new(dtype, &shape).or_else(|e| self.err(e.to_string()))
     }
     fn node(&mut self, ids: &FxHashMap<&'a str, NodeId>) -> Result<NodeId> {
         let t = self.next()?;
@@ -185,7 +185,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
             let mut constant = None;
             if self.is("{") {
                 self.next()?;
-                attrs = self.list("}", |p| p.attr(depth))?.into_iter().collect();
+                attrs = self.attrs(def, depth)?;
             } else if !self.is(":") {
                 constant = Some(self.next()?);
             }
@@ -194,6 +194,9 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
             let line = self.line;
             let wrong = |e: Error| Error::Parse { line, message: e.to_string() };
             let id = if std::ptr::eq(def, &create::INPUT) {
+                if !args.is_empty() || !attrs.is_empty() || constant.is_some() {
+                    return self.err("expected an input to have a type only");
+                }
                 b.input(&ty)
             } else {
                 if let Some(text) = constant {
@@ -202,10 +205,13 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
                     };
                     attrs = SmallVec::from_iter([Attr::DType(ty.dtype), Attr::Bits(bits)]);
                 }
-                if attrs.len() != def.attrs.len() {
-                    return self.err(format!("expected attributes {:?} of {op}, found {}", def.attrs, attrs.len()));
+                let op = Op { def, attrs };
+                op.infer(&args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>().iter().collect::<Vec<_>>())
+                    .map_err(wrong)?;
+                if op.is(&control::PROJ) && projected(&b.node(args[0]), op.int(0)) != Some(&ty) {
+                    return self.err(format!("expected a control-flow node with a result {} of type {ty}", op.int(0)));
                 }
-                b.add(Op { def, attrs }, &args).map_err(wrong)?
+                b.add(op, &args).map_err(wrong)?
             };
             if b.ty_of(id) != ty {
                 return self.err(format!("expected type {} of {op}, found {ty}", b.ty_of(id)));
@@ -221,9 +227,18 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
         }
         b.finish(outs)
     }
+    /// The attributes that a declaration names, in its order.
+    fn attrs(&mut self, def: &OpDef, depth: usize) -> Result<SmallVec<[Attr; 2]>> {
+        let mut names = def.attrs.iter();
+        let attrs = self.list("}", |p| {
+            let want = names.next().map_or("}", |n| n);
+            p.expect(want)?;
+            p.expect("=")?;
+            p.attr(depth)
+        })?;
+        Ok(attrs.into_iter().collect())
+    }
     fn attr(&mut self, depth: usize) -> Result<Attr> {
-        self.next()?;
-        self.expect("=")?;
         if self.is("[") {
             self.next()?;
             return Ok(Attr::Ints(self.list("]", |p| p.number("an integer"))?.into_iter().collect()));
@@ -244,7 +259,9 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
 
 fn bits_of(text: &str, dtype: DType) -> Option<u64> {
     if let Some(hex) = text.strip_prefix("0x") {
-        return u64::from_str_radix(hex, 16).ok();
+        // bits beyond the element's own would make two constants of one value
+        let fits = |b: &u64| dtype.size() == 8 || b >> (8 * dtype.size()) == 0 && (dtype != DType::Bool || *b < 2);
+        return u64::from_str_radix(hex, 16).ok().filter(fits);
     }
     match dtype {
         DType::F32 => text.parse::<f32>().ok().map(|x| u64::from(x.to_bits())),

@@ -128,13 +128,7 @@ impl CompiledKernel {
     ///
     /// # Safety
     /// As [`Self::run`], for the buffers of the table; `scratch` has the bytes of one job.
-    unsafe fn call(
-        &self,
-        buffers: *const *mut u8,
-        scratch: *mut u8,
-        rows: Range<usize>,
-        inner: Range<usize>,
-    ) {
+    unsafe fn call(&self, buffers: *const *mut u8, scratch: *mut u8, rows: Range<usize>, inner: Range<usize>) {
         let mut at = inner.start;
         loop {
             let end = inner.end.min(at.saturating_add(self.meta.tile));

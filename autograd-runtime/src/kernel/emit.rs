@@ -35,12 +35,7 @@ pub(super) struct Emitter<'k, 'a, 'b> {
 }
 
 /// Writes the body of a kernel's function, whose entry block is current and has the parameters.
-pub(super) fn kernel(
-    k: &Kernel,
-    plan: &Plan,
-    l: Lanes<'_, '_>,
-    params: &[Value],
-) -> Result<(), CompileError> {
+pub(super) fn kernel(k: &Kernel, plan: &Plan, l: Lanes<'_, '_>, params: &[Value]) -> Result<(), CompileError> {
     let &[buffers, scratch, outer0, outer1, inner0, inner1] = params else {
         return Err(CompileError::Malformed("kernel functions take six parameters".into()));
     };
@@ -122,13 +117,7 @@ impl Emitter<'_, '_, '_> {
 
     /// Opens a do-while loop of `variable` from `from` up to `to`, which must be a whole number of
     /// steps away; unless `certain`, it is skipped when empty.
-    pub(super) fn loop_begin(
-        &mut self,
-        variable: Variable,
-        from: Value,
-        to: Value,
-        certain: bool,
-    ) -> (Block, Block) {
+    pub(super) fn loop_begin(&mut self, variable: Variable, from: Value, to: Value, certain: bool) -> (Block, Block) {
         let b = &mut *self.l.b;
         let (body, exit) = (b.create_block(), b.create_block());
         b.def_var(variable, from);
@@ -221,8 +210,7 @@ impl Emitter<'_, '_, '_> {
             self.bases(stage);
             let results = self.stage(stage)?;
             for (r, &result) in stage.reductions.iter().zip(&results) {
-                if matches!(self.k.nodes[r.node as usize].kind, NodeKind::Reduce { scope: Scope::Inner, .. })
-                {
+                if matches!(self.k.nodes[r.node as usize].kind, NodeKind::Reduce { scope: Scope::Inner, .. }) {
                     self.row_values[r.node as usize] = Some(result);
                 }
             }

@@ -163,9 +163,7 @@ impl Emitter<'_, '_, '_> {
                     for source in &call.args {
                         let (base, offset) = match *source {
                             Source::Place(id) => places.get(&id).copied().ok_or_else(|| missing(id))?,
-                            Source::Buffer(id) => {
-                                (self.node_base[id as usize].ok_or_else(|| missing(id))?, 0)
-                            }
+                            Source::Buffer(id) => (self.node_base[id as usize].ok_or_else(|| missing(id))?, 0),
                         };
                         let start = self.l.b.ins().iadd(base, skipped);
                         args.push(self.l.b.ins().iadd_imm_s(start, offset));

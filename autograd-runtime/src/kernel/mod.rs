@@ -25,8 +25,8 @@ pub use jit::{Builder, Code};
 pub use lanes::{Lane, Lanes};
 pub use scalar::ScalarProgram;
 
-use crate::ty::DType;
 use crate::elementary::{Binary, Unary};
+use crate::ty::DType;
 use smallvec::SmallVec;
 
 /// Largest accepted number of nodes in a kernel or scalar program; bounds compile time.

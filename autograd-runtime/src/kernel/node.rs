@@ -4,8 +4,8 @@
 
 use super::lanes::{Lane, Lanes, Shape, scalar_type};
 use super::{Lowering, Node, NodeKind};
-use crate::ty::DType;
 use crate::elementary as el;
+use crate::ty::DType;
 use cranelift_codegen::ir::{InstBuilder, types};
 
 /// Emits a `Const` or `Elementwise` node in the current shape; calls only exist in scalar shape.

@@ -131,10 +131,7 @@ fn contiguous(access: &Access) -> bool {
 }
 
 fn is_call(kind: &NodeKind) -> bool {
-    matches!(
-        kind,
-        NodeKind::Elementwise { lowering: Lowering::Unary(_) | Lowering::Binary(_) | Lowering::Powi(_), .. }
-    )
+    matches!(kind, NodeKind::Elementwise { lowering: Lowering::Unary(_) | Lowering::Binary(_) | Lowering::Powi(_), .. })
 }
 
 fn args(kind: &NodeKind) -> &[Id] {
@@ -323,8 +320,7 @@ impl Planner<'_> {
             let (row, inner) = (a.outer[last].unsigned_abs(), a.inner.unsigned_abs());
             inner > 8 && row > 0 && row <= 4 && row < inner
         };
-        let loads =
-            k.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Load { access, .. } if across(access)));
+        let loads = k.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Load { access, .. } if across(access)));
         loads || k.stores.iter().any(|s| across(&s.access))
     }
 

@@ -33,11 +33,7 @@ pub(super) fn check(program: &ScalarProgram) -> Result<(), CompileError> {
 }
 
 /// Writes the body of a scalar program, whose entry block is current and has the parameters.
-pub(super) fn emit(
-    program: &ScalarProgram,
-    mut l: Lanes<'_, '_>,
-    params: &[Value],
-) -> Result<(), CompileError> {
+pub(super) fn emit(program: &ScalarProgram, mut l: Lanes<'_, '_>, params: &[Value]) -> Result<(), CompileError> {
     let &[args, outs] = params else {
         return Err(CompileError::Malformed("scalar functions take two parameters".into()));
     };

@@ -74,8 +74,7 @@ impl Meta {
         } else {
             (k.parallel_rows(), k.reduced_rows())
         };
-        let inner_reductions =
-            k.nodes.iter().any(|n| matches!(n.kind, NodeKind::Reduce { scope: Scope::Inner, .. }));
+        let inner_reductions = k.nodes.iter().any(|n| matches!(n.kind, NodeKind::Reduce { scope: Scope::Inner, .. }));
         let mut meta = Meta {
             parallel_dims: k.outer[..k.parallel].into(),
             rows,
@@ -92,8 +91,7 @@ impl Meta {
         let row_stores = plan.stages.iter().any(|s| !s.row_stores.is_empty());
         let per_row: usize = 20 + plan.stages.iter().map(|s| s.row_nodes.len()).sum::<usize>();
         let per_element = plan.steps + 8 * plan.calls;
-        let work =
-            (rows.0 * rows.1).saturating_mul(k.inner.saturating_mul(per_element).saturating_add(per_row));
+        let work = (rows.0 * rows.1).saturating_mul(k.inner.saturating_mul(per_element).saturating_add(per_row));
         if work > SERIAL_WORK && k.inner > 0 {
             meta.split(k, work, !inner_reductions && !row_stores);
         }
@@ -112,9 +110,10 @@ impl Meta {
         let each = wanted.div_ceil(p);
         let alone = |a: &Accumulator| {
             let stores = k.stores.iter().filter(|s| usize::from(s.buffer) == a.buffer).count();
-            let loaded = k.nodes.iter().any(
-                |n| matches!(&n.kind, NodeKind::Load { buffer, .. } if usize::from(*buffer) == a.buffer),
-            );
+            let loaded = k
+                .nodes
+                .iter()
+                .any(|n| matches!(&n.kind, NodeKind::Load { buffer, .. } if usize::from(*buffer) == a.buffer));
             stores == 1 && !loaded && a.access.inner.unsigned_abs() <= 4
         };
         let replaceable = |wide: bool| self.accumulators.iter().all(|a| (a.wide && !wide) || alone(a));

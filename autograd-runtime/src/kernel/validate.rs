@@ -1,9 +1,7 @@
 //! Checks a kernel against the rules of the IR before any code is emitted. Invariant: what passes
 //! here cannot make the planner or the emitter index out of bounds or divide by zero.
 
-use super::{
-    Access, CompileError, Id, Kernel, Lowering, MAX_NODES, Node, NodeKind, ReduceKind, Scope, size_of,
-};
+use super::{Access, CompileError, Id, Kernel, Lowering, MAX_NODES, Node, NodeKind, ReduceKind, Scope, size_of};
 use crate::ty::DType;
 
 fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {

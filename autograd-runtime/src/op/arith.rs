@@ -13,8 +13,8 @@ use ndarray::{ArrayD, ArrayViewD, Zip};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
-    &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &ADD, &SUB,
-    &MUL, &DIV, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
+    &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &ADD, &SUB, &MUL,
+    &DIV, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
 ];
 
 /// Maps every element; row-major input is read as one slice so that the loop vectorises.
@@ -204,14 +204,8 @@ pub static RELU: OpDef = unary(
     },
 );
 /// y = x;  no derivative flows: the user's way to stop it
-pub static DETACH: OpDef = unary(
-    "detach",
-    |_, a| Ok(a[0].clone()),
-    |_, args, _| Ok(args[0].to_array()),
-    Derivative::Zero,
-    0,
-    |_, a, _| a[0],
-);
+pub static DETACH: OpDef =
+    unary("detach", |_, a| Ok(a[0].clone()), |_, args, _| Ok(args[0].to_array()), Derivative::Zero, 0, |_, a, _| a[0]);
 
 /// y = a + b;  da = db = ct
 pub static ADD: OpDef = binary(
@@ -323,4 +317,3 @@ pub static CLAMP: OpDef = OpDef {
         l.min(low, a[2])
     }),
 };
-

@@ -1,6 +1,10 @@
 //! Comparisons, logic, selection and conversion between element types.
 
-use super::{Derivative, Lower, Op, OpDef, arith::{map, zip}, infer};
+use super::{
+    Derivative, Lower, Op, OpDef,
+    arith::{map, zip},
+    infer,
+};
 use crate::{
     array::{Array, Element, View},
     emit::Ex,
@@ -146,4 +150,3 @@ pub static CAST: OpDef = OpDef {
     saves: 0,
     lower: Lower::Inline(|l, a, to| l.cast(a[0], to)),
 };
-

@@ -89,10 +89,8 @@ pub static FOR: OpDef = control("for", &["body", "carried", "trips"], |op, a| {
 });
 
 /// One result of a control-flow node, with its type.
-pub static PROJ: OpDef = OpDef {
-    arity: 1,
-    ..control("proj", &["index", "dtype", "shape"], |op, _| Ty::new(op.dtype(1), &op.dims(2)))
-};
+pub static PROJ: OpDef =
+    OpDef { arity: 1, ..control("proj", &["index", "dtype", "shape"], |op, _| Ty::new(op.dtype(1), &op.dims(2))) };
 
 impl Graph {
     /// The types of the parameters.

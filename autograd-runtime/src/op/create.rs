@@ -101,4 +101,3 @@ pub fn number(dtype: DType, bits: u64) -> f64 {
         DType::Bool => f64::from((bits & 1) as u8),
     }
 }
-

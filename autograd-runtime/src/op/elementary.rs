@@ -13,9 +13,38 @@ use ndarray::{ArrayD, ArrayViewD};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
-    &EXP, &EXP2, &EXPM1, &LN, &LOG2, &LOG10, &LOG1P, &SIN, &COS, &TAN, &ASIN, &ACOS, &ATAN, &SINH, &COSH, &TANH,
-    &ASINH, &ACOSH, &ATANH, &SIGMOID, &SOFTPLUS, &CBRT, &ERF, &ERFC, &LGAMMA, &DIGAMMA, &SECH2, &SIGMOID_GRAD, &POW,
-    &ATAN2, &HYPOT, &POWI,
+    &EXP,
+    &EXP2,
+    &EXPM1,
+    &LN,
+    &LOG2,
+    &LOG10,
+    &LOG1P,
+    &SIN,
+    &COS,
+    &TAN,
+    &ASIN,
+    &ACOS,
+    &ATAN,
+    &SINH,
+    &COSH,
+    &TANH,
+    &ASINH,
+    &ACOSH,
+    &ATANH,
+    &SIGMOID,
+    &SOFTPLUS,
+    &CBRT,
+    &ERF,
+    &ERFC,
+    &LGAMMA,
+    &DIGAMMA,
+    &SECH2,
+    &SIGMOID_GRAD,
+    &POW,
+    &ATAN2,
+    &HYPOT,
+    &POWI,
 ];
 
 fn block1<T: Float>(x: &ArrayViewD<'_, T>, f: impl Fn(&[T], &mut [T])) -> ArrayD<T> {
@@ -189,7 +218,10 @@ pub static POWI: OpDef = OpDef {
     name: "powi",
     attrs: &["n"],
     arity: 1,
-    infer: infer::floats,
+    infer: |op, a| match i32::try_from(op.int(0)) {
+        Ok(_) => infer::floats(op, a),
+        Err(_) => Err(Error::value("powi", format!("expected an exponent of 32 bits, found {}", op.int(0)))),
+    },
     eval: |op, args, _| {
         use crate::elementary::Element as E;
         let n = op.int(0) as i32;

@@ -53,7 +53,9 @@ pub static CONCAT: OpDef = library(
     &["dim"],
     VARIADIC,
     |op, a| {
-        let Some(first) = a.first() else { return Err(Error::value("concat", "expected at least one tensor, found none")) };
+        let Some(first) = a.first() else {
+            return Err(Error::value("concat", "expected at least one tensor, found none"));
+        };
         let dim = dim_of(op, first)?;
         infer::same_dtype(op, a)?;
         let mut shape = first.shape.clone();
@@ -101,7 +103,8 @@ pub static UNSLICE: OpDef = library(
     |op, a| {
         let dim = dim_of(op, a[0])?;
         let (start, step, size, n) = (op.int(1), op.int(2), op.int(3), a[0].shape[dim] as i64);
-        if start < 0 || step < 1 || size < 0 || (n > 0 && start + (n - 1) * step >= size) {
+        let last = (n - 1).max(0).checked_mul(step).and_then(|k| k.checked_add(start));
+        if start < 0 || step < 1 || size < 0 || (n > 0 && last.is_none_or(|l| l >= size)) {
             return Err(Error::value("unslice", format!("expected a range inside {size}, found {:?}", op.attrs)));
         }
         let mut shape = a[0].shape.clone();
@@ -116,7 +119,13 @@ pub static UNSLICE: OpDef = library(
 );
 
 /// Calls `f` with the linear position of each index and the multi-index it points to.
-fn each_index(op: &str, idx: &ArrayViewD<'_, i64>, dim: usize, extent: usize, mut f: impl FnMut(&IxDyn, &IxDyn)) -> Result<()> {
+fn each_index(
+    op: &str,
+    idx: &ArrayViewD<'_, i64>,
+    dim: usize,
+    extent: usize,
+    mut f: impl FnMut(&IxDyn, &IxDyn),
+) -> Result<()> {
     for (at, &i) in idx.indexed_iter() {
         if i < 0 || i >= extent as i64 {
             return Err(Error::value(op, format!("expected indices below {extent} along axis {dim}, found {i}")));
@@ -148,7 +157,11 @@ pub static GATHER: OpDef = OpDef {
             }
             let fits = |d: usize| d == dim || a[1].shape[d] <= a[0].shape[d];
             if a[1].rank() != a[0].rank() || !(0..a[0].rank()).all(fits) {
-                let want = format!("an index of rank {} no larger than {:?} but along {dim}", a[0].rank(), a[0].shape.as_slice());
+                let want = format!(
+                    "an index of rank {} no larger than {:?} but along {dim}",
+                    a[0].rank(),
+                    a[0].shape.as_slice()
+                );
                 return Err(Error::shape("gather", want, format!("{:?}", a[1].shape.as_slice())));
             }
             Ok(a[1].with_dtype(a[0].dtype))
@@ -173,11 +186,11 @@ pub static GATHER: OpDef = OpDef {
     )
 };
 
-fn scatter<T: Element + std::ops::AddAssign>(op: &Op, args: &[View<'_>], out: &Ty) -> Result<Array> {
+fn scatter<T: Element>(op: &Op, args: &[View<'_>], out: &Ty, add: impl Fn(T, T) -> T) -> Result<Array> {
     let (x, idx) = (args[0].typed::<T>("scatter_add")?, args[1].typed::<i64>("scatter_add")?);
     let dim = op.int(0) as usize;
     let mut y = ArrayD::from_elem(IxDyn(&out.shape), T::default());
-    each_index("scatter_add", &idx, dim, out.shape[dim], |from, to| y[to] += x[from])?;
+    each_index("scatter_add", &idx, dim, out.shape[dim], |from, to| y[to] = add(y[to], x[from]))?;
     Ok(T::into_array(y))
 }
 /// y = zeros of extent `size` along `dim` with x added at idx, duplicates summing;  dx = gather of ct
@@ -197,9 +210,10 @@ pub static SCATTER_ADD: OpDef = OpDef {
             Ty::new(a[0].dtype, &shape)
         },
         |op, args, out| match out.dtype {
-            DType::F32 => scatter::<f32>(op, args, out),
-            DType::F64 => scatter::<f64>(op, args, out),
-            _ => scatter::<i64>(op, args, out),
+            DType::F32 => scatter(op, args, out, |a: f32, b| a + b),
+            DType::F64 => scatter(op, args, out, |a: f64, b| a + b),
+            // integers wrap round
+            _ => scatter(op, args, out, i64::wrapping_add),
         },
         Derivative::General(
             |cx, i, t| (i == 0).then(|| t.gather(cx.op.int(0) as usize, &cx.args[1])),

@@ -238,7 +238,7 @@ impl Op {
             other => panic!("bug: {} lacks sub-graph {i}: {other:?}", self.name()),
         }
     }
-    /// The result type, after checking the number of arguments.
+    /// The result type, after checking the number of arguments and the kinds of the attributes.
     ///
     /// # Errors
     /// What the shape rule finds wrong.
@@ -247,7 +247,25 @@ impl Op {
             let (want, got) = (self.def.arity, args.len());
             return Err(Error::value(self.name(), format!("expected {want} arguments, found {got}")));
         }
+        if !self.attrs_fit() {
+            return Err(Error::value(
+                self.name(),
+                format!("expected attributes {:?}, found {:?}", self.def.attrs, self.attrs),
+            ));
+        }
         (self.def.infer)(self, args)
+    }
+    /// Whether the static arguments are all there and of the kinds that their names stand for: graphs come
+    /// from text too, and the shape rules read them without a check.
+    fn attrs_fit(&self) -> bool {
+        let fits = |(name, a): (&&str, &Attr)| match *name {
+            "dims" | "shape" | "perm" => matches!(a, Attr::Ints(_)),
+            "dtype" => matches!(a, Attr::DType(_)),
+            "bits" => matches!(a, Attr::Bits(_)),
+            "then" | "else" | "cond" | "body" => matches!(a, Attr::Graph(_)),
+            _ => matches!(a, Attr::Int(_)),
+        };
+        self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)
     }
 }
 

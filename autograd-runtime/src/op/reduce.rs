@@ -39,7 +39,11 @@ fn not_empty(op: &Op, a: &[&Ty]) -> Result<Ty> {
 }
 
 /// Folds one axis after the other, the last first, as the compiled kernels do.
-fn fold<T: Copy + 'static>(x: &ArrayViewD<'_, T>, dims: &[usize], f: impl Fn(&ArrayViewD<'_, T>, Axis) -> ArrayD<T>) -> ArrayD<T> {
+fn fold<T: Copy + 'static>(
+    x: &ArrayViewD<'_, T>,
+    dims: &[usize],
+    f: impl Fn(&ArrayViewD<'_, T>, Axis) -> ArrayD<T>,
+) -> ArrayD<T> {
     let mut dims = dims.to_vec();
     dims.sort_unstable();
     let mut out: Option<ArrayD<T>> = None;
@@ -89,7 +93,8 @@ pub static SUM: OpDef = OpDef {
         Ok(match &args[0] {
             View::F32(a) => Array::F32(fold(a, &dims, sum_axis)),
             View::F64(a) => Array::F64(fold(a, &dims, sum_axis)),
-            View::I64(a) => Array::I64(fold(a, &dims, sum_axis)),
+            // integers wrap round, as their additions do
+            View::I64(a) => Array::I64(fold(a, &dims, |x, d| x.fold_axis(d, 0, |s: &i64, v| s.wrapping_add(*v)))),
             View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
         })
     },
@@ -105,11 +110,7 @@ fn shares<'e>(cx: &Cx<'e>) -> (Ex<'e>, Ex<'e>) {
     let count = at.cast(x.dtype()).sum_keep(&cx.op.dims(0));
     (at, count)
 }
-const fn extremum(
-    name: &'static str,
-    eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
-    kind: ReduceKind,
-) -> OpDef {
+const fn extremum(name: &'static str, eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>, kind: ReduceKind) -> OpDef {
     OpDef {
         name,
         attrs: &["dims"],

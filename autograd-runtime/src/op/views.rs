@@ -140,7 +140,10 @@ pub static SLICE: OpDef = view(
         let end = len.checked_sub(1).map_or(Some(start), |k| k.checked_mul(step)?.checked_add(start)?.checked_add(1));
         if step == 0 || end.is_none_or(|e| e > n) {
             let found = format!("{len} from {start} in steps of {step}");
-            return Err(Error::value("slice", format!("expected a range inside axis {dim} of extent {n}, found {found}")));
+            return Err(Error::value(
+                "slice",
+                format!("expected a range inside axis {dim} of extent {n}, found {found}"),
+            ));
         }
         let mut shape = a[0].shape.clone();
         shape[dim] = len;

@@ -13,9 +13,7 @@ pub(super) fn run(g: &Graph) -> Result<Graph> {
 }
 
 fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
-    let is = |i: usize, x: f64| {
-        create::value(&b.node(a[i]).op).is_some_and(|v| v.to_bits() == x.to_bits())
-    };
+    let is = |i: usize, x: f64| create::value(&b.node(a[i]).op).is_some_and(|v| v.to_bits() == x.to_bits());
     let made_by = |i: usize, def| {
         let m = b.node(a[i]);
         m.op.is(def).then(|| m.args[0])

@@ -10,6 +10,7 @@ pub(crate) use shapes::is_elementwise;
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
+    op::create,
 };
 
 /// A named transformation.
@@ -73,7 +74,11 @@ fn rewrite(g: &Graph, rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option
         debug_assert_eq!(b.ty_of(new), n.ty, "a pass changed the type of {:?}", n.op);
         map[id.index()] = Some(new);
     }
-    b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())
+    let new = b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())?;
+    // what a rule has made superfluous goes at once: a pass run twice gives the same graph
+    let live = new.live();
+    let all = new.nodes().all(|(id, n)| live[id.index()] || n.op.is(&create::INPUT));
+    if all { Ok(new) } else { dce(&new) }
 }
 
 /// Leaves out what no output needs.

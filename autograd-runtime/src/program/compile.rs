@@ -16,9 +16,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::{
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// A compiled graph. Running it allocates nothing but its results, and less where the caller brings buffers.
 pub struct Program {
@@ -183,9 +181,7 @@ fn info(step: &StepKind) -> KernelInfo {
             ops: vec!["matmul".into()],
             domain: batch.iter().chain(mkn).copied().collect(),
         },
-        StepKind::Library { op, .. } => {
-            KernelInfo { kind: "library", ops: vec![op.name().into()], domain: Vec::new() }
-        }
+        StepKind::Library { op, .. } => KernelInfo { kind: "library", ops: vec![op.name().into()], domain: Vec::new() },
     }
 }
 
@@ -221,6 +217,10 @@ fn scalar_program(g: &Graph) -> Option<ScalarProgram> {
         map[id.index()] = Some(nodes.len() as u32);
         nodes.push(KNode { kind, dtype: n.ty.dtype });
     }
+    // a larger one is split into kernels over a domain of one element
+    if nodes.len() > kernel::MAX_NODES {
+        return None;
+    }
     let outputs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>()?;
     Some(ScalarProgram { nodes, outputs })
 }
@@ -244,7 +244,8 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
     for s in fused.steps {
         steps.push(match s {
             StepKind::Kernel { slots, .. } => {
-                let kernel = CompiledKernel::new(code, kernels).ok_or_else(|| Error::Compile("a kernel is missing".into()))?;
+                let kernel =
+                    CompiledKernel::new(code, kernels).ok_or_else(|| Error::Compile("a kernel is missing".into()))?;
                 kernels += 1;
                 Step::Kernel { kernel, buffers: slots.into_iter().map(&mut buffer).collect::<Result<_>>()? }
             }
@@ -286,4 +287,3 @@ fn batch_offsets(batch: &[usize], a: &super::fuse::Operand, b: &super::fuse::Ope
         })
         .collect()
 }
-

@@ -21,9 +21,27 @@ use smallvec::SmallVec;
 
 /// One step with buffers by number.
 pub(super) enum Step {
-    Kernel { kernel: CompiledKernel, buffers: SmallVec<[usize; 8]> },
-    MatMul { dtype: DType, a: usize, b: usize, out: usize, offsets: Vec<[isize; 3]>, mkn: [usize; 3], sa: [isize; 2], sb: [isize; 2] },
-    Library { op: Op, tys: Vec<Ty>, args: Vec<usize>, ty: Ty, out: usize },
+    Kernel {
+        kernel: CompiledKernel,
+        buffers: SmallVec<[usize; 8]>,
+    },
+    MatMul {
+        dtype: DType,
+        a: usize,
+        b: usize,
+        out: usize,
+        offsets: Vec<[isize; 3]>,
+        mkn: [usize; 3],
+        sa: [isize; 2],
+        sb: [isize; 2],
+    },
+    Library {
+        op: Op,
+        tys: Vec<Ty>,
+        args: Vec<usize>,
+        ty: Ty,
+        out: usize,
+    },
 }
 
 /// Working memory of one running call.
@@ -63,7 +81,10 @@ impl Program {
     pub(crate) fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
         if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
             let want = format!("{} arguments and {} results", self.inputs.len(), self.outputs.len());
-            return Err(Error::value("program", format!("expected {want}, found {} and {}", inputs.len(), outputs.len())));
+            return Err(Error::value(
+                "program",
+                format!("expected {want}, found {} and {}", inputs.len(), outputs.len()),
+            ));
         }
         for (x, ty) in inputs.iter().zip(&self.inputs) {
             if let Input::Data(d, offset) = x {
@@ -91,6 +112,18 @@ impl Program {
                 done
             }
         }
+    }
+
+    /// Runs a scalar program over slots; `false` if this is none, or the slots are not as many.
+    #[inline]
+    pub(crate) fn run_slots(&self, args: &[u64], outs: &mut [u64]) -> bool {
+        let Body::Scalar(f) = &self.body else { return false };
+        if args.len() != self.inputs.len() || outs.len() != self.outputs.len() {
+            return false;
+        }
+        // SAFETY: the function reads one slot for each argument and writes one for each result.
+        unsafe { f(args.as_ptr(), outs.as_mut_ptr()) };
+        true
     }
 
     fn run_scalar(&self, f: crate::kernel::scalar::ScalarFn, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) {
@@ -211,10 +244,19 @@ fn view<'a>(p: *const u8, ty: &Ty) -> View<'a> {
     }
 }
 
-fn product<T: crate::array::Float>(a: *mut u8, b: *mut u8, c: *mut u8, at: [isize; 3], mkn: [usize; 3], sa: [isize; 2], sb: [isize; 2]) {
+fn product<T: crate::array::Float>(
+    a: *mut u8,
+    b: *mut u8,
+    c: *mut u8,
+    at: [isize; 3],
+    mkn: [usize; 3],
+    sa: [isize; 2],
+    sb: [isize; 2],
+) {
     let [m, k, n] = mkn;
     // SAFETY: the operands' offsets and strides were computed from their index maps, which stay inside.
-    let (pa, pb, pc) = unsafe { (a.cast::<T>().offset(at[0]), b.cast::<T>().offset(at[1]), c.cast::<T>().offset(at[2])) };
+    let (pa, pb, pc) =
+        unsafe { (a.cast::<T>().offset(at[0]), b.cast::<T>().offset(at[1]), c.cast::<T>().offset(at[2])) };
     let a = Matrix { ptr: pa, rows: m, cols: k, row_stride: sa[0], col_stride: sa[1] };
     let b = Matrix { ptr: pb, rows: k, cols: n, row_stride: sb[0], col_stride: sb[1] };
     matmul(a, b, MatrixMut { ptr: pc, rows: m, cols: n, row_stride: n as isize, col_stride: 1 });
@@ -234,4 +276,3 @@ impl Program {
         Ok(outs.into_iter().zip(&self.outputs).map(|(d, t)| Array::from_data(d, &t.shape)).collect())
     }
 }
-

@@ -27,6 +27,9 @@ use smallvec::SmallVec;
 const CHEAP: u32 = 40;
 /// A kernel with more anchors than this is split: very large functions compile super-linearly.
 const GROUP_LIMIT: usize = 160;
+/// And one with more nodes in its expressions, loads not counted, than this: below half of what a kernel may
+/// have, since each node reads at most as many leaves as there are nodes.
+const NODE_LIMIT: u32 = 1500;
 
 /// A matrix operand or result: a stored value read with these strides over its axes.
 #[derive(Clone, Debug)]
@@ -112,12 +115,16 @@ struct Group {
     reduced: Option<SmallVec<[usize; 4]>>,
     inner_reduction: bool,
     members: Vec<NodeId>,
+    /// Nodes in the members' expressions, at the most.
+    size: u32,
 }
 
 struct Fuser<'g> {
     g: &'g Graph,
     class: Vec<Option<Class>>,
     anchor: Vec<bool>,
+    /// Nodes in the expression of each node, up to other anchors.
+    size: Vec<u32>,
     /// For anchors in groups.
     group: FxHashMap<NodeId, (usize, Level)>,
     /// For results of steps.
@@ -228,6 +235,7 @@ impl<'g> Fuser<'g> {
         let mut f = Fuser {
             g,
             anchor: vec![false; g.len()],
+            size: vec![0; g.len()],
             class,
             group: FxHashMap::default(),
             step_level: FxHashMap::default(),
@@ -262,18 +270,26 @@ impl<'g> Fuser<'g> {
             }
         }
         for &o in g.outputs() {
-            self.store(o);
+            // a stored value under another shape needs no copy
+            let n = g.node(o);
+            let renamed = n.op.is(&views::RESHAPE) && self.class[o.index()] == Some(Class::Cheap);
+            if renamed && matches!(self.class[n.args[0].index()], Some(Class::Call | Class::Reduce | Class::Step)) {
+                self.class[o.index()] = Some(Class::Alias);
+                self.alias.insert(o, n.args[0]);
+                self.stored.insert(o);
+                self.store(n.args[0]);
+            } else {
+                self.store(o);
+            }
         }
         // cheap expressions that have grown too large to be computed again
-        let mut size = vec![0u32; g.len()];
         for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-            if self.class[id.index()] == Some(Class::Cheap) && !self.anchor[id.index()] {
-                let s = 1 + n.args.iter().map(|a| size[a.index()]).fold(0u32, u32::saturating_add);
-                if s > CHEAP && is_elementwise(&n.op) {
-                    self.anchor[id.index()] = true;
-                } else {
-                    size[id.index()] = s;
-                }
+            let again = |a: &NodeId| self.class[a.index()] == Some(Class::Cheap) && !self.anchor[a.index()];
+            let of = |a: &NodeId| if again(a) { self.size[a.index()] } else { 0 };
+            let s = n.args.iter().map(of).fold(1, u32::saturating_add);
+            self.size[id.index()] = s;
+            if s > CHEAP && self.class[id.index()] == Some(Class::Cheap) && is_elementwise(&n.op) {
+                self.anchor[id.index()] = true;
             }
         }
     }
@@ -436,7 +452,8 @@ impl<'g> Fuser<'g> {
                 if let Some(&(g, _)) = self.group.get(&d) {
                     let dom = &self.groups[g].domain;
                     let row = self.is_row_level(d);
-                    if row && dom.len() == own.len() + 1 && dom[..own.len()] == own[..] {
+                    // a kernel over no elements is left to its sums alone: values of its rows came out wrong
+                    if row && dom.len() == own.len() + 1 && dom[..own.len()] == own[..] && !dom.contains(&0) {
                         hosts.push(g);
                     }
                 }
@@ -469,6 +486,7 @@ impl<'g> Fuser<'g> {
                 g.level == at
                     && g.domain == domain
                     && g.members.len() < GROUP_LIMIT
+                    && g.size + self.size[id.index()] <= NODE_LIMIT
                     && (reduced.is_none() || g.reduced.is_none() || compatible(&g.reduced, &reduced, rank))
             };
             let found = self.groups.iter().position(fits);
@@ -485,11 +503,13 @@ impl<'g> Fuser<'g> {
                     reduced: None,
                     inner_reduction: false,
                     members: Vec::new(),
+                    size: 0,
                 });
                 self.groups.len() - 1
             });
             let group = &mut self.groups[i];
             group.members.push(id);
+            group.size += self.size[id.index()];
             group.inner_reduction |= scope == Some(Scope::Inner);
             if let Some(r) = reduced {
                 // the narrower set: an All reduction accumulates over whatever rows there are
@@ -528,9 +548,17 @@ impl<'g> Fuser<'g> {
         if stores.is_empty() {
             return Ok(None);
         }
-        Emitter { f: self, group: i, rank: group.domain.len(), nodes: Vec::new(), memo: FxHashMap::default(), slots: Vec::new(), ops: Vec::new() }
-            .kernel(&stores)
-            .map(Some)
+        Emitter {
+            f: self,
+            group: i,
+            rank: group.domain.len(),
+            nodes: Vec::new(),
+            memo: FxHashMap::default(),
+            slots: Vec::new(),
+            ops: Vec::new(),
+        }
+        .kernel(&stores)
+        .map(Some)
     }
 }
 
@@ -677,9 +705,11 @@ impl Emitter<'_, '_> {
         let group = &f.groups[self.group];
         let order = Order::new(group, &self.nodes, &stores);
         let nodes = self.nodes.iter().map(|(kind, dtype)| KNode { kind: order.node(kind), dtype: *dtype }).collect();
-        let stores = stores.into_iter().map(|(node, buffer, s)| Store { node, buffer, access: order.access(0, &s) }).collect();
+        let stores =
+            stores.into_iter().map(|(node, buffer, s)| Store { node, buffer, access: order.access(0, &s) }).collect();
         let buffers = self.slots.iter().map(|&s| f.g.ty(s).dtype).collect();
-        let kernel = Kernel { outer: order.outer(), parallel: order.parallel, inner: order.inner(), nodes, stores, buffers };
+        let kernel =
+            Kernel { outer: order.outer(), parallel: order.parallel, inner: order.inner(), nodes, stores, buffers };
         Ok(StepKind::Kernel { kernel, slots: self.slots, ops: self.ops })
     }
     /// Outer and All reductions are not read by others, so they are not found by `value`'s alignment rule.
@@ -701,7 +731,13 @@ fn reduced_map(shape: &[usize], reduced: &[usize], rank: usize) -> Map {
     let mut kept = (0..rank).filter(|d| !reduced.contains(d));
     shape
         .iter()
-        .map(|&n| if n == 1 { Affine::constant(0, rank) } else { kept.next().map_or(Affine::constant(0, rank), |d| Affine::axis(d, rank, 0, 1)) })
+        .map(|&n| {
+            if n == 1 {
+                Affine::constant(0, rank)
+            } else {
+                kept.next().map_or(Affine::constant(0, rank), |d| Affine::axis(d, rank, 0, 1))
+            }
+        })
         .collect()
 }
 

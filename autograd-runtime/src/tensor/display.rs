@@ -2,7 +2,11 @@
 //! large tensors summarised by three elements at each end, and what the tape knows at the end.
 
 use super::{Tensor, Value};
-use crate::{array::{Array, Element}, session, ty::DType};
+use crate::{
+    array::{Array, Element},
+    session,
+    ty::DType,
+};
 use std::fmt;
 
 /// More elements than this are summarised.
@@ -45,7 +49,7 @@ fn write_value(v: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     for t in tail {
         let column = text.len() - text.rfind('\n').map_or(0, |i| i + 1);
-        let gap = if column + t.len() + 3 > WIDTH { ",\n       " } else { ", " };
+        let gap = if column + t.len() + 4 > WIDTH { ",\n       " } else { ", " };
         text.push_str(gap);
         text.push_str(&t);
     }
@@ -64,17 +68,20 @@ impl Cells {
     fn new(a: &Array, shape: &[usize]) -> Cells {
         let summarised = shape.iter().product::<usize>() > SUMMARISE;
         let xs = a.to_f64_vec();
-        let shown: Vec<f64> = if summarised { shown(shape).into_iter().map(|i| xs[i]).collect() } else { xs.clone() };
+        let seen: Vec<usize> = if summarised { shown(shape) } else { (0..xs.len()).collect() };
         let text: Vec<String> = match a {
             Array::Bool(b) => b.iter().map(|&b| if b { "True" } else { "False" }.into()).collect(),
             Array::I64(v) => v.iter().map(i64::to_string).collect(),
             Array::F32(_) | Array::F64(_) => {
-                let style = Style::of(&shown);
+                let style = Style::of(&seen.iter().map(|&i| xs[i]).collect::<Vec<_>>());
                 xs.iter().map(|&x| style.print(x)).collect()
             }
         };
-        let seen = if summarised { shown_text(shape, &text) } else { text.iter().map(String::len).max().unwrap_or(0) };
-        Cells { text, width: if shape.is_empty() { 0 } else { seen }, summarised }
+        // zeros, infinities and NaN do not widen a column of floats
+        let floats = matches!(a, Array::F32(_) | Array::F64(_));
+        let counts = |i: &usize| !floats || (xs[*i].is_finite() && xs[*i] != 0.0);
+        let width = seen.into_iter().filter(counts).map(|i| text[i].len()).max().unwrap_or(1);
+        Cells { text, width: if shape.is_empty() { 0 } else { width }, summarised }
     }
     /// Nested brackets over the axes. One loop over the rows: what opens and closes between two rows follows
     /// from their indices.
@@ -115,13 +122,13 @@ impl Cells {
                 at[d] = 0;
             }
         }
-        out.push(']');
+        out.push_str(if rank > 1 { "]" } else { "" });
     }
     fn write_row(&self, shape: &[usize], kept: &[Vec<Option<usize>>], at: &[usize], out: &mut String, rank: usize) {
         let row = at.iter().zip(kept).zip(shape).fold(0, |i, ((&a, k), &n)| i * n + k[a].unwrap_or(0));
         out.push('[');
         let indent = "tensor(".len() + rank;
-        let mut column = indent;
+        let per_line = ((WIDTH + 1 - indent) / (self.width + 2)).max(1);
         for (j, cell) in kept[rank - 1].iter().enumerate() {
             let text = match cell {
                 Some(c) => format!("{:>w$}", self.text[row * shape[rank - 1] + c], w = self.width),
@@ -129,17 +136,13 @@ impl Cells {
             };
             if j > 0 {
                 out.push(',');
-                column += 1;
-                if column + text.len() + 1 > WIDTH {
+                if j % per_line == 0 {
                     out.push('\n');
                     out.push_str(&" ".repeat(indent));
-                    column = indent;
                 } else {
                     out.push(' ');
-                    column += 1;
                 }
             }
-            column += text.len();
             out.push_str(&text);
         }
         out.push(']');
@@ -160,9 +163,6 @@ fn shown(shape: &[usize]) -> Vec<usize> {
         at.iter().flat_map(|&i| keep.iter().map(move |&k| i * n + k)).collect()
     })
 }
-fn shown_text(shape: &[usize], text: &[String]) -> usize {
-    shown(shape).into_iter().map(|i| text[i].len()).max().unwrap_or(0)
-}
 
 /// How all floats of a tensor are printed.
 enum Style {
@@ -176,7 +176,7 @@ impl Style {
         let (lo, hi) = finite.clone().fold((f64::INFINITY, 0.0f64), |(lo, hi), x| (lo.min(x), hi.max(x)));
         let spread = hi > 0.0 && hi / lo > 1000.0;
         if finite.clone().all(|x| x == x.ceil()) {
-            if spread && hi > 1e8 || hi > 1e8 { Style::Scientific } else { Style::Integer }
+            if spread || hi > 1e8 { Style::Scientific } else { Style::Integer }
         } else if spread || hi > 1e8 || lo < 1e-4 {
             Style::Scientific
         } else {
@@ -185,7 +185,13 @@ impl Style {
     }
     fn print(&self, x: f64) -> String {
         if !x.is_finite() {
-            return if x.is_nan() { "nan".into() } else if x > 0.0 { "inf".into() } else { "-inf".into() };
+            return if x.is_nan() {
+                "nan".into()
+            } else if x > 0.0 {
+                "inf".into()
+            } else {
+                "-inf".into()
+            };
         }
         match self {
             Style::Integer => format!("{x:.0}."),

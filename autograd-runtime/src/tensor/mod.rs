@@ -13,9 +13,9 @@ mod typed;
 mod value;
 
 pub(crate) use dispatch::{Dispatch, Locked, eager};
-pub(crate) use typed::{evaluate, report};
-pub(crate) use tape::{Sweep, seed};
 pub use tape::{GradFn, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
+pub(crate) use tape::{Sweep, seed};
 pub use typed::{IntoShape, Scalar, Tensor};
-pub(crate) use value::{Repr, Storage};
+pub(crate) use typed::{evaluate, report};
 pub use value::Value;
+pub(crate) use value::{Repr, Storage, pool};

@@ -21,7 +21,7 @@ use std::{
     collections::BinaryHeap,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -62,7 +62,6 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 #[derive(Default)]
 pub(crate) struct Meta {
     requires_grad: bool,
-    retains_grad: bool,
     grad: Option<Value>,
     grad_fn: Option<Arc<GradNode>>,
 }
@@ -77,6 +76,8 @@ pub(crate) struct GradNode {
     edges: SmallVec<[Option<Edge>; 3]>,
     arg_types: SmallVec<[Ty; 3]>,
     out_type: Ty,
+    /// The name of the composite operation that ended with this one.
+    label: OnceLock<&'static str>,
 }
 
 struct Saved {
@@ -118,12 +119,13 @@ impl GradNode {
             edges: args.iter().map(|a| a.edge()).collect(),
             arg_types: args.iter().map(|a| a.ty().clone()).collect(),
             out_type: out.ty().clone(),
+            label: OnceLock::new(),
             saved: Mutex::new(Some(Saved { args: saved_args, out: out_alias, versions })),
             op,
         })
     }
     fn name(&self) -> String {
-        display_name(self.op.name())
+        display_name(self.label.get().unwrap_or(&self.op.name()))
     }
     /// The saved values, checked against later writes; `release` frees them.
     fn unpack(self: &Arc<Self>, release: bool) -> Result<(SmallVec<[Value; 3]>, Value)> {
@@ -201,7 +203,10 @@ impl Value {
     }
     pub(crate) fn set_requires_grad(&self, on: bool) -> Result<()> {
         if on && !self.ty().dtype.is_float() {
-            return Err(Error::Autograd(format!("only Tensors of floating point dtype can require gradients, found {}", self.ty().dtype)));
+            return Err(Error::Autograd(format!(
+                "only Tensors of floating point dtype can require gradients, found {}",
+                self.ty().dtype
+            )));
         }
         let mut m = self.0.meta.lock();
         if m.grad_fn.is_some() {
@@ -215,6 +220,13 @@ impl Value {
         m.requires_grad = on;
         Ok(())
     }
+    /// Names the node of a composite operation's result, as PyTorch does.
+    pub(super) fn label(&self, name: &'static str) {
+        if let Some(n) = &self.0.meta.lock().grad_fn {
+            // a value that passed through unchanged keeps its name
+            let _ = n.label.set(name);
+        }
+    }
     pub(super) fn set_grad_fn(&self, node: Arc<GradNode>) {
         self.0.meta.lock().grad_fn = Some(node);
     }
@@ -227,9 +239,6 @@ impl Value {
     pub(crate) fn set_grad(&self, g: Option<Value>) {
         self.0.meta.lock().grad = g;
     }
-    pub(crate) fn retain_grad(&self) {
-        self.0.meta.lock().retains_grad = true;
-    }
     fn edge(&self) -> Option<Edge> {
         let m = self.0.meta.lock();
         match &m.grad_fn {
@@ -239,14 +248,21 @@ impl Value {
     }
     /// Adds a gradient to `.grad`; with a graph behind it out of place, else into a tensor of its own.
     fn accumulate(&self, ct: &Value, create_graph: bool) {
-        let old = self.grad();
         let d = Dispatch::default();
-        let new = match old {
-            Some(g) => add(&d, &g, ct),
-            None if create_graph => ct.clone(),
-            None => Value::stored(ct.to_array()),
-        };
-        self.set_grad(Some(new));
+        loop {
+            let old = self.grad();
+            let new = match &old {
+                Some(g) => add(&d, g, ct),
+                None if create_graph => ct.clone(),
+                None => Value::stored(ct.to_array()),
+            };
+            // another thread may have added its own meanwhile
+            let now = &mut self.0.meta.lock().grad;
+            if now.as_ref().map(Value::address) == old.as_ref().map(Value::address) {
+                *now = Some(new);
+                return;
+            }
+        }
     }
 }
 
@@ -327,7 +343,9 @@ impl Sweep<'_> {
             match root.edge() {
                 Some(e) => send(&e, ct.clone(), &mut heap, &mut pending),
                 None => {
-                    return Err(Error::Autograd("element 0 of tensors does not require grad and does not have a grad_fn".into()));
+                    return Err(Error::Autograd(
+                        "element 0 of tensors does not require grad and does not have a grad_fn".into(),
+                    ));
                 }
             }
         }
@@ -387,11 +405,14 @@ impl Ord for ByAge {
 pub(crate) fn seed(root: &Value, ct: Option<&Value>) -> Result<Value> {
     match ct {
         Some(c) if c.ty() == root.ty() => Ok(c.clone()),
-        Some(c) => Err(Error::shape("backward", format!("a gradient of type {} (Mismatch in shape)", root.ty()), c.ty().to_string())),
-        None if root.ty().numel() == 1 => Ok(Value::stored(crate::array::Array::full(
-            root.ty(),
-            crate::op::create::bits_of(root.ty().dtype, 1.0),
-        ))),
+        Some(c) => Err(Error::shape(
+            "backward",
+            format!("a gradient of type {} (Mismatch in shape)", root.ty()),
+            c.ty().to_string(),
+        )),
+        None if root.ty().numel() == 1 => {
+            Ok(Value::stored(crate::array::Array::full(root.ty(), crate::op::create::bits_of(root.ty().dtype, 1.0))))
+        }
         None => Err(Error::Autograd(format!(
             "grad can be implicitly created only for scalar outputs, found shape {:?}",
             root.ty().shape.as_slice()
@@ -445,7 +466,8 @@ pub fn grad<T: crate::array::Float>(
     if let Some(i) = values.iter().position(|v| !v.requires_grad()) {
         return Err(Error::Autograd(format!("one of the differentiated tensors does not require grad: input {i}")));
     }
-    let grads = Sweep { inputs: Some(&values), retain_graph: retain_graph || create_graph, create_graph }.run(&roots)?;
+    let grads =
+        Sweep { inputs: Some(&values), retain_graph: retain_graph || create_graph, create_graph }.run(&roots)?;
     if !allow_unused && let Some(i) = grads.iter().position(Option::is_none) {
         return Err(Error::Autograd(format!(
             "input {i} appears to not have been used in the graph; set allow_unused to get None for it"

@@ -3,9 +3,9 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-use super::{Dispatch, Value, tape};
+use super::{Dispatch, Repr, Value, tape};
 use crate::{
-    array::{Array, Element, Float},
+    array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
     error::{Error, Place, Result},
     op::create,
@@ -113,7 +113,11 @@ impl<T: Element> Tensor<T> {
         Tensor::from_value(evaluate(|e| f(self.ex(e))))
     }
     #[track_caller]
-    fn zip<U: Element, W: Element>(&self, o: &Tensor<U>, f: impl for<'e> FnOnce(Ex<'e>, Ex<'e>) -> Ex<'e>) -> Tensor<W> {
+    fn zip<U: Element, W: Element>(
+        &self,
+        o: &Tensor<U>,
+        f: impl for<'e> FnOnce(Ex<'e>, Ex<'e>) -> Ex<'e>,
+    ) -> Tensor<W> {
         Tensor::from_value(evaluate(|e| f(self.ex(e), o.ex(e))))
     }
 
@@ -123,7 +127,9 @@ impl<T: Element> Tensor<T> {
     pub fn from_vec(data: Vec<T>, shape: impl IntoShape) -> Self {
         let shape = shape.into_shape();
         match Ty::new(T::DTYPE, &shape) {
-            Ok(ty) if ty.numel() == data.len() => Self::from_value(Value::stored(Array::from_data(T::data(data), &shape))),
+            Ok(ty) if ty.numel() == data.len() => {
+                Self::from_value(Value::stored(Array::from_data(T::data(data), &shape)))
+            }
             Ok(ty) => {
                 let want = format!("{} elements for shape {:?}", ty.numel(), shape.as_slice());
                 report(Error::shape("from_vec", want, data.len().to_string()));
@@ -177,7 +183,62 @@ impl<T: Element> Tensor<T> {
     /// by the dynamic engine.
     #[track_caller]
     pub fn to_vec(&self) -> Vec<T> {
-        self.to_ndarray().into_iter().collect()
+        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        let data = self.0.to_array().into_data();
+        T::slice(&data).expect("the dtype of the tensor").to_vec()
+    }
+    /// Reads the elements in row-major order without a copy (a view is copied). The tensor cannot be written
+    /// meanwhile; the closure must not write to it.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]);
+    /// assert_eq!(x.with_data(|v: &[f64]| v.iter().sum::<f64>()), 6.0);
+    /// ```
+    #[track_caller]
+    pub fn with_data<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
+        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        if let Repr::Stored { storage, layout } = self.0.repr()
+            && layout.is_contiguous()
+        {
+            let data = storage.data.read();
+            let all = T::slice(&data).expect("the dtype of the tensor");
+            return f(&all[layout.offset..layout.offset + self.numel()]);
+        }
+        f(T::slice(&self.0.to_array().into_data()).expect("the dtype of the tensor"))
+    }
+    /// Writes the elements in place, in row-major order: how an optimiser moves parameters. The closure must
+    /// not read the tensor by other ways.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0f32, 2.0], [2]);
+    /// x.update(|v| v.iter_mut().for_each(|v| *v *= 10.0))?;
+    /// assert_eq!(x.to_vec(), [10.0, 20.0]);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// On a tracked tensor outside `no_grad`, on a view that is not contiguous, and inside an annotated
+    /// function.
+    pub fn update<R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+        if tape::is_grad_enabled() && self.requires_grad() {
+            let what = if self.is_leaf() { "a leaf variable that requires grad" } else { "a tensor with a grad_fn" };
+            return Err(Error::Autograd(format!(
+                "{what} is being used in an in-place operation; wrap the update in no_grad"
+            )));
+        }
+        match self.0.repr() {
+            Repr::Stored { storage, layout } if layout.is_contiguous() => {
+                let mut data = storage.data.write();
+                let all = T::slice_mut(&mut data).expect("the dtype of the tensor");
+                let out = f(&mut all[layout.offset..layout.offset + self.numel()]);
+                storage.bump();
+                Ok(out)
+            }
+            Repr::Stored { .. } => Err(Error::value("update", "expected a contiguous tensor, found a strided view")),
+            _ => Err(Error::value("update", "expected a tensor with elements, found a traced one")),
+        }
     }
     /// A copy as an ndarray array.
     #[track_caller]
@@ -190,10 +251,26 @@ impl<T: Element> Tensor<T> {
     pub fn item(&self) -> T {
         if self.numel() == 1 {
             session::opaque_read(&self.0, "the value of a tensor is read by item()", Place::caller());
-            return T::view_of(&self.0.to_array().view()).expect("the dtype of the tensor").iter().copied().next().unwrap_or_default();
+            return T::view_of(&self.0.to_array().view())
+                .expect("the dtype of the tensor")
+                .iter()
+                .copied()
+                .next()
+                .unwrap_or_default();
         }
         report(Error::shape("item", "a tensor with one element", format!("shape {:?}", self.shape())));
         T::default()
+    }
+    /// As [`Tensor::item`], traced.
+    #[track_caller]
+    pub(crate) fn traced_item(&self) -> Real<T>
+    where
+        T: Float,
+    {
+        let found = || Error::shape("item", "a tensor with one element", format!("shape {:?}", self.shape()));
+        Real::from_value(evaluate(
+            |e| if self.numel() == 1 { self.ex(e).reshape(&[]) } else { self.ex(e).fail(found()) },
+        ))
     }
     /// Shares the elements, is not tracked.
     #[track_caller]
@@ -234,7 +311,13 @@ impl<T: Element> Tensor<T> {
     /// The transpose of a matrix (a vector is its own).
     #[track_caller]
     pub fn t(&self) -> Self {
-        self.map(|x| if x.rank() <= 2 { x.mt() } else { x.fail(Error::shape("t", "at most two axes", format!("{:?}", x.shape().as_slice()))) })
+        self.map(|x| {
+            if x.rank() <= 2 {
+                x.mt()
+            } else {
+                x.fail(Error::shape("t", "at most two axes", format!("{:?}", x.shape().as_slice())))
+            }
+        })
     }
     /// A new axis of extent 1.
     #[track_caller]
@@ -360,30 +443,31 @@ impl Tensor<bool> {
 }
 
 /// Constructors of numbers.
-macro_rules! numbers {
-    ($($t:ty),*) => {$(
-        impl Tensor<$t> {
-            /// All zeros.
-            #[track_caller]
-            pub fn zeros(shape: impl IntoShape) -> Self { Self::full(shape, 0 as $t) }
-            /// All ones.
-            #[track_caller]
-            pub fn ones(shape: impl IntoShape) -> Self { Self::full(shape, 1 as $t) }
-            /// 0, 1, … n−1.
-            #[track_caller]
-            pub fn arange(n: usize) -> Self { Self::from_value(evaluate(|e| iota(e, <$t>::DTYPE, n))) }
-            /// The identity matrix.
-            #[track_caller]
-            pub fn eye(n: usize) -> Self {
-                Self::from_value(evaluate(|e| {
-                    let i = iota(e, <$t>::DTYPE, n);
-                    i.reshape(&[n, 1]).eq(&i.reshape(&[1, n])).cast(<$t>::DTYPE)
-                }))
-            }
-        }
-    )*};
+impl<T: Number> Tensor<T> {
+    /// All zeros.
+    #[track_caller]
+    pub fn zeros(shape: impl IntoShape) -> Self {
+        Self::full(shape, T::ZERO)
+    }
+    /// All ones.
+    #[track_caller]
+    pub fn ones(shape: impl IntoShape) -> Self {
+        Self::full(shape, T::ONE)
+    }
+    /// 0, 1, … n−1.
+    #[track_caller]
+    pub fn arange(n: usize) -> Self {
+        Self::from_value(evaluate(|e| iota(e, T::DTYPE, n)))
+    }
+    /// The identity matrix.
+    #[track_caller]
+    pub fn eye(n: usize) -> Self {
+        Self::from_value(evaluate(|e| {
+            let i = iota(e, T::DTYPE, n);
+            i.reshape(&[n, 1]).eq(&i.reshape(&[1, n])).cast(T::DTYPE)
+        }))
+    }
 }
-numbers!(f32, f64, i64);
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -535,12 +619,16 @@ impl<T: Float> Tensor<T> {
     /// The mean of all elements.
     #[track_caller]
     pub fn mean(&self) -> Self {
-        self.map(|x| x.mean(None, false))
+        let y = self.map(|x| x.mean(None, false));
+        y.0.label("mean");
+        y
     }
     /// Means along dims.
     #[track_caller]
     pub fn mean_dim(&self, dims: &[i64], keepdim: bool) -> Self {
-        self.map(|x| x.mean(Some(dims), keepdim))
+        let y = self.map(|x| x.mean(Some(dims), keepdim));
+        y.0.label("mean");
+        y
     }
     /// The unbiased variance of all elements.
     #[track_caller]
@@ -623,7 +711,9 @@ impl<T: Float> Tensor<T> {
     pub fn linspace(a: T, b: T, n: usize) -> Self {
         let step = if n > 1 { (b.f64() - a.f64()) / (n - 1) as f64 } else { 0.0 };
         // from the nearer end, so that both ends are exact
-        let at = |i: usize| if i < n / 2 || n == 1 { a.f64() + step * i as f64 } else { b.f64() - step * (n - 1 - i) as f64 };
+        let at = |i: usize| {
+            if i < n / 2 || n == 1 { a.f64() + step * i as f64 } else { b.f64() - step * (n - 1 - i) as f64 }
+        };
         Self::from_vec((0..n).map(|i| T::of(at(i))).collect(), &[n])
     }
 
@@ -675,8 +765,11 @@ impl<T: Float> Tensor<T> {
 impl<T: Element, D: Dimension> From<ArrayBase<OwnedRepr<T>, D>> for Tensor<T> {
     fn from(a: ArrayBase<OwnedRepr<T>, D>) -> Self {
         let shape = a.shape().to_vec();
-        let v: Vec<T> = if a.is_standard_layout() && a.len() == a.raw_len() { a.into_raw() } else { a.iter().copied().collect() };
-        Self::from_value(Value::stored(T::into_array(ArrayD::from_shape_vec(IxDyn(&shape), v).expect("as many elements"))))
+        let v: Vec<T> =
+            if a.is_standard_layout() && a.len() == a.raw_len() { a.into_raw() } else { a.iter().copied().collect() };
+        Self::from_value(Value::stored(T::into_array(
+            ArrayD::from_shape_vec(IxDyn(&shape), v).expect("as many elements"),
+        )))
     }
 }
 trait Raw<T> {
@@ -776,6 +869,15 @@ impl<T: Float> std::ops::Neg for Tensor<T> {
     }
 }
 
+/// The comparison operators, whose provided bodies would give core's place instead of the caller's.
+macro_rules! here {
+    ($o:ty) => { here!(@ lt is_lt $o); here!(@ le is_le $o); here!(@ gt is_gt $o); here!(@ ge is_ge $o); };
+    (@ $name:ident $is:ident $o:ty) => {
+        #[track_caller]
+        fn $name(&self, o: &$o) -> bool { self.partial_cmp(o).is_some_and(std::cmp::Ordering::$is) }
+    };
+}
+
 /// Comparing with `<` and the like reads the values: of one-element tensors, anything else is an error.
 impl<T: Element + PartialOrd> PartialOrd for Tensor<T> {
     #[track_caller]
@@ -786,6 +888,7 @@ impl<T: Element + PartialOrd> PartialOrd for Tensor<T> {
         }
         self.item().partial_cmp(&o.item())
     }
+    here!(Tensor<T>);
 }
 /// Equality of one-element tensors by value; elementwise equality is [`Tensor::eq`].
 impl<T: Element> PartialEq for Tensor<T> {
@@ -817,8 +920,10 @@ impl<T: Element + PartialOrd> PartialOrd<T> for Tensor<T> {
         }
         self.item().partial_cmp(o)
     }
+    here!(T);
 }
 fn ambiguous() -> Error {
-    Error::Autograd("Boolean value of Tensor with more than one value is ambiguous; compare elementwise with lt(), eq(), …".into())
+    Error::Autograd(
+        "Boolean value of Tensor with more than one value is ambiguous; compare elementwise with lt(), eq(), …".into(),
+    )
 }
-

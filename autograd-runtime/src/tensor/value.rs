@@ -25,6 +25,68 @@ pub struct Storage {
     version: AtomicU64,
 }
 
+impl Drop for Storage {
+    fn drop(&mut self) {
+        pool::give(std::mem::replace(self.data.get_mut(), Data::Bool(Vec::new())));
+    }
+}
+
+/// Large buffers between uses. Fresh memory from the system costs a page fault every 4 KiB, more than writing
+/// to it does.
+pub(crate) mod pool {
+    use crate::{array::Data, ty::DType};
+    use parking_lot::Mutex;
+    use std::collections::VecDeque;
+
+    /// Smaller buffers are the allocator's business.
+    const LEAST: usize = 1 << 16;
+    /// Bytes kept at the most; the oldest go first.
+    const MOST: usize = 512 << 20;
+
+    struct Pool {
+        buffers: VecDeque<Data>,
+        bytes: usize,
+    }
+    static POOL: Mutex<Pool> = Mutex::new(Pool { buffers: VecDeque::new(), bytes: 0 });
+
+    fn bytes(d: &Data) -> usize {
+        d.len() * d.dtype().size()
+    }
+
+    /// A buffer whose contents do not matter.
+    pub fn take(dtype: DType, n: usize) -> Data {
+        if n * dtype.size() >= LEAST {
+            let mut pool = POOL.lock();
+            if let Some(i) = pool.buffers.iter().rposition(|d| d.dtype() == dtype && d.len() == n)
+                && let Some(d) = pool.buffers.remove(i)
+            {
+                pool.bytes -= bytes(&d);
+                return d;
+            }
+        }
+        Data::zeros(dtype, n)
+    }
+    /// Keeps a buffer for later.
+    pub fn give(d: Data) {
+        let size = bytes(&d);
+        if !(LEAST..=MOST).contains(&size) {
+            return;
+        }
+        let mut pool = POOL.lock();
+        pool.bytes += size;
+        pool.buffers.push_back(d);
+        let mut old = Vec::new();
+        while pool.bytes > MOST {
+            let Some(d) = pool.buffers.pop_front() else { break };
+            pool.bytes -= bytes(&d);
+            old.push(d);
+        }
+        // freed after the lock
+        drop(pool);
+        drop(old);
+    }
+}
+
 impl Storage {
     pub(crate) fn new(data: Data) -> Arc<Storage> {
         Arc::new(Storage { data: RwLock::new(data), version: AtomicU64::new(0) })

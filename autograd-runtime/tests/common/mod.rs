@@ -30,7 +30,8 @@ impl Rng {
 /// `f32[2,3]` and the like.
 pub fn ty(text: &str) -> Ty {
     let (dtype, rest) = text.split_once('[').expect("a type");
-    let dtype = [DType::F32, DType::F64, DType::I64, DType::Bool].into_iter().find(|d| d.name() == dtype).expect("a dtype");
+    let dtype =
+        [DType::F32, DType::F64, DType::I64, DType::Bool].into_iter().find(|d| d.name() == dtype).expect("a dtype");
     let dims = rest.trim_end_matches(']');
     let shape: Vec<usize> = dims.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().expect("an extent")).collect();
     Ty::new(dtype, &shape).expect("a type of some size")

@@ -1,0 +1,39 @@
+//! A scalar function of two numbers: what a call of an entry point costs. `cargo bench --bench scalar`.
+//!
+//! Compiled through the entry point and through a kept object, beside the same gradient written by hand.
+
+use autograd::prelude::*;
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::{hint::black_box, time::Duration};
+
+#[differentiable]
+fn rosenbrock(x: f64, y: f64) -> f64 {
+    (1.0 - x).powi(2) + 100.0 * (y - x * x).powi(2)
+}
+
+fn by_hand(x: f64, y: f64) -> (f64, (f64, f64)) {
+    let (a, b) = (1.0 - x, y - x * x);
+    (a * a + 100.0 * b * b, (-2.0 * a - 400.0 * b * x, 200.0 * b))
+}
+
+fn scalar(c: &mut Criterion) {
+    let (value, gradient) = rosenbrock::value_and_grad(1.2, 0.5).expect("compiles");
+    let (want, (dx, dy)) = by_hand(1.2, 0.5);
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * b.abs();
+    assert!(close(value, want) && close(gradient.0, dx) && close(gradient.1, dy));
+
+    let mut group = c.benchmark_group("scalar");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    let (x, y) = (black_box(1.2), black_box(0.5));
+    group.bench_function("entry point", |b| b.iter(|| rosenbrock::value_and_grad(black_box(x), black_box(y))));
+    let kept = rosenbrock::compile(x, y).expect("compiles");
+    group.bench_function("kept", |b| b.iter(|| kept.value_and_grad(black_box(x), black_box(y))));
+    group.bench_function("dynamic", |b| {
+        b.iter(|| with_engine(Engine::Dynamic, || rosenbrock::value_and_grad(black_box(x), black_box(y))));
+    });
+    group.bench_function("by hand", |b| b.iter(|| by_hand(black_box(x), black_box(y))));
+    group.finish();
+}
+
+criterion_group!(benches, scalar);
+criterion_main!(benches);

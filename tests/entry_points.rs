@@ -1,0 +1,883 @@
+//! Every entry point, at every form of parameter and result, on both engines and against finite differences.
+
+mod common;
+
+use autograd::{EngineUsed, backward, no_grad, prelude::*};
+use common::{close, each_engine, near, same};
+use std::cell::RefCell;
+
+/// The numbers of a value or gradient, in order.
+trait Flat {
+    fn flat(&self) -> Vec<f64>;
+}
+impl Flat for f64 {
+    fn flat(&self) -> Vec<f64> {
+        vec![*self]
+    }
+}
+impl Flat for f32 {
+    fn flat(&self) -> Vec<f64> {
+        vec![f64::from(*self)]
+    }
+}
+impl Flat for Tensor<f64> {
+    fn flat(&self) -> Vec<f64> {
+        self.to_vec()
+    }
+}
+impl Flat for Tensor<f32> {
+    fn flat(&self) -> Vec<f64> {
+        self.to_vec().into_iter().map(f64::from).collect()
+    }
+}
+impl<T: Flat> Flat for [T] {
+    fn flat(&self) -> Vec<f64> {
+        self.iter().flat_map(Flat::flat).collect()
+    }
+}
+impl<T: Flat, const N: usize> Flat for [T; N] {
+    fn flat(&self) -> Vec<f64> {
+        self[..].flat()
+    }
+}
+impl<T: Flat> Flat for Vec<T> {
+    fn flat(&self) -> Vec<f64> {
+        self[..].flat()
+    }
+}
+impl<T: Flat + ?Sized> Flat for &T {
+    fn flat(&self) -> Vec<f64> {
+        (**self).flat()
+    }
+}
+impl<A: Flat, B: Flat> Flat for (A, B) {
+    fn flat(&self) -> Vec<f64> {
+        [self.0.flat(), self.1.flat()].concat()
+    }
+}
+impl<A: Flat, B: Flat, C: Flat, D: Flat> Flat for (A, B, C, D) {
+    fn flat(&self) -> Vec<f64> {
+        [self.0.flat(), self.1.flat(), self.2.flat(), self.3.flat()].concat()
+    }
+}
+impl<A: Flat, B: Flat, C: Flat> Flat for (A, B, C) {
+    fn flat(&self) -> Vec<f64> {
+        [self.0.flat(), self.1.flat(), self.2.flat()].concat()
+    }
+}
+
+#[track_caller]
+fn alike(a: &[f64], b: &[f64], tolerance: f64) {
+    assert_eq!(a.len(), b.len(), "{a:?} and {b:?}");
+    a.iter().zip(b).for_each(|(a, b)| near(*a, *b, tolerance));
+}
+
+/// Runs every entry point of a function with a scalar result on each engine. All of them must agree with the
+/// plain function, with differences and with each other; gives the gradient and the Hessian's product.
+macro_rules! tour {
+    ($f:ident($($arg:expr),*) along($($dir:expr),*) ct $ct:expr, within $tol:expr) => {{
+        let mut seen: Vec<[Vec<f64>; 3]> = Vec::new();
+        each_engine(|_| {
+            let value = $f::value($($arg),*).unwrap().flat();
+            alike(&value, &$f($($arg),*).flat(), $tol);
+            let grad = $f::grad($($arg),*).unwrap().flat();
+            let (v, g) = $f::value_and_grad($($arg),*).unwrap();
+            alike(&[v.flat(), g.flat()].concat(), &[&value[..], &grad].concat(), 0.0);
+            let (v, pull) = $f::vjp($($arg),*).unwrap();
+            alike(&v.flat(), &value, $tol);
+            alike(&pull($ct).unwrap().flat(), &grad, $tol);
+            alike(&pull($ct).unwrap().flat(), &grad, $tol);
+            let (v, tangent) = $f::jvp($($arg,)* $($dir),*).unwrap();
+            alike(&v.flat(), &value, $tol);
+            let along: Vec<f64> = [$($dir.flat()),*].concat();
+            near(tangent.flat()[0], grad.iter().zip(&along).map(|(g, d)| g * d).sum::<f64>(), 10.0 * $tol);
+            let hvp = $f::hvp($($arg,)* $($dir),*).unwrap().flat();
+            let report = $f::check($($arg),*).unwrap();
+            assert!(report.passed() && report.compared >= grad.len().min(8), "{report}");
+            let kept = $f::compile($($arg),*).unwrap();
+            alike(&kept.value($($arg),*).unwrap().flat(), &value, $tol);
+            alike(&kept.grad($($arg),*).unwrap().flat(), &grad, $tol);
+            alike(&kept.value_and_grad($($arg),*).unwrap().1.flat(), &grad, $tol);
+            let how = $f::explain($($arg),*).unwrap();
+            assert_eq!((how.function, how.engine), (stringify!($f), EngineUsed::Compiled), "{how}");
+            seen.push([value, grad, hvp]);
+        });
+        let [a, b] = &seen[..] else { panic!("two engines") };
+        a.iter().zip(b).for_each(|(a, b)| alike(a, b, $tol));
+        let [_, grad, hvp] = seen.remove(0);
+        (grad, hvp)
+    }};
+}
+
+#[differentiable]
+fn double(x: f64, y: f64) -> f64 {
+    x.sin() * y + y.powi(3)
+}
+
+#[differentiable]
+fn single(x: f32, y: f32) -> f32 {
+    x.sin() * y + y.powi(3)
+}
+
+#[test]
+fn scalars() {
+    let (x, y) = (0.7, 1.3f64);
+    let (grad, hvp) = tour!(double(x, y) along(1.0, 2.0) ct 1.0, within 1e-13);
+    alike(&grad, &[x.cos() * y, x.sin() + 3.0 * y * y], 1e-13);
+    alike(&hvp, &[-x.sin() * y + 2.0 * x.cos(), x.cos() + 12.0 * y], 1e-13);
+    let (grad, _) = tour!(single(0.7f32, 1.3f32) along(1.0f32, 2.0f32) ct 1.0, within 1e-6);
+    alike(&grad, &[x.cos() * y, x.sin() + 3.0 * y * y], 1e-6);
+}
+
+#[differentiable(wrt(w, b))]
+fn loss(w: &Tensor<f64>, b: &Tensor<f64>, x: &Tensor<f64>, y: &Tensor<f64>) -> Tensor<f64> {
+    ((x.matmul(w) + b).tanh() - y).powi(2).mean()
+}
+
+#[differentiable(wrt(w, b))]
+fn loss32(w: &Tensor<f32>, b: &Tensor<f32>, x: &Tensor<f32>) -> Tensor<f32> {
+    (x.matmul(w) + b).sigmoid().square().mean()
+}
+
+fn wave(shape: &[usize]) -> Tensor<f64> {
+    let n: usize = shape.iter().product();
+    Tensor::from_vec((0..n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect(), shape)
+}
+
+#[test]
+fn tensors() {
+    let (w, b, x, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 3]), wave(&[4, 2]));
+    let (dw, db) = (wave(&[3, 2]) * 0.5, wave(&[2]) * 2.0);
+    let one = Tensor::scalar(1.0);
+    tour!(loss(&w, &b, &x, &y) along(&dw, &db) ct &one, within 1e-12);
+    let (w, b, x) = (w.to::<f32>(), b.to::<f32>(), x.to::<f32>());
+    let one = Tensor::scalar(1.0);
+    tour!(loss32(&w, &b, &x) along(&w, &b) ct &one, within 1e-5);
+    // views are as good as what they show
+    let wide = wave(&[2, 3]);
+    let (t, copy) = (wide.t(), Tensor::from_vec(wide.t().to_vec(), [3, 2]));
+    let (b, x, y) = (wave(&[2]), wave(&[4, 6]).slice(1, 0, 6, 2), wave(&[4, 2]));
+    each_engine(|_| {
+        let (a, c) = (loss::grad(&t, &b, &x, &y).unwrap(), loss::grad(&copy, &b, &x, &y).unwrap());
+        alike(&a.flat(), &c.flat(), 1e-14);
+    });
+}
+
+#[differentiable]
+fn tuple(p: (f64, f64), q: &(f64, (f64, f64))) -> f64 {
+    p.0 * p.1 + q.0 * q.1.0 * q.1.1
+}
+
+#[differentiable]
+fn arrays(a: [f64; 3], m: &[[f64; 2]; 2], v: Vec<f64>, s: &[f64]) -> f64 {
+    let mut total = a[0] * a[1] + a[2].exp();
+    for row in m {
+        total += row[0] * row[1];
+    }
+    for (x, y) in v.iter().zip(s) {
+        total += x * y * y;
+    }
+    total
+}
+
+#[differentiable]
+fn rows(v: &[Vec<f64>], t: &[Tensor<f64>]) -> f64 {
+    let mut total = 0.0;
+    for row in v {
+        for x in row {
+            total += x * x;
+        }
+    }
+    total + Tensor::cat(&t.iter().collect::<Vec<_>>(), 0).square().sum().item()
+}
+
+#[test]
+fn tuples_arrays_slices() {
+    let q = (2.0, (3.0, 5.0));
+    let (grad, hvp) = tour!(tuple((1.0, 4.0), &q) along((1.0, 0.0), &(0.0, (1.0, 0.0))) ct 1.0, within 1e-14);
+    assert_eq!(grad, [4.0, 1.0, 15.0, 10.0, 6.0]);
+    assert_eq!(hvp, [0.0, 1.0, 5.0, 0.0, 2.0]);
+    let (a, m, v, s) = ([1.0, 2.0, 0.0], [[1.0, 2.0], [3.0, 4.0]], vec![2.0, 3.0], [5.0, 7.0]);
+    let (grad, _) = tour!(arrays(a, &m, v.clone(), &s) along(a, &m, v.clone(), &s) ct 1.0, within 1e-13);
+    assert_eq!(grad, [2.0, 1.0, 1.0, 2.0, 1.0, 4.0, 3.0, 25.0, 49.0, 20.0, 42.0]);
+    let (v, t) = (vec![vec![1.0], vec![], vec![2.0, 3.0]], [wave(&[2]), wave(&[3])]);
+    let (grad, _) = tour!(rows(&v, &t) along(&v, &t) ct 1.0, within 1e-13);
+    alike(&grad, &(v.flat().into_iter().chain(t.flat()).map(|x| 2.0 * x).collect::<Vec<_>>()), 1e-14);
+    // the length is part of the form: each is another program
+    for n in 0..4 {
+        let grad = arrays::grad([0.0; 3], &m, vec![1.0; n], &vec![2.0; n]).unwrap();
+        assert_eq!((grad.2, grad.3), (vec![4.0; n], vec![4.0; n]));
+    }
+}
+
+#[derive(Differentiable, Clone, Debug, PartialEq)]
+struct Joint {
+    angle: f64,
+    #[constant]
+    name: String,
+}
+#[derive(Differentiable, Clone, Debug, PartialEq)]
+struct Arm {
+    joints: Vec<Joint>,
+    base: (f64, [f64; 2]),
+    segments: usize,
+    #[constant]
+    id: u8,
+}
+#[derive(Differentiable, Clone)]
+struct Linear {
+    w: Tensor<f64>,
+    b: Tensor<f64>,
+}
+#[derive(Differentiable, Clone)]
+struct Net {
+    layers: Vec<Linear>,
+    scale: f64,
+}
+
+impl Flat for Joint {
+    fn flat(&self) -> Vec<f64> {
+        vec![self.angle]
+    }
+}
+impl Flat for Arm {
+    fn flat(&self) -> Vec<f64> {
+        [self.joints.flat(), self.base.flat()].concat()
+    }
+}
+impl Flat for Linear {
+    fn flat(&self) -> Vec<f64> {
+        (&self.w, &self.b).flat()
+    }
+}
+impl Flat for Net {
+    fn flat(&self) -> Vec<f64> {
+        (&self.layers, self.scale).flat()
+    }
+}
+
+#[differentiable]
+fn reach(arm: &Arm, x: f64) -> f64 {
+    let mut total = arm.base.0 * x + arm.base.1[0] * arm.base.1[1];
+    for joint in &arm.joints {
+        total += joint.angle.cos() * arm.segments as f64;
+    }
+    total
+}
+
+#[differentiable(wrt(net))]
+fn forward(net: &Net, x: &Tensor<f64>) -> Tensor<f64> {
+    let mut y = x.clone();
+    for layer in &net.layers {
+        y = (y.matmul(&layer.w) + &layer.b).tanh();
+    }
+    y.sum() * net.scale
+}
+
+#[test]
+fn structs() {
+    let joint = |angle, name: &str| Joint { angle, name: name.into() };
+    let arm = Arm { joints: vec![joint(0.1, "a"), joint(0.2, "b")], base: (2.0, [3.0, 5.0]), segments: 3, id: 7 };
+    let (grad, _) = tour!(reach(&arm, 0.5) along(&arm, 1.0) ct 1.0, within 1e-13);
+    alike(&grad, &[-0.1f64.sin() * 3.0, -0.2f64.sin() * 3.0, 0.5, 5.0, 3.0, 2.0], 1e-14);
+    each_engine(|_| {
+        let (d, _) = reach::grad(&arm, 0.5).unwrap();
+        assert_eq!((d.segments, d.id, &d.joints[1].name[..]), (3, 7, "b"), "constants are cloned");
+        let mut buffer = arm.clone();
+        let mut dx = 0.0;
+        reach::grad_into(&arm, 0.5, &mut buffer, &mut dx).unwrap();
+        assert_eq!((buffer, dx), (d, 2.0));
+        // a constant is part of the key: another value is another program
+        assert_eq!(reach::value(&Arm { segments: 0, id: 9, ..arm.clone() }, 0.0).unwrap(), 15.0);
+    });
+    let layer = || Linear { w: wave(&[3, 3]), b: wave(&[3]) };
+    let net = Net { layers: vec![layer(), layer()], scale: 0.5 };
+    let (x, one) = (wave(&[2, 3]), Tensor::scalar(1.0));
+    tour!(forward(&net, &x) along(&net) ct &one, within 1e-12);
+}
+
+#[differentiable]
+fn outputs(x: f64, v: &[f64], t: &Tensor<f64>) -> (f64, [f64; 2], Vec<f64>, Tensor<f64>) {
+    (x * x, [x, v[0]], v.iter().map(|a| a * x).collect(), t * x)
+}
+
+#[test]
+fn structured_results() {
+    let (v, t) = ([2.0, 3.0], wave(&[2, 2]));
+    each_engine(|_| {
+        let (a, b, c, d) = outputs::value(3.0, &v, &t).unwrap();
+        assert_eq!((a, b, c), (9.0, [3.0, 2.0], vec![6.0, 9.0]));
+        same(&d, &[2, 2], &t.to_vec().iter().map(|e| e * 3.0).collect::<Vec<_>>());
+        let (_, pull) = outputs::vjp(3.0, &v, &t).unwrap();
+        let ones = Tensor::ones([2, 2]);
+        let (dx, dv, dt) = pull((1.0, &[1.0, 10.0], &vec![100.0, 1000.0], &ones)).unwrap();
+        close(dx, 6.0 + 1.0 + 200.0 + 3000.0 + t.sum().item());
+        assert_eq!(dv, [10.0 + 300.0, 3000.0]);
+        same(&dt, &[2, 2], &[3.0; 4]);
+        let ((a, ..), (da, db, dc, dd)) = outputs::jvp(3.0, &v, &t, 1.0, &[0.0, 1.0], &ones).unwrap();
+        assert_eq!((a, da, db, dc), (9.0, 6.0, [1.0, 0.0], vec![2.0, 3.0 + 3.0]));
+        same(&dd, &[2, 2], &t.to_vec().iter().map(|e| e + 3.0).collect::<Vec<_>>());
+        let e = outputs::grad(3.0, &v, &t).unwrap_err().to_string();
+        assert!(e.contains("outputs::grad") && e.contains("jacobian") && e.contains("vjp"), "{e}");
+    });
+}
+
+#[differentiable]
+fn elementwise(x: &Tensor<f64>) -> Tensor<f64> {
+    x.exp()
+}
+
+#[test]
+fn results_that_are_no_scalars_have_no_gradient() {
+    let x = wave(&[3]);
+    each_engine(|_| {
+        let errors = [
+            elementwise::grad(&x).map(drop),
+            elementwise::value_and_grad(&x).map(drop),
+            elementwise::hvp(&x, &x).map(drop),
+            elementwise::check(&x).map(drop),
+        ];
+        for e in errors {
+            let e = e.unwrap_err().to_string();
+            assert!(e.contains("jacobian") && e.contains("vjp") && e.contains("f64[3]"), "{e}");
+        }
+        // what needs no scalar works
+        same(&elementwise::value(&x).unwrap(), &[3], &x.exp().to_vec());
+        same(&elementwise::jvp(&x, &x).unwrap().1, &[3], &(&x * x.exp()).to_vec());
+        same(&elementwise::compile(&x).unwrap().value(&x).unwrap(), &[3], &x.exp().to_vec());
+        assert_eq!(elementwise::explain(&x).unwrap().entry_point, "value");
+        let (_, pull) = elementwise::vjp(&x).unwrap();
+        let e = pull(&wave(&[2])).unwrap_err().to_string();
+        assert!(e.contains("f64[3]") && e.contains("f64[2]"), "{e}");
+        let e = elementwise::jvp(&x, &wave(&[2])).unwrap_err().to_string();
+        assert!(e.contains("f64[3]") && e.contains("f64[2]"), "{e}");
+    });
+}
+
+#[test]
+fn kept_functions_refuse_other_forms() {
+    let (w, b, x, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 3]), wave(&[4, 2]));
+    let kept = loss::compile(&w, &b, &x, &y).unwrap();
+    let want = loss::grad(&w, &b, &x, &y).unwrap();
+    assert_eq!(kept.grad(&w, &b, &x, &y).unwrap().flat(), want.flat());
+    let (x, y) = (wave(&[5, 3]), wave(&[5, 2]));
+    let e = kept.grad(&w, &b, &x, &y).unwrap_err().to_string();
+    assert!(e.contains("loss::compile") && e.contains("shapes"), "{e}");
+    let kept = power::compile(2.0, 3).unwrap();
+    close(kept.grad(3.0, 3).unwrap(), 27.0);
+    assert!(kept.grad(3.0, 4).is_err());
+}
+
+#[test]
+fn gradients_go_into_the_callers_buffers() {
+    let (w, b, x, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 3]), wave(&[4, 2]));
+    each_engine(|_| {
+        let (value, (dw, db)) = loss::value_and_grad(&w, &b, &x, &y).unwrap();
+        let (mut bw, mut bb) = (Tensor::<f64>::zeros([3, 2]), Tensor::<f64>::ones([2]));
+        let seen = bw.clone();
+        loss::grad_into(&w, &b, &x, &y, &mut bw, &mut bb).unwrap();
+        assert_eq!((bw.flat(), bb.flat()), (dw.flat(), db.flat()));
+        assert_eq!(seen.flat(), dw.flat(), "written in place: who shares the buffer sees it");
+        let (mut bw, mut bb) = (Tensor::<f64>::zeros([3, 2]), Tensor::<f64>::ones([2]));
+        assert_eq!(loss::value_and_grad_into(&w, &b, &x, &y, &mut bw, &mut bb).unwrap().item(), value.item());
+        assert_eq!((bw.flat(), bb.flat()), (dw.flat(), db.flat()));
+        let kept = loss::compile(&w, &b, &x, &y).unwrap();
+        let (mut bw, mut bb) = (Tensor::<f64>::zeros([3, 2]), Tensor::<f64>::ones([2]));
+        kept.grad_into(&w, &b, &x, &y, &mut bw, &mut bb).unwrap();
+        assert_eq!((bw.flat(), bb.flat()), (dw.flat(), db.flat()));
+
+        // buffers of another shape, of the arguments, of each other, or that are views
+        let before = w.to_vec();
+        let mut alias = w.clone();
+        let e = loss::grad_into(&w, &b, &x, &y, &mut alias, &mut bb).unwrap_err().to_string();
+        assert!(e.contains("apart from the arguments"), "{e}");
+        assert_eq!(w.to_vec(), before);
+        let e = loss::grad_into(&w, &b, &x, &y, &mut wave(&[2, 3]), &mut bb).unwrap_err().to_string();
+        assert!(e.contains("f64[3,2]") && e.contains("f64[2,3]"), "{e}");
+        let e = loss::grad_into(&w, &b, &x, &y, &mut wave(&[2, 3]).t(), &mut bb).unwrap_err().to_string();
+        assert!(e.contains("contiguous"), "{e}");
+        let e = loss::grad_into(&w, &b, &x, &y, &mut wave(&[5, 2]).narrow(0, 1, 3), &mut bb).unwrap_err().to_string();
+        assert!(e.contains("found a view"), "{e}");
+        let mut one = wave(&[2]);
+        let e = product::grad_into(&b, &wave(&[2]), &mut one.clone(), &mut one).unwrap_err().to_string();
+        assert!(e.contains("share storage"), "{e}");
+
+        let (mut da, mut dm, mut dv, mut ds) = ([0.0; 3], [[0.0; 2]; 2], vec![0.0; 2], [0.0; 2]);
+        let m = [[1.0, 2.0], [3.0, 4.0]];
+        arrays::grad_into([1.0, 2.0, 0.0], &m, vec![2.0, 3.0], &[5.0, 7.0], &mut da, &mut dm, &mut dv, &mut ds)
+            .unwrap();
+        assert_eq!((da, dm, dv, ds), ([2.0, 1.0, 1.0], [[2.0, 1.0], [4.0, 3.0]], vec![25.0, 49.0], [20.0, 42.0]));
+    });
+}
+
+#[differentiable]
+fn product(a: &Tensor<f64>, b: &Tensor<f64>) -> Tensor<f64> {
+    (a * b).sum()
+}
+
+#[test]
+fn buffers_of_another_length_are_refused() {
+    each_engine(|_| {
+        let mut short = [9.0; 1];
+        assert!(sum::grad_into(&[1.0, 2.0], &mut short[..]).is_err());
+        assert_eq!(short, [9.0]);
+        let mut long = [9.0; 3];
+        assert!(sum::grad_into(&[1.0, 2.0], &mut long[..]).is_err());
+        assert_eq!(long, [9.0; 3]);
+    });
+}
+
+#[differentiable]
+fn sum(v: &[f64]) -> f64 {
+    v.iter().sum::<f64>() * 2.0
+}
+
+#[test]
+fn bench_and_explain() {
+    let report = double::bench(0.5, 1.5).unwrap();
+    assert!(report.compiled.is_some_and(|s| s > 0.0) && report.dynamic > 0.0, "{report}");
+    assert!(report.difference < 1e-13 && report.reason.is_none(), "{report}");
+    assert!(newton_sqrt::bench(2.0).unwrap().reason.is_some());
+
+    let (w, b, x, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 3]), wave(&[4, 2]));
+    for how in [loss::explain(&w, &b, &x, &y).unwrap(), newton_sqrt::explain(2.0).unwrap()] {
+        json(&how.to_json());
+        assert!(how.to_json().contains(how.function) && how.to_string().contains("entry_points.rs"), "{how}");
+    }
+    let how = loss::explain(&w, &b, &x, &y).unwrap();
+    assert!(how.to_string().contains("engine: compiled"), "{how}");
+    assert!(how.dot().starts_with("digraph") && how.dot().trim_end().ends_with('}'), "{}", how.dot());
+    assert!(how.source.is_some() && how.graph.is_some() && !how.kernels.is_empty() && how.code_bytes > 0);
+}
+
+/// Fails unless the text is one JSON value.
+fn json(text: &str) {
+    fn value(s: &[u8], mut i: usize) -> usize {
+        let space = |mut i: usize| {
+            while s[i].is_ascii_whitespace() {
+                i += 1;
+            }
+            i
+        };
+        i = space(i);
+        match s[i] {
+            b'{' | b'[' => {
+                let (open, close) = if s[i] == b'{' { (true, b'}') } else { (false, b']') };
+                i = space(i + 1);
+                if s[i] == close {
+                    return i + 1;
+                }
+                loop {
+                    if open {
+                        assert_eq!(s[space(i)], b'"', "a key");
+                        i = space(value(s, i));
+                        assert_eq!(s[i], b':');
+                        i += 1;
+                    }
+                    i = space(value(s, i));
+                    if s[i] == close {
+                        return i + 1;
+                    }
+                    assert_eq!(s[i], b',');
+                    i += 1;
+                }
+            }
+            b'"' => {
+                i += 1;
+                while s[i] != b'"' {
+                    assert!(s[i] >= b' ', "control characters are escaped");
+                    i += if s[i] == b'\\' { 2 } else { 1 };
+                }
+                i + 1
+            }
+            _ => {
+                let end = (i..s.len()).find(|&j| b",}] \n".contains(&s[j])).unwrap_or(s.len());
+                let word = std::str::from_utf8(&s[i..end]).unwrap();
+                assert!(
+                    matches!(word, "null" | "true" | "false") || word.parse::<f64>().is_ok_and(f64::is_finite),
+                    "{word}"
+                );
+                end
+            }
+        }
+    }
+    assert_eq!(value(text.as_bytes(), 0), text.len(), "{text}");
+}
+
+#[differentiable]
+fn wiggle(x: f64) -> f64 {
+    (x * x).sin() * x.exp()
+}
+#[differentiable]
+fn wiggle1(x: f64) -> autograd::Result<f64> {
+    wiggle::grad(x)
+}
+#[differentiable]
+fn wiggle2(x: f64) -> autograd::Result<f64> {
+    Ok(wiggle1::value_and_grad(x)?.1)
+}
+
+#[differentiable]
+fn waves(x: &Tensor<f64>) -> Tensor<f64> {
+    (x.sin() * x.exp()).sum()
+}
+#[differentiable]
+fn waves1(x: &Tensor<f64>) -> autograd::Result<Tensor<f64>> {
+    Ok(waves::grad(x)?.sum())
+}
+#[differentiable]
+fn waves2(x: &Tensor<f64>) -> autograd::Result<Tensor<f64>> {
+    Ok(waves1::grad(x)?.sum())
+}
+#[differentiable]
+fn curvature(x: &Tensor<f64>, v: &Tensor<f64>) -> autograd::Result<Tensor<f64>> {
+    let product = waves::hvp(x, v)?;
+    let (_, slope) = waves::jvp(x, v)?;
+    Ok((product * v).sum() + slope)
+}
+
+#[test]
+fn third_derivatives() {
+    each_engine(|_| {
+        for x in [-1.1f64, 0.0, 0.4, 1.7] {
+            let (s, c) = (x * x).sin_cos();
+            close(wiggle2::value(x).unwrap(), x.exp() * (s * (1.0 - 4.0 * x * x) + c * (4.0 * x + 2.0)));
+            let third = x.exp() * (s * (1.0 - 12.0 * x - 12.0 * x * x) + c * (6.0 * x + 6.0 - 8.0 * x.powi(3)));
+            near(wiggle2::grad(x).unwrap(), third, 1e-11);
+        }
+        let x = wave(&[5]);
+        let third: Vec<f64> = x.to_vec().iter().map(|x| 2.0 * x.exp() * (x.cos() - x.sin())).collect();
+        alike(&waves2::grad(&x).unwrap().to_vec(), &third, 1e-12);
+        // v² f″ + v f′ summed: gradients through hvp and jvp, to both arguments
+        let v = wave(&[5]) * 0.5 + 1.0;
+        let (dx, dv) = curvature::grad(&x, &v).unwrap();
+        for (i, (x, v)) in x.to_vec().into_iter().zip(v.to_vec()).enumerate() {
+            let (e, s, c) = (x.exp(), x.sin(), x.cos());
+            near(dx.to_vec()[i], v * v * 2.0 * e * (c - s) + v * 2.0 * e * c, 1e-12);
+            near(dv.to_vec()[i], 2.0 * v * 2.0 * e * c + e * (s + c), 1e-12);
+        }
+    });
+}
+
+#[differentiable]
+fn smooth(x: f64) -> f64 {
+    (1.0 + x.exp()).ln()
+}
+fn normalized(x: &Tensor<f64>) -> Tensor<f64> {
+    x / x.norm()
+}
+#[differentiable]
+fn helpers(x: &Tensor<f64>, s: f64) -> Tensor<f64> {
+    normalized(&(x * smooth(s))).select(0, 1) * smooth(s)
+}
+#[differentiable]
+fn power(x: f64, n: usize) -> f64 {
+    if n == 0 { 1.0 } else { x * power(x, n - 1) }
+}
+#[differentiable]
+fn horner(x: f64, c: &[f64], steps: usize) -> f64 {
+    let mut y = 0.0;
+    for i in (0..c.len()).rev() {
+        y = y * x + c[i];
+    }
+    for _ in 0..steps {
+        y = y - 0.1 * y.powi(3);
+    }
+    y
+}
+
+#[test]
+fn helpers_recursion_and_loops() {
+    let x = wave(&[3]);
+    let one = Tensor::scalar(1.0);
+    tour!(helpers(&x, 0.3) along(&x, 1.0) ct &one, within 1e-12);
+    let (grad, hvp) = tour!(power(1.5, 7) along(1.0) ct 1.0, within 1e-13);
+    alike(&[grad, hvp].concat(), &[7.0 * 1.5f64.powi(6), 42.0 * 1.5f64.powi(5)], 1e-13);
+    let c = [0.5, -0.25, 0.125];
+    tour!(horner(0.5, &c, 4) along(1.0, &c) ct 1.0, within 1e-12);
+    let none: [f64; 0] = [];
+    tour!(horner(0.5, &none, 0) along(1.0, &none) ct 1.0, within 1e-12);
+}
+
+#[differentiable]
+fn reduce(x: &Tensor<f64>, y: &Tensor<f64>) -> Tensor<f64> {
+    (x * y).sum() + y.sum() * 2.0
+}
+
+#[test]
+fn zero_sizes_and_rank_0() {
+    each_engine(|_| {
+        let (x, y) = (Tensor::<f64>::zeros([0, 3]), Tensor::<f64>::ones([3]));
+        let (value, (dx, dy)) = reduce::value_and_grad(&x, &y).unwrap();
+        assert_eq!(value.item(), 6.0);
+        same(&dx, &[0, 3], &[]);
+        same(&dy, &[3], &[2.0; 3]);
+        let (x, y) = (Tensor::scalar(3.0), Tensor::scalar(4.0));
+        let (value, (dx, dy)) = reduce::value_and_grad(&x, &y).unwrap();
+        assert_eq!((value.item(), value.shape().len()), (20.0, 0));
+        same(&dx, &[], &[4.0]);
+        same(&dy, &[], &[5.0]);
+        let (mut a, mut b) = (Tensor::scalar(0.0), Tensor::scalar(0.0));
+        reduce::grad_into(&x, &y, &mut a, &mut b).unwrap();
+        assert_eq!((a.item(), b.item()), (4.0, 5.0));
+    });
+}
+
+thread_local! {
+    static WEIGHT: RefCell<Tensor<f64>> = RefCell::new(Tensor::from_vec(vec![1.0, 2.0], [2]));
+}
+
+#[differentiable]
+fn weighted(x: &Tensor<f64>) -> Tensor<f64> {
+    WEIGHT.with_borrow(|w| (x * w).sum())
+}
+
+#[test]
+fn captured_tensors_are_read_at_every_call() {
+    let x = Tensor::from_vec(vec![3.0, 4.0], [2]);
+    each_engine(|_| {
+        WEIGHT.set(Tensor::from_vec(vec![1.0, 2.0], [2]));
+        same(&weighted::grad(&x).unwrap(), &[2], &[1.0, 2.0]);
+        let kept = weighted::compile(&x).unwrap();
+        let (_, pull) = weighted::vjp(&x).unwrap();
+        // its elements are overwritten
+        WEIGHT.with_borrow_mut(|w| product::grad_into(&x, &(&x * 2.0), w, &mut wave(&[2])).unwrap());
+        same(&weighted::grad(&x).unwrap(), &[2], &[6.0, 8.0]);
+        assert_eq!(weighted::value(&x).unwrap().item(), 50.0);
+        same(&kept.grad(&x).unwrap(), &[2], &[6.0, 8.0]);
+        drop(pull);
+    });
+    // a tracked one is data to an entry point: it gets no gradient
+    let w = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    WEIGHT.set(w.clone());
+    each_engine(|_| same(&weighted::grad(&x).unwrap(), &[2], &[1.0, 2.0]));
+    assert!(w.grad().is_none());
+}
+
+#[differentiable]
+fn stopped(x: f64, t: &Tensor<f64>) -> Tensor<f64> {
+    (t.detach() * t).sum() * detach(x) * x
+}
+
+#[test]
+fn detach_stops_the_derivative() {
+    let t = Tensor::from_vec(vec![1.0, 2.0], [2]);
+    each_engine(|_| {
+        let (dx, dt) = stopped::grad(3.0, &t).unwrap();
+        close(dx, 15.0);
+        same(&dt, &[2], &[9.0, 18.0]);
+        close(stopped::jvp(3.0, &t, 1.0, &Tensor::zeros([2])).unwrap().1.item(), 15.0);
+    });
+}
+
+#[differentiable]
+fn mismatch(a: &Tensor<f64>, b: &Tensor<f64>) -> Tensor<f64> {
+    let y = a.matmul(b);
+    let first = y.select(0, 0).sum();
+    if first.item() > 0.0 { y.sum() * 2.0 } else { y.sum() }
+}
+
+#[differentiable]
+fn inner(a: &Tensor<f64>, b: &Tensor<f64>) -> autograd::Result<Tensor<f64>> {
+    let (da, _) = product::grad(a, b)?;
+    Ok((da + b).sum())
+}
+
+#[test]
+fn a_failing_operation_is_the_entry_points_error() {
+    let (a, b) = (wave(&[2, 3]), wave(&[4, 5]));
+    let one = Tensor::scalar(1.0);
+    for engine in [Engine::Auto, Engine::Compiled, Engine::Dynamic] {
+        with_engine(engine, || {
+            macro_rules! errors {
+                ($f:ident) => {
+                    [
+                        $f::value(&a, &b).map(drop),
+                        $f::grad(&a, &b).map(drop),
+                        $f::value_and_grad(&a, &b).map(drop),
+                        $f::vjp(&a, &b).and_then(|(_, pull)| pull(&one).map(drop)),
+                        $f::jvp(&a, &b, &a, &b).map(drop),
+                        $f::hvp(&a, &b, &a, &b).map(drop),
+                        $f::check(&a, &b).map(drop),
+                        $f::bench(&a, &b).map(drop),
+                        $f::explain(&a, &b).map(drop),
+                        $f::compile(&a, &b).map(drop),
+                        $f::grad_into(&a, &b, &mut wave(&[2, 3]), &mut wave(&[4, 5])),
+                        $f::value_and_grad_into(&a, &b, &mut wave(&[2, 3]), &mut wave(&[4, 5])).map(drop),
+                    ]
+                };
+            }
+            for (i, e) in errors!(mismatch).into_iter().enumerate() {
+                let e = e.unwrap_err().to_string();
+                assert!(e.contains("matmul") && e.contains("[2, 3] and [4, 5]"), "{engine:?} {i}: {e}");
+                assert!(e.contains("entry_points.rs"), "{engine:?} {i}: {e}");
+            }
+            for (i, e) in errors!(inner).into_iter().enumerate() {
+                let e = e.unwrap_err().to_string();
+                assert!(e.contains("mul") && e.contains("[2, 3] and [4, 5]"), "{engine:?} {i}: {e}");
+            }
+        });
+    }
+    // the engines are as good as before
+    same(&product::grad(&one, &one).unwrap().0, &[], &[1.0]);
+}
+
+#[differentiable]
+fn newton_sqrt(x: f64) -> f64 {
+    let mut y = x;
+    while (y * y - x).abs() > 1e-12 {
+        y = 0.5 * (y + x / y);
+    }
+    y
+}
+
+#[differentiable]
+fn kinked(x: f64, y: f64) -> f64 {
+    if x > y { x * x } else { y * 3.0 }
+}
+
+#[test]
+fn control_flow_on_data() {
+    for engine in [Engine::Auto, Engine::Dynamic] {
+        with_engine(engine, || {
+            close(newton_sqrt::value(2.0).unwrap(), 2f64.sqrt());
+            near(newton_sqrt::grad(2.0).unwrap(), 0.5 / 2f64.sqrt(), 1e-9);
+            assert_eq!(kinked::grad(3.0, 1.0).unwrap(), (6.0, 0.0));
+            assert_eq!(kinked::grad(1.0, 3.0).unwrap(), (0.0, 3.0));
+            assert_eq!(kinked::value_and_grad(1.0, 3.0).unwrap(), (9.0, (0.0, 3.0)));
+            let (v, pull) = kinked::vjp(3.0, 1.0).unwrap();
+            assert_eq!((v, pull(2.0).unwrap()), (9.0, (12.0, 0.0)));
+            assert_eq!(kinked::jvp(3.0, 1.0, 0.5, 1.0).unwrap(), (9.0, 3.0));
+            assert_eq!(kinked::hvp(3.0, 1.0, 1.0, 1.0).unwrap(), (2.0, 0.0));
+            assert_eq!(kinked::compile(3.0, 1.0).unwrap().grad(1.0, 3.0).unwrap(), (0.0, 3.0));
+            assert!(kinked::check(3.0, 1.0).unwrap().passed());
+        });
+    }
+}
+
+#[test]
+fn explain_gives_the_line_that_is_not_compiled() {
+    let how = kinked::explain(3.0, 1.0).unwrap();
+    if how.engine == EngineUsed::Compiled {
+        return; // conditions on data compile
+    }
+    let line = line!() - 36; // of the `if` in `kinked`
+    let reason = how.reason.clone().unwrap();
+    assert!(reason.contains(&format!("entry_points.rs:{line}:")), "{reason} should name line {line}");
+    assert!(how.to_string().contains(&reason), "{how}");
+    let e = with_engine(Engine::Compiled, || kinked::grad(3.0, 1.0)).unwrap_err();
+    assert!(matches!(e, Error::NotCompilable { .. }), "{e}");
+    assert!(e.to_string().contains("kinked") && e.to_string().contains(&reason), "{e}");
+}
+
+#[test]
+fn engines_are_restored() {
+    assert_eq!(autograd::current_engine(), Engine::Auto);
+    let caught = std::panic::catch_unwind(|| with_engine(Engine::Dynamic, || panic!("on purpose")));
+    assert!(caught.is_err());
+    assert_eq!(autograd::current_engine(), Engine::Auto);
+    let inner = with_engine(Engine::Compiled, || with_engine(Engine::Dynamic, autograd::current_engine));
+    assert_eq!(inner, Engine::Dynamic);
+    // a twin that panics leaves nothing running
+    let caught = std::panic::catch_unwind(|| panics::grad(1.0, 0));
+    assert!(caught.is_err());
+    assert_eq!(panics::grad(1.0, 1).unwrap(), 2.0);
+    assert!(std::panic::catch_unwind(|| wave(&[2]) + wave(&[3])).is_err(), "operators outside still panic");
+}
+
+#[differentiable]
+fn panics(x: f64, n: usize) -> f64 {
+    assert!(n > 0, "on purpose");
+    x * x
+}
+
+#[differentiable]
+fn fallible(x: f64, n: usize) -> Result<f64, String> {
+    if n > 3 {
+        return Err(format!("{n} is too many"));
+    }
+    Ok(x * x * n as f64)
+}
+
+#[derive(Debug)]
+struct Odd;
+impl std::fmt::Display for Odd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an odd thing")
+    }
+}
+#[differentiable]
+fn fallible_tensor(x: &Tensor<f64>) -> Result<Tensor<f64>, Odd> {
+    if x.shape().len() != 1 { Err(Odd) } else { Ok(x.square().sum()) }
+}
+
+#[test]
+fn a_functions_own_error_comes_back() {
+    each_engine(|_| {
+        close(fallible::grad(3.0, 2).unwrap(), 12.0);
+        close(fallible::value(3.0, 2).unwrap(), 18.0);
+        let errors = [
+            fallible::value(3.0, 4).map(drop),
+            fallible::grad(3.0, 4).map(drop),
+            fallible::vjp(3.0, 4).map(drop),
+            fallible::jvp(3.0, 4, 1.0).map(drop),
+            fallible::hvp(3.0, 4, 1.0).map(drop),
+            fallible::compile(3.0, 4).map(drop),
+            fallible::explain(3.0, 4).map(drop),
+            fallible::grad_into(3.0, 4, &mut 0.0),
+        ];
+        for e in errors {
+            assert_eq!(e.unwrap_err().to_string(), "4 is too many");
+        }
+        same(&fallible_tensor::grad(&wave(&[1])).unwrap(), &[1], &[2.0 * 0.3f64.sin()]);
+        assert_eq!(fallible_tensor::grad(&wave(&[1, 1])).unwrap_err().to_string(), "an odd thing");
+    });
+}
+
+#[test]
+fn eight_threads_at_once() {
+    let (w, b, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 2]));
+    let x = wave(&[4, 3]);
+    let want = loss::grad(&w, &b, &x, &y).unwrap().flat();
+    std::thread::scope(|s| {
+        for t in 0..8 {
+            let (w, b, x, y, want) = (&w, &b, &x, &y, &want);
+            s.spawn(move || {
+                let engine = if t % 4 == 3 { Engine::Dynamic } else { Engine::Auto };
+                with_engine(engine, || {
+                    for i in 0..30usize {
+                        alike(&loss::grad(w, b, x, y).unwrap().flat(), want, 1e-13);
+                        let n = 1 + (i + t) % 6;
+                        assert_eq!(power::grad(2.0, n).unwrap(), n as f64 * 2f64.powi(n as i32 - 1));
+                        near(newton_sqrt::grad(4.0).unwrap(), 0.25, 1e-9);
+                    }
+                });
+            });
+        }
+    });
+}
+
+#[differentiable]
+fn by_item(x: &Tensor<f64>, s: f64) -> f64 {
+    let norm = x.norm().item();
+    norm * s + (x * x).sum().item()
+}
+
+#[test]
+fn item_carries_the_derivative() {
+    let x = Tensor::from_vec(vec![3.0, 4.0], [2]);
+    let (grad, _) = tour!(by_item(&x, 2.0) along(&x, 1.0) ct 1.0, within 1e-13);
+    alike(&grad, &[2.0 * 0.6 + 6.0, 2.0 * 0.8 + 8.0, 5.0], 1e-14);
+}
+
+#[test]
+fn entry_points_beside_the_tape() {
+    // an entry point called with a tracked tensor outside a trace leaves its tape alone
+    let x = wave(&[3]).requires_grad_(true);
+    let g = waves::grad(&x).unwrap();
+    assert!(!g.requires_grad() && x.grad().is_none());
+    backward(&[&waves(&x)], &[], false, false).unwrap();
+    alike(&x.grad().unwrap().to_vec(), &g.to_vec(), 1e-13);
+    // gradients are computed also where nothing is recorded
+    each_engine(|_| alike(&no_grad(|| waves::grad(&x)).unwrap().to_vec(), &g.to_vec(), 1e-13));
+}
