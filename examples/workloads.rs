@@ -28,7 +28,7 @@ fn scalar_loop(x: f64, y: f64) -> f64 {
 #[differentiable(wrt(x, w, b))]
 fn elementwise(x: &Tensor<f32>, w: &Tensor<f32>, b: &Tensor<f32>, y: &Tensor<f32>) -> Tensor<f32> {
     let z = x * w + b;
-    let inner = 0.797_884_56 * (&z + 0.044715 * &z * &z * &z);
+    let inner = 0.797_884_6 * (&z + 0.044715 * &z * &z * &z);
     (0.5 * z * (1.0 + inner.tanh()) * y).sum()
 }
 
@@ -69,7 +69,7 @@ fn attention(q: &Tensor<f32>, k: &Tensor<f32>, v: &Tensor<f32>, y: &Tensor<f32>)
     let scores = q.matmul(&k.transpose(-1, -2)) * 32f32.powf(-0.5);
     let position = Tensor::<i64>::arange(128);
     let causal = position.unsqueeze(1).ge(&position);
-    let scores = causal.where_(&scores, &Tensor::full(&[], -1e30));
+    let scores = causal.where_(&scores, &Tensor::full([], -1e30));
     (scores.softmax(-1).matmul(v) * y).sum()
 }
 
@@ -109,8 +109,8 @@ fn nbody(x: &Tensor<f64>, v: &Tensor<f64>, steps: usize) -> Tensor<f64> {
         let d = x.unsqueeze(0) - x.unsqueeze(1);
         let r2 = d.square().sum_dim(&[-1], true) + 0.1;
         let acceleration = (d / (&r2 * r2.sqrt())).sum_dim(&[1], false);
-        v = v + 0.001 * acceleration;
-        x = x + 0.001 * &v;
+        v += 0.001 * acceleration;
+        x += 0.001 * &v;
     }
     x.square().sum()
 }

@@ -18,6 +18,24 @@
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
+//! A compiled function can be kept and called, and either engine asked for:
+//!
+//! ```
+//! use autograd::prelude::*;
+//!
+//! #[differentiable]
+//! fn energy(x: &Tensor<f64>) -> Tensor<f64> {
+//!     x.square().sum() * 0.5
+//! }
+//!
+//! let x = Tensor::from_vec(vec![1.0, -2.0], [2]);
+//! let kept = energy::compile(&x)?;
+//! assert_eq!(kept.grad(&x)?.to_vec(), [1.0, -2.0]);
+//! let (value, pull) = with_engine(Engine::Dynamic, || energy::vjp(&x))?;
+//! assert_eq!((value.item(), pull(&Tensor::scalar(2.0))?.to_vec()), (2.5, vec![2.0, -4.0]));
+//! # Ok::<(), autograd::Error>(())
+//! ```
+//!
 //! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's.
 
 pub use autograd_macros::{Differentiable, differentiable, no_grad};

@@ -17,6 +17,7 @@ use autograd_runtime::{
     op::{Attr, Op, find},
     pass,
     program::Program,
+    replay, replay_vjp,
     ty::{DType, Shape},
 };
 use common::{Rng, close, inputs};
@@ -401,7 +402,8 @@ fn agree(g: &Graph, loose: &[bool], x: &[Array]) -> Result<(), TestCaseError> {
     let got = interp::run(&optimised, x).map_err(|e| fail(format!("optimised: {e}")))?;
     let program = Program::compile(g, false).map_err(|e| fail(format!("compile: {e}")))?;
     let run = program.run_arrays(x).map_err(|e| fail(format!("compiled: {e}")))?;
-    for (engine, got) in [("optimised", &got), ("compiled", &run)] {
+    let tape = replay(g, x).map_err(|e| fail(format!("dynamic: {e}")))?;
+    for (engine, got) in [("optimised", &got), ("compiled", &run), ("dynamic", &tape)] {
         for (i, (w, y)) in want.iter().zip(got).enumerate() {
             close(w, y, tolerance(w, loose[i]))
                 .map_err(|e| fail(format!("{engine}, output {i}: {e}\noptimised:\n{optimised}")))?;
@@ -446,6 +448,13 @@ proptest! {
         let v = diff::vjp(&f, &wrt).map_err(|e| TestCaseError::fail(format!("{e}\n{f}")))?;
         let one = common::array(&common::ty("f64[]"), [1.0]);
         let got = interp::run(&v, &x.iter().cloned().chain([one]).collect::<Vec<_>>()).unwrap();
+        // and so is what the tape gives
+        let n = f.outputs().len();
+        let one = common::array(&common::ty("f64[]"), [1.0]);
+        let tape = replay_vjp(&f, &x, &wrt, &[one]).map_err(|e| TestCaseError::fail(format!("{e}\n{f}")))?;
+        for (a, b) in values[n..].iter().zip(&tape) {
+            close(a, b, 1e-3).map_err(|e| TestCaseError::fail(format!("tape: {e}\n{f}")))?;
+        }
         for (a, b) in values.iter().zip(&got) {
             close(a, b, 1e-6).map_err(|e| TestCaseError::fail(format!("{e}\n{v}")))?;
         }

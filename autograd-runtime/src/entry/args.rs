@@ -81,12 +81,17 @@ pub struct Visitor<'v> {
     pub(crate) nested: bool,
     /// Whether all leaves are scalars.
     pub(crate) scalars: bool,
+    /// Where the bits of scalars go instead of `leaves`, and how many have come.
+    pub(crate) slots: Option<(&'v mut [u64; SLOTS], usize)>,
 }
+
+/// Arguments and results that fit the stack of a call of a kept scalar function.
+pub(crate) const SLOTS: usize = 16;
 
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
-        Visitor { leaves: SmallVec::new(), key, params: None, param: 0, nested: false, scalars: true }
+        Visitor { leaves: SmallVec::new(), key, params: None, param: 0, nested: false, scalars: true, slots: None }
     }
     /// The parameter that the next leaves belong to.
     #[inline]
@@ -96,7 +101,14 @@ impl<'v> Visitor<'v> {
     #[inline]
     fn scalar(&mut self, dtype: DType, bits: u64) {
         self.key.scalar(dtype);
-        self.push(LeafIn::Bits(dtype, bits));
+        match &mut self.slots {
+            // more than fit cannot match the key of a function whose slots do
+            Some((slots, n)) => {
+                slots[*n % SLOTS] = bits;
+                *n += 1;
+            }
+            None => self.push(LeafIn::Bits(dtype, bits)),
+        }
     }
     #[inline]
     fn push(&mut self, leaf: LeafIn) {
@@ -139,6 +151,7 @@ pub struct GradReader<'g> {
     pub(crate) grads: &'g mut dyn Iterator<Item = OutVal>,
 }
 impl GradReader<'_> {
+    #[inline]
     fn scalar<T: Float>(&mut self) -> T {
         match self.grads.next() {
             Some(OutVal::Bits(b)) => T::from_bits(b),

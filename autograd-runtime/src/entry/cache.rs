@@ -95,7 +95,14 @@ pub fn clear_cache() {
     *STORE.write() = Store::default();
 }
 
-/// Bounds the cache: at most `entries` programs and `bytes` bytes (1024 and 256 MiB at the start).
+/// Bounds the cache of compiled programs, which drops the least recently used.
+///
+/// ```
+/// autograd_runtime::set_cache_limits(64, 16 << 20);
+/// assert!(autograd_runtime::cache_stats().entries <= 64);
+/// ```
+///
+/// The bounds: at most `entries` programs and `bytes` bytes (1024 and 256 MiB at the start).
 pub fn set_cache_limits(entries: usize, bytes: usize) {
     MAX_ENTRIES.store(entries, Ordering::Relaxed);
     MAX_BYTES.store(bytes, Ordering::Relaxed);

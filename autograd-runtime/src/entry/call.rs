@@ -3,7 +3,7 @@
 
 use super::{
     Engine, Function, Kind,
-    args::{BindPass, Binder, GradReader, LeafIn, Lifter, OutVal, Visitor, destination},
+    args::{BindPass, Binder, GradReader, LeafIn, Lifter, OutVal, SLOTS, Visitor, destination},
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
     key::{Key, Sink},
@@ -480,6 +480,22 @@ impl<F: Function> Deref for Compiled<F> {
     }
 }
 
+/// The results of a scalar function, handed out one by one.
+struct SlotOuts {
+    slots: [u64; SLOTS],
+    at: usize,
+    end: usize,
+}
+impl Iterator for SlotOuts {
+    type Item = OutVal;
+    #[inline]
+    fn next(&mut self) -> Option<OutVal> {
+        let bits = self.slots[..self.end].get(self.at)?;
+        self.at += 1;
+        Some(OutVal::Bits(*bits))
+    }
+}
+
 /// What a [`Compiled`] holds: the programs for one form of arguments.
 pub struct CompiledFn {
     key: Key,
@@ -533,12 +549,39 @@ impl CompiledFn {
         let entry = self.entry::<F>(args, &v, kind)?;
         run_entry::<F>(entry, args, &v, kind, &[], dests)
     }
+    fn constants(&self) -> &[Fixed] {
+        self.value_and_grad.get().map_or(&[], |e| &e.constants)
+    }
+    /// The results of a function of scalars, through slots on the stack: a call costs little more than its
+    /// arithmetic. `None` where that does not apply; the usual way then says why.
+    #[inline]
+    fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>) -> Option<SlotOuts> {
+        let entry = slot.get()?;
+        let Body::Compiled { program, .. } = &entry.body else { return None };
+        let outs = program.outputs().len();
+        if !entry.all_scalar || program.inputs().len() > SLOTS || outs > SLOTS || current_engine() == Engine::Dynamic {
+            return None;
+        }
+        let mut slots = [0; SLOTS];
+        let mut v = Visitor::new(Sink::compare(&self.key));
+        v.slots = Some((&mut slots, 0));
+        F::visit(args, &mut v);
+        let n = v.slots.as_ref().map_or(0, |s| s.1);
+        if !v.key.matched() || !v.scalars {
+            return None;
+        }
+        let mut results = SlotOuts { slots: [0; SLOTS], at: 0, end: outs };
+        program.run_slots(&slots[..n.min(SLOTS)], &mut results.slots[..outs]).then_some(results)
+    }
     /// The gradient.
     ///
     /// # Errors
     /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
+        if let Some(mut o) = self.on_slots::<F>(&self.grad, args) {
+            return Ok(F::collect(args, &mut GradReader { grads: &mut o }));
+        }
         Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
     }
     /// Value and gradient.
@@ -547,6 +590,10 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
+        if let Some(mut o) = self.on_slots::<F>(&self.value_and_grad, args) {
+            let value = F::read(&mut OutReader { outs: &mut o, constants: &mut self.constants().iter() });
+            return Ok((value, F::collect(args, &mut GradReader { grads: &mut o })));
+        }
         let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))
     }

@@ -46,6 +46,7 @@ pub(crate) enum Sink<'k> {
 }
 
 impl<'k> Sink<'k> {
+    #[inline]
     pub fn compare(key: &'k Key) -> Sink<'k> {
         Sink::Match { key, words: 0, constants: 0, equal: true }
     }
@@ -86,6 +87,7 @@ impl<'k> Sink<'k> {
         }
     }
     /// Whether all that was reported is what the key has.
+    #[inline]
     pub fn matched(&self) -> bool {
         match self {
             Sink::Build(_) => true,

@@ -115,6 +115,13 @@ impl Kind {
 }
 
 /// Which engine entry points use on this thread.
+///
+/// ```
+/// use autograd_runtime::{Engine, current_engine, with_engine};
+/// assert_eq!(current_engine(), Engine::Auto);
+/// with_engine(Engine::Dynamic, || assert_eq!(current_engine(), Engine::Dynamic));
+/// assert_eq!(current_engine(), Engine::Auto);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Engine {
     /// Compiled; what cannot be compiled runs on the dynamic engine.
@@ -131,6 +138,7 @@ thread_local! {
 }
 
 /// The engine that entry points use on this thread.
+#[inline]
 pub fn current_engine() -> Engine {
     ENGINE.get()
 }

@@ -68,6 +68,7 @@ impl OutReader<'_> {
         let c = self.constants.next().expect("as many constants as were reported");
         c.0.downcast_ref::<T>().expect("the type that was reported").clone()
     }
+    #[inline]
     fn scalar<T: Float>(&mut self) -> T {
         match self.outs.next() {
             Some(OutVal::Bits(b)) => T::from_bits(b),

@@ -137,10 +137,12 @@ impl Program {
         Ok(Program { inputs, outputs, body, code: Some(code), stats })
     }
     /// Types of the arguments.
+    #[inline]
     pub fn inputs(&self) -> &[Ty] {
         &self.inputs
     }
     /// Types of the results.
+    #[inline]
     pub fn outputs(&self) -> &[Ty] {
         &self.outputs
     }

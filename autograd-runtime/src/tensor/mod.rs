@@ -4,10 +4,12 @@
 //! * `dispatch`: one operation on values: traced, or computed and taped;
 //! * `tape`: backward nodes and the backward sweep;
 //! * `typed`: `Tensor<T>`, the user's face of it, with PyTorch's names;
-//! * `display`: printing as PyTorch prints.
+//! * `display`: printing as PyTorch prints;
+//! * `replay`: a graph run on the tape, for comparison.
 
 mod dispatch;
 mod display;
+mod replay;
 mod tape;
 mod typed;
 mod value;
@@ -15,6 +17,7 @@ mod value;
 pub(crate) use dispatch::{Dispatch, Locked, eager};
 pub use tape::{GradFn, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
 pub(crate) use tape::{Sweep, seed};
+pub use replay::{replay, replay_vjp};
 pub use typed::{IntoShape, Scalar, Tensor};
 pub(crate) use typed::{evaluate, report};
 pub use value::Value;

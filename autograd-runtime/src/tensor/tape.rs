@@ -423,6 +423,15 @@ pub(crate) fn seed(root: &Value, ct: Option<&Value>) -> Result<Value> {
 /// Accumulates gradients of the leaves behind `tensors` into their `.grad`: PyTorch's
 /// `torch.autograd.backward`. `grad_tensors` holds one cotangent for each tensor, `None` for the 1 of a scalar.
 ///
+/// ```
+/// use autograd_runtime::{Tensor, backward};
+/// let a = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+/// let (c, ones) = (&a * &a, Tensor::ones([2]));
+/// backward(&[&c], &[Some(&ones)], false, false)?;
+/// assert_eq!(a.grad().unwrap().to_vec(), [2.0, 4.0]);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
+///
 /// # Errors
 /// If a tensor is not tracked or not scalar without a cotangent, or if saved values have been freed or
 /// overwritten.
@@ -450,6 +459,15 @@ fn roots<T: crate::array::Float>(
 /// The gradients of `outputs` in `inputs` (leaves or not), leaving every `.grad` alone: PyTorch's
 /// `torch.autograd.grad`. With `create_graph` the gradients are tracked themselves; with `allow_unused` an
 /// input that is not reached gives `None` instead of an error.
+///
+/// ```
+/// use autograd_runtime::{Tensor, grad};
+/// let x = Tensor::scalar(2.0).requires_grad_(true);
+/// let first = grad(&[&x.powi(4)], &[&x], &[], false, true, false)?.remove(0).unwrap();
+/// let second = grad(&[&first], &[&x], &[], false, false, false)?.remove(0).unwrap();
+/// assert_eq!((first.item(), second.item()), (32.0, 48.0));
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`backward`], and for unreachable inputs unless `allow_unused`.

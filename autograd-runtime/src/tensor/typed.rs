@@ -123,6 +123,12 @@ impl<T: Element> Tensor<T> {
 
     /// A tensor of a shape from elements in row-major order. Panics (or fails the running entry point) if
     /// their number is not the shape's.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0], [2, 2]);
+    /// assert_eq!((x.shape(), x.t().to_vec()), (&[2, 2][..], vec![1.0, 3.0, 2.0, 4.0]));
+    /// ```
     #[track_caller]
     pub fn from_vec(data: Vec<T>, shape: impl IntoShape) -> Self {
         let shape = shape.into_shape();
@@ -146,6 +152,11 @@ impl<T: Element> Tensor<T> {
         Self::full(&[], x)
     }
     /// Every element equal to `x`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::full([2], 1.5f32).to_string(), "tensor([1.5000, 1.5000])");
+    /// ```
     #[track_caller]
     pub fn full(shape: impl IntoShape, x: T) -> Self {
         let shape = shape.into_shape();
@@ -697,6 +708,12 @@ impl<T: Float> Tensor<T> {
         self.zip(target, |x, t| x.mse_loss(&t))
     }
     /// The matrix product as PyTorch defines it: vectors are rows or columns, leading axes broadcast.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let (a, x) = (Tensor::<f64>::eye(2) * 3.0, Tensor::from_vec(vec![1.0, 2.0], [2]));
+    /// assert_eq!(a.matmul(&x).to_vec(), [3.0, 6.0]);
+    /// ```
     #[track_caller]
     pub fn matmul(&self, o: &Tensor<T>) -> Self {
         self.zip(o, |a, b| a.matmul(&b))
@@ -718,6 +735,12 @@ impl<T: Float> Tensor<T> {
     }
 
     /// This leaf, tracked or not.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f32>::ones([2]).requires_grad_(true);
+    /// assert_eq!((&x + 2.0).to_string(), "tensor([3., 3.], grad_fn=<AddBackward0>)");
+    /// ```
     #[must_use]
     pub fn requires_grad_(self, on: bool) -> Self {
         if let Err(e) = self.0.set_requires_grad(on) {
