@@ -39,5 +39,7 @@ pub use real::Real;
 pub use real::literal;
 pub use session::try_eval;
 pub use tensor::{
-    GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, set_grad_enabled, replay, replay_vjp};
+    GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, replay, replay_vjp,
+    set_grad_enabled,
+};
 pub(crate) use tensor::{evaluate as tensor_evaluate, report as tensor_report};

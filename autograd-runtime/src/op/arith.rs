@@ -231,7 +231,7 @@ pub static MUL: OpDef = binary(
     3,
     |l, a, _| l.mul(a[0], a[1]),
 );
-/// y = a/b;  da = ct/b, db = −ct·y/b  (integers: division is not offered)
+/// y = a/b;  da = ct/b, db = −da·y, so that both share the division  (integers: division is not offered)
 pub static DIV: OpDef = OpDef {
     infer: infer::floats,
     ..binary(
@@ -239,7 +239,8 @@ pub static DIV: OpDef = OpDef {
         eval_binary!(a, b, a / b, a.checked_div(b).unwrap_or(0)),
         Derivative::Elementwise(|cx, i, t| {
             let b = &cx.args[1];
-            Some(if i == 0 { t / b } else { -(t * (cx.out / b)) })
+            let da = t / b;
+            Some(if i == 0 { da } else { -(da * cx.out) })
         }),
         2 | SAVE_OUT,
         |l, a, _| l.div(a[0], a[1]),

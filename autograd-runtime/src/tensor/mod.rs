@@ -15,9 +15,9 @@ mod typed;
 mod value;
 
 pub(crate) use dispatch::{Dispatch, Locked, eager};
+pub use replay::{replay, replay_vjp};
 pub use tape::{GradFn, backward, grad, is_grad_enabled, no_grad, set_grad_enabled};
 pub(crate) use tape::{Sweep, seed};
-pub use replay::{replay, replay_vjp};
 pub use typed::{IntoShape, Scalar, Tensor};
 pub(crate) use typed::{evaluate, report};
 pub use value::Value;
