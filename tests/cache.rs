@@ -19,7 +19,7 @@ fn polynomial(x: f64, n: usize) -> f64 {
 fn bounds_and_kept_programs() -> Result<(), Error> {
     clear_cache();
     assert_eq!(cache_stats().entries, 0);
-    let ones = |n| Tensor::<f64>::ones(&[n]);
+    let ones = |n| Tensor::<f64>::ones([n]);
     square::grad(&ones(3))?;
     let one = cache_stats();
     assert!(one.entries == 1 && one.bytes > 0, "{one:?}");
@@ -58,7 +58,7 @@ fn bounds_and_kept_programs() -> Result<(), Error> {
             s.spawn(move || {
                 for i in 0..20 {
                     let n = 1 + (i + t) % 5;
-                    assert_eq!(square::grad(&Tensor::<f64>::ones(&[n])).unwrap().to_vec(), vec![2.0; n]);
+                    assert_eq!(square::grad(&Tensor::<f64>::ones([n])).unwrap().to_vec(), vec![2.0; n]);
                     if i % 7 == t {
                         clear_cache();
                     }

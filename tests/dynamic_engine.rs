@@ -203,7 +203,7 @@ fn control_flow() {
     let mut y = &x * 2.0;
     let mut power = 2.0;
     while y.norm() < 1000.0 {
-        y = y * 2.0;
+        y *= 2.0;
         power *= 2.0;
     }
     y.backward_with(&t(&[0.1, 1.0, 0.0001])).unwrap();
@@ -213,7 +213,7 @@ fn control_flow() {
         let a = tracked(&[start]);
         let mut b = &a * 2.0;
         while b.norm() < 1000.0 {
-            b = b * 2.0;
+            b *= 2.0;
         }
         let d = if b.sum() > 0.0 { b } else { b * 100.0 };
         d.backward().unwrap();

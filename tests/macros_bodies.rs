@@ -33,7 +33,7 @@ fn literals(x: f64) -> f64 {
     let mix = [0.0, x, 1.0];
     let plain = [0.5, 0.25];
     let mut t = c * WIDTH / 2.0;
-    t = t + x;
+    t += x;
     let m = c.max(x) + 2.0_f64.max(x).min(9.0);
     let total: f64 = mix.iter().map(|v| v * 2.0).sum();
     let folded = mix.iter().fold(0.0, |a, b| a + b);
@@ -79,7 +79,7 @@ fn literals(x: f64) -> f64 {
 fn conversions(x: f64, n: usize) -> f64 {
     let a = n as f64 * x;
     let b = (n as i32 - 3) as f64;
-    let c = f64::max(0.0, x) + f64::sin(x) + f64::from(2) * 3 as f64;
+    let c = f64::max(0.0, x) + f64::sin(x) + f64::from(2) * 3_f64;
     let i = (x as usize).min(n);
     let p = x.powi(n as i32);
     let y: f64 = i as f64;
@@ -472,7 +472,7 @@ fn newton_sqrt(x: f64) -> f64 {
 fn doubling(a: &Tensor<f64>) -> Tensor<f64> {
     let mut b = a * 2.0;
     while b.norm() < 1000.0 {
-        b = b * 2.0;
+        b *= 2.0;
     }
     if b.sum() > 0.0 { b } else { b * 100.0 }
 }

@@ -241,7 +241,8 @@ impl<'e> Ex<'e> {
                 let want = format!("extents of {total} elements, at most one of them -1");
                 Error::shape("reshape", want, format!("{shape:?}"))
             };
-            if free > 1 || shape.iter().any(|&n| n < -1) || (free == 1 && (known == 0 || total % known != 0)) {
+            if free > 1 || shape.iter().any(|&n| n < -1) || (free == 1 && (known == 0 || !total.is_multiple_of(known)))
+            {
                 return Err(bad());
             }
             let shape: Shape = shape.iter().map(|&n| if n < 0 { total / known } else { n as usize }).collect();

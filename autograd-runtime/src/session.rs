@@ -30,6 +30,8 @@ thread_local! {
 /// One running twin.
 pub(crate) struct Session {
     id: u64,
+    /// An annotated function's twin runs, not only a closure of `try_eval`.
+    twin: bool,
     error: RefCell<Option<Error>>,
     /// What the copyable handles of traced scalars stand for.
     reals: RefCell<Vec<Value>>,
@@ -63,9 +65,9 @@ impl Drop for Running {
     }
 }
 
-fn enter(trace: Option<Trace>) -> Running {
+fn enter(trace: Option<Trace>, twin: bool) -> Running {
     let id = NEXT_ID.replace(NEXT_ID.get() + 1);
-    let s = Rc::new(Session { id, error: RefCell::default(), reals: RefCell::default(), trace });
+    let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace });
     STACK.with_borrow_mut(|stack| stack.push(s.clone()));
     Running(s)
 }
@@ -161,9 +163,9 @@ pub(crate) fn is_tracing() -> bool {
     top().is_some_and(|s| s.live_trace().is_some())
 }
 
-/// Whether an entry point or `try_eval` is running on this thread.
+/// Whether an entry point is running on this thread.
 pub(crate) fn is_running() -> bool {
-    STACK.with_borrow(|s| !s.is_empty())
+    STACK.with_borrow(|s| s.iter().any(|x| x.twin))
 }
 
 /// A value with elements: itself if it has some, or the traced node's, evaluated.
@@ -239,14 +241,17 @@ pub(crate) fn trace<R>(
     arguments: Vec<Value>,
     f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<TraceEnd<R>> {
-    let running = enter(Some(Trace {
-        builder: Builder::new(),
-        inputs: RefCell::default(),
-        arguments: Cell::new(arguments.len()),
-        captured: RefCell::default(),
-        opaque: OnceCell::new(),
-        memo: RefCell::default(),
-    }));
+    let running = enter(
+        Some(Trace {
+            builder: Builder::new(),
+            inputs: RefCell::default(),
+            arguments: Cell::new(arguments.len()),
+            captured: RefCell::default(),
+            opaque: OnceCell::new(),
+            memo: RefCell::default(),
+        }),
+        true,
+    );
     let s = &running.0;
     let t = s.trace.as_ref().expect("made with a trace");
     let inputs: Vec<Value> = arguments.into_iter().map(|a| s.input(t, a)).collect();
@@ -280,7 +285,11 @@ pub(crate) fn inline(g: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
 /// # Errors
 /// The first error of an operation.
 pub(crate) fn dynamic<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
-    let running = enter(None);
+    collect(true, f)
+}
+
+fn collect<R>(twin: bool, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    let running = enter(None, twin);
     let out = f();
     match running.0.error.borrow_mut().take() {
         Some(e) => Err(e),
@@ -300,5 +309,5 @@ pub(crate) fn dynamic<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 /// # Errors
 /// The first error of an operation in the closure.
 pub fn try_eval<R>(f: impl FnOnce() -> R) -> Result<R> {
-    dynamic(|| Ok(f()))
+    collect(false, || Ok(f()))
 }

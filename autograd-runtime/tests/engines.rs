@@ -224,7 +224,7 @@ impl<'b> Make<'b> {
                     }
                     1 if !s.is_empty() => {
                         let i = at(s.len(), c);
-                        let k = [2, 3, 5].into_iter().find(|k| s[i] % k == 0)?;
+                        let k = [2, 3, 5].into_iter().find(|k| s[i].is_multiple_of(*k))?;
                         s[i] /= k;
                         s.insert(i + usize::from(d % 2), k);
                     }

@@ -222,7 +222,7 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| a.f[0].reshape(&[2, 3, 2, 1, 2])),
         ),
-        op_row("expand", &[("f64[3,1]", R2)], vec![dims(&[2, 3, 4])], 2, Some(|a| a.f[0].expand(&[2, 3, 4]))),
+        op_row("expand", &[("f64[3,1]", R2)], vec![dims(&[2, 3, 4])], 2, Some(|a| a.f[0].expand([2, 3, 4]))),
         op_row("permute", &[("f64[2,3,4]", R2)], vec![dims(&[2, 0, 1])], 2, Some(|a| a.f[0].permute(&[2, 0, 1]))),
         op_row(
             "slice",
@@ -593,7 +593,7 @@ fn check_tape(row: &Row, tape: Tape, g: &Graph, wrt: &[usize], x: &[Array], ct: 
     let want = interp::run(&second, &with_ct.iter().chain(&ones).cloned().collect::<Vec<_>>()).unwrap();
     let mut total = Tensor::<f64>::scalar(0.0);
     for g in grads.iter().filter(|g| g.requires_grad()) {
-        total = total + g.sum();
+        total += g.sum();
     }
     if !total.requires_grad() {
         return;

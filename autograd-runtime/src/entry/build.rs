@@ -19,6 +19,7 @@ use crate::{
 use smallvec::SmallVec;
 use std::{
     any::TypeId,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -40,12 +41,13 @@ pub(crate) struct Entry {
     pub diff_time: Duration,
 }
 
+#[allow(clippy::large_enum_variant)] // one an entry, behind an Arc
 pub(crate) enum Body {
     Compiled {
         program: Program,
         /// The traced function, before differentiation.
         source: Graph,
-        /// Further inputs of the program: tensors the trace met, read at every call.
+        /// Further inputs of the program: the tensors that the trace met.
         captures: Vec<Value>,
     },
     Dynamic {
@@ -86,21 +88,48 @@ pub(crate) fn differentiated<F: Function>(args: F::Args<'_>) -> Vec<usize> {
     (0..v.leaves.len()).filter(|&i| wrt(params[i]) && v.leaves[i].dtype().is_float()).collect()
 }
 
-/// Builds the entry of a function for arguments like those visited.
-pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
-    let clock = Instant::now();
-    let wrt = differentiated::<F>(args);
+/// Which results are scalars, and the static parts of the value.
+type Form = (Vec<bool>, Vec<Fixed>);
+
+/// Runs the twin under a trace.
+fn trace<F: Function>(args: F::Args<'_>, v: &Visitor<'_>) -> Result<TraceEnd<Form>> {
     let concrete = v.leaves.iter().map(super::args::LeafIn::value).collect();
-    let traced = session::trace(concrete, |inputs| {
+    session::trace(concrete, |inputs| {
         let mut leaves = inputs.into_iter();
         let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
         let out = result?;
         let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
-        Ok((
-            values,
-            (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect::<Vec<bool>>(), out.constants),
-        ))
-    })?;
+        Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect(), out.constants)))
+    })
+}
+
+/// The entry to use now for a function that reads tensors besides its arguments, and those tensors. They may
+/// be others than at the last call (a global that was replaced), which only the function itself can tell: it
+/// is traced again, and the compiled program serves as long as the trace is the same graph.
+pub(crate) fn refresh<F: Function>(
+    entry: &Arc<Entry>,
+    args: F::Args<'_>,
+    v: &Visitor<'_>,
+    kind: Kind,
+) -> Result<(Arc<Entry>, Vec<Value>)> {
+    if let (Body::Compiled { source, .. }, TraceEnd::Graph(now, _)) = (&entry.body, trace::<F>(args, v)?)
+        && now.graph == *source
+    {
+        return Ok((entry.clone(), now.captures));
+    }
+    let entry = Arc::new(build::<F>(args, v, kind, false)?);
+    let captures = match &entry.body {
+        Body::Compiled { captures, .. } => captures.clone(),
+        Body::Dynamic { .. } => Vec::new(),
+    };
+    Ok((entry, captures))
+}
+
+/// Builds the entry of a function for arguments like those visited.
+pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
+    let clock = Instant::now();
+    let wrt = differentiated::<F>(args);
+    let traced = trace::<F>(args, v)?;
     let trace_time = clock.elapsed();
     let leaf_scalar = |i: &usize| matches!(v.leaves[*i], super::args::LeafIn::Bits(..));
     let grads: Vec<bool> = wrt.iter().map(leaf_scalar).collect();

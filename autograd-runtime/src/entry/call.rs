@@ -117,9 +117,17 @@ pub(super) fn run_entry<F: Function>(
     extra: &[LeafIn],
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
+    let fresh;
+    let (entry, now) = match &entry.body {
+        Body::Compiled { captures, .. } if !captures.is_empty() => {
+            fresh = build::refresh::<F>(entry, args, v, kind)?;
+            (&fresh.0, &fresh.1[..])
+        }
+        _ => (entry, &[][..]),
+    };
     match &entry.body {
-        Body::Compiled { program, captures, .. } => {
-            check_extra(F::META.name, kind, program, v.leaves.len() + captures.len(), extra)?;
+        Body::Compiled { program, .. } => {
+            check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), extra)?;
             let values = if kind.has_value() { entry.values } else { 0 };
             if v.scalars
                 && entry.all_scalar
@@ -127,7 +135,7 @@ pub(super) fn run_entry<F: Function>(
             {
                 return Ok(Outcome { outs, values, constants: Constants::of(entry) });
             }
-            let outs = execute(program, &v.leaves, captures, extra, &entry.scalar, values, dests)?;
+            let outs = execute(program, &v.leaves, now, extra, &entry.scalar, values, dests)?;
             Ok(Outcome { outs, values, constants: Constants::of(entry) })
         }
         Body::Dynamic { reason } => {
@@ -220,7 +228,7 @@ pub(super) fn execute(
         }
     }
     let mut copied = copies.iter();
-    let mut stored: SmallVec<[Option<(&Arc<Storage>, &Layout)>; 12]> = SmallVec::new();
+    let mut stored: SmallVec<[Option<Window<'_>>; 12]> = SmallVec::new();
     let mut place = |v| stored_of(if Value::is_contiguous(v) { v } else { copied.next().unwrap_or(v) });
     for l in leaves {
         stored.push(if let LeafIn::Tensor(v) = l { Some(place(v)?) } else { None });
@@ -333,7 +341,10 @@ fn write_guard(v: &Value) -> parking_lot::RwLockWriteGuard<'_, Data> {
     storage.data.write()
 }
 
-fn stored_of(v: &Value) -> Result<(&Arc<Storage>, &Layout)> {
+/// Where a stored value's elements are.
+type Window<'a> = (&'a Arc<Storage>, &'a Layout);
+
+fn stored_of(v: &Value) -> Result<Window<'_>> {
     match v.repr() {
         Repr::Stored { storage, layout } => Ok((storage, layout)),
         _ => Err(Error::Autograd("a tensor without elements was passed to an entry point".into())),
@@ -360,7 +371,7 @@ pub(super) fn hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<
 }
 
 /// Runs with destinations for tensors, then writes the scalars.
-fn into<F: Function>(
+fn into(
     mut bind: impl FnMut(&mut Binder<'_>),
     run: impl FnOnce(&[Option<Value>]) -> Result<Outcome>,
 ) -> Result<Outcome> {
@@ -372,14 +383,14 @@ fn into<F: Function>(
     Ok(o)
 }
 pub(super) fn grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-    into::<F>(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], Some(d))).map(drop)
+    into(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], Some(d))).map(drop)
 }
 pub(super) fn value_and_grad_into<F: Function>(
     args: F::Args<'_>,
     bind: impl FnMut(&mut Binder<'_>),
 ) -> Result<F::Value> {
     let kind = Kind::ValueAndGrad;
-    Ok(into::<F>(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, &[], Some(d)))?.read::<F>())
+    Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, &[], Some(d)))?.read::<F>())
 }
 
 /// A function's pull-back at some arguments: maps a cotangent of the result to gradients.
@@ -390,7 +401,7 @@ pub struct Pullback<F: Function> {
     function: PhantomData<fn() -> F>,
 }
 enum With {
-    Entry(Arc<Entry>),
+    Entry { entry: Arc<Entry>, captures: Vec<Value> },
     Tape { values: Vec<Value>, tracked: Vec<Value> },
 }
 
@@ -422,20 +433,24 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     if v.nested || current_engine() == Engine::Dynamic {
         return dynamic();
     }
-    let entry = lookup::<F>(args, &v, Kind::Vjp)?;
+    let mut entry = lookup::<F>(args, &v, Kind::Vjp)?;
+    let mut captures = Vec::new();
+    if matches!(&entry.body, Body::Compiled { captures, .. } if !captures.is_empty()) {
+        (entry, captures) = build::refresh::<F>(&entry, args, &v, Kind::Vjp)?;
+    }
     if let Body::Dynamic { reason } = &entry.body {
         accept_dynamic(F::META.name, reason)?;
         return dynamic();
     }
     let value = value::<F>(args)?;
-    Ok((value, Pullback { leaves: v.leaves, with: With::Entry(entry), function }))
+    Ok((value, Pullback { leaves: v.leaves, with: With::Entry { entry, captures }, function }))
 }
 
 impl<F: Function> Pullback<F> {
     fn pull(&self, cts: &[LeafIn]) -> Result<Outs> {
         match &self.with {
-            With::Entry(e) => {
-                let Body::Compiled { program, captures, .. } = &e.body else { unreachable!("compiled entries only") };
+            With::Entry { entry: e, captures } => {
+                let Body::Compiled { program, .. } = &e.body else { unreachable!("compiled entries only") };
                 check_extra(F::META.name, Kind::Vjp, program, self.leaves.len() + captures.len(), cts)?;
                 let outs = execute(program, &self.leaves, captures, cts, &e.scalar, e.values, None)?;
                 Ok(outs[e.values..].iter().cloned().collect())
@@ -609,7 +624,7 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
     pub fn grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-        into::<F>(bind, |d| self.run::<F>(args, Kind::Grad, Some(d))).map(drop)
+        into(bind, |d| self.run::<F>(args, Kind::Grad, Some(d))).map(drop)
     }
     /// The gradient into the caller's buffers; returns the value.
     ///
@@ -620,6 +635,6 @@ impl CompiledFn {
         args: F::Args<'_>,
         bind: impl FnMut(&mut Binder<'_>),
     ) -> Result<F::Value> {
-        Ok(into::<F>(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
+        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
     }
 }

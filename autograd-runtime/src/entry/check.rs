@@ -170,7 +170,8 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
             let got: f64 = g.iter().zip(&d).map(|(g, d)| g * d).sum();
             let difference = (got - want).abs() / (1.0 + got.abs().max(want.abs()));
             report.compared += 1;
-            if !(difference <= report.worst) {
+            // a NaN is the worst of all
+            if difference > report.worst || difference.is_nan() {
                 (report.worst, report.at) = (difference, Some((i, got, want)));
             }
         }

@@ -26,10 +26,12 @@ pub(super) fn map<T: Copy, U: Clone>(x: &ArrayViewD<'_, T>, f: impl Fn(T) -> U) 
 }
 
 /// Combines two arrays elementwise with broadcasting.
-pub(super) fn zip<T: Copy, U: Clone>(a: &View<'_>, b: &View<'_>, out: &Ty, f: impl Fn(T, T) -> U) -> Result<ArrayD<U>>
-where
-    T: crate::array::Element,
-{
+pub(super) fn zip<T: crate::array::Element, U: Clone>(
+    a: &View<'_>,
+    b: &View<'_>,
+    out: &Ty,
+    f: impl Fn(T, T) -> U,
+) -> Result<ArrayD<U>> {
     let (a, b) = (a.broadcast(&out.shape), b.broadcast(&out.shape));
     let (a, b) = (a.typed::<T>("elementwise")?, b.typed::<T>("elementwise")?);
     if let (Some(x), Some(y)) = (a.as_slice(), b.as_slice()) {

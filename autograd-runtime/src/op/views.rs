@@ -204,7 +204,7 @@ pub fn reshape_layout(from: &Layout, to: &[usize]) -> Option<Layout> {
         let (mut have, mut want) = (old[i].0, 1);
         let (i0, j0) = (i, j);
         i += 1;
-        while have != want || (j < to.len() && to[j] == 1 && have != want) {
+        while have != want {
             if have < want {
                 have *= old.get(i)?.0;
                 i += 1;

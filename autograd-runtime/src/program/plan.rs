@@ -7,6 +7,7 @@ use crate::{
     op::create,
 };
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 
 /// Values start at multiples of this: a cache line.
 const ALIGN: usize = 64;
@@ -66,10 +67,9 @@ pub fn plan(g: &Graph, fused: &Fused) -> Plan {
     let mut copies = Vec::new();
     for (k, &o) in g.outputs().iter().enumerate() {
         let node = resolve(&fused.alias, o);
-        if places.contains_key(&node) {
-            copies.push((k, node));
-        } else {
-            places.insert(node, Place::Output(k));
+        match places.entry(node) {
+            Entry::Occupied(_) => copies.push((k, node)),
+            Entry::Vacant(place) => drop(place.insert(Place::Output(k))),
         }
     }
     // the last step that reads each value

@@ -149,7 +149,7 @@ impl<T: Element> Tensor<T> {
     }
     /// A rank-0 tensor.
     pub fn scalar(x: T) -> Self {
-        Self::full(&[], x)
+        Self::full([], x)
     }
     /// Every element equal to `x`.
     ///
@@ -194,7 +194,7 @@ impl<T: Element> Tensor<T> {
     /// by the dynamic engine.
     #[track_caller]
     pub fn to_vec(&self) -> Vec<T> {
-        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        self.read_elements();
         let data = self.0.to_array().into_data();
         T::slice(&data).expect("the dtype of the tensor").to_vec()
     }
@@ -208,7 +208,7 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn with_data<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
-        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        self.read_elements();
         if let Repr::Stored { storage, layout } = self.0.repr()
             && layout.is_contiguous()
         {
@@ -251,10 +251,21 @@ impl<T: Element> Tensor<T> {
             _ => Err(Error::value("update", "expected a tensor with elements, found a traced one")),
         }
     }
+    /// Notes that plain code reads the elements. Inside an entry point a tracked value cannot be read so: the
+    /// gradient that should flow through it would silently be lost.
+    #[track_caller]
+    fn read_elements(&self) {
+        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        if session::is_running() && tape::is_grad_enabled() && self.requires_grad() {
+            let what = "the elements of a tensor that requires grad are read; no gradient flows through plain numbers: \
+                        use operations on tensors, or detach() first";
+            report(Error::value("to_vec", what));
+        }
+    }
     /// A copy as an ndarray array.
     #[track_caller]
     pub fn to_ndarray(&self) -> ArrayD<T> {
-        session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
+        self.read_elements();
         T::view_of(&self.0.to_array().view()).expect("the dtype of the tensor").to_owned()
     }
     /// The only element. Panics (or fails the running entry point) if there is not exactly one.
@@ -731,7 +742,7 @@ impl<T: Float> Tensor<T> {
         let at = |i: usize| {
             if i < n / 2 || n == 1 { a.f64() + step * i as f64 } else { b.f64() - step * (n - 1 - i) as f64 }
         };
-        Self::from_vec((0..n).map(|i| T::of(at(i))).collect(), &[n])
+        Self::from_vec((0..n).map(|i| T::of(at(i))).collect(), [n])
     }
 
     /// This leaf, tracked or not.

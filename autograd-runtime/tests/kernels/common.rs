@@ -369,7 +369,7 @@ impl T {
                 }
             }
             bytes.extend([0x5a; G]);
-            while bytes.len() % 8 != 0 {
+            while !bytes.len().is_multiple_of(8) {
                 bytes.push(0x5a);
             }
             raw.push(bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect());
