@@ -1,5 +1,8 @@
 //! The smallest programs.
 
+// written as a user would write them, indices and all
+#![allow(clippy::needless_range_loop, clippy::never_loop)]
+
 mod common;
 
 use autograd::prelude::*;

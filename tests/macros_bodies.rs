@@ -1,5 +1,8 @@
 //! Bodies of every form: the twin's value is the plain function's, its gradient that of differences.
 
+// written as a user would write them, indices and all
+#![allow(clippy::needless_range_loop, clippy::never_loop)]
+
 mod common;
 
 use autograd::prelude::*;

@@ -283,8 +283,7 @@ macro_rules! operators {
     (@op Sub, $a:expr, $b:expr) => { $a.zip($b, |a, b| a - b) };
     (@op Mul, $a:expr, $b:expr) => { $a.zip($b, |a, b| a * b) };
     (@op Div, $a:expr, $b:expr) => { $a.zip($b, |a, b| a / b) };
-    // a − trunc(a/b)·b: Rust's remainder for moderate quotients
-    (@op Rem, $a:expr, $b:expr) => { $a.zip($b, |a, b| &a - (&a / &b).trunc() * &b) };
+    (@op Rem, $a:expr, $b:expr) => { $a.zip($b, |a, b| a.rem(&b)) };
 }
 operators! {
     Add add AddAssign add_assign; Sub sub SubAssign sub_assign; Mul mul MulAssign mul_assign;

@@ -12,20 +12,23 @@ use crate::{
     array::Array,
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
-    op::Op,
-    tensor::{Repr, Value, eager},
+    op::{Op, arith},
+    tensor::{Repr, Value, eager, is_grad_enabled},
     ty::Ty,
 };
 use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 thread_local! {
     static STACK: RefCell<Vec<Rc<Session>>> = const { RefCell::new(Vec::new()) };
-    static NEXT_ID: Cell<u64> = const { Cell::new(1) };
 }
+
+/// Of all threads: a traced tensor that reaches another thread must not be taken for one of its own.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// One running twin.
 pub(crate) struct Session {
@@ -66,7 +69,7 @@ impl Drop for Running {
 }
 
 fn enter(trace: Option<Trace>, twin: bool) -> Running {
-    let id = NEXT_ID.replace(NEXT_ID.get() + 1);
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace });
     STACK.with_borrow_mut(|stack| stack.push(s.clone()));
     Running(s)
@@ -111,7 +114,10 @@ impl Session {
             return op.infer(&tys).map(Value::absent);
         }
         let ids: Args = args.iter().map(|a| self.node_of(t, a)).collect();
-        let node = t.builder.add(op.clone(), &ids)?;
+        let mut node = t.builder.add(op.clone(), &ids)?;
+        if !is_grad_enabled() && t.builder.ty_of(node).dtype.is_float() {
+            node = t.builder.add(Op::new(&arith::DETACH), &[node])?;
+        }
         Ok(Value::new(t.builder.ty_of(node), Repr::Traced { session: self.id, node }))
     }
     /// The value of a node, evaluated from the inputs' values; iterative, each node once.
@@ -192,6 +198,14 @@ pub(crate) fn concrete(v: &Value) -> Value {
 /// Notes that plain code reads the elements of a value: the running traces cannot be compiled.
 pub(crate) fn opaque_read(v: &Value, what: &str, place: Place) {
     if !matches!(v.repr(), Repr::Traced { .. }) {
+        // another tensor's elements become part of the trace: as an input nobody uses it makes later calls
+        // trace again and see what it has become
+        if let Some(s) = top()
+            && let Some(t) = s.live_trace()
+            && matches!(v.repr(), Repr::Stored { .. })
+        {
+            s.node_of(t, v);
+        }
         return;
     }
     STACK.with_borrow(|stack| {

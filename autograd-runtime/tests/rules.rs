@@ -136,6 +136,7 @@ fn rows() -> Vec<Row> {
             Some(|a| a.f[0].minimum(&a.f[1])),
         ),
         binary!("copysign", OFF, OFF, 2, None),
+        binary!("rem", Given(&[5.3, -7.9, 2.2, 8.8, -3.1, 6.4]), Given(&[2.0, 3.0, 0.9, -2.5, 0.8, 1.7]), 2, None),
         op_row(
             "clamp",
             &[

@@ -62,6 +62,9 @@ impl LeafIn {
             LeafIn::Tensor(v) => v.ty().clone(),
         }
     }
+    pub fn tensor(&self) -> Option<&Value> {
+        if let LeafIn::Tensor(v) = self { Some(v) } else { None }
+    }
     pub fn value(&self) -> Value {
         match self {
             LeafIn::Bits(d, bits) => Value::stored(crate::array::Array::full(&Ty::scalar(*d), *bits)),

@@ -5,6 +5,7 @@
 use super::{
     Engine, Function, Kind,
     args::{Lifter, Visitor},
+    cache,
     key::{Key, Sink},
     staged::Staged,
     twins::Fixed,
@@ -94,12 +95,15 @@ type Form = (Vec<bool>, Vec<Fixed>);
 /// Runs the twin under a trace.
 fn trace<F: Function>(args: F::Args<'_>, v: &Visitor<'_>) -> Result<TraceEnd<Form>> {
     let concrete = v.leaves.iter().map(super::args::LeafIn::value).collect();
-    session::trace(concrete, |inputs| {
-        let mut leaves = inputs.into_iter();
-        let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
-        let out = result?;
-        let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
-        Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect(), out.constants)))
+    // a caller's no_grad concerns the caller's tape
+    crate::set_grad_enabled(true, || {
+        session::trace(concrete, |inputs| {
+            let mut leaves = inputs.into_iter();
+            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
+            let out = result?;
+            let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
+            Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect(), out.constants)))
+        })
     })
 }
 
@@ -111,18 +115,31 @@ pub(crate) fn refresh<F: Function>(
     args: F::Args<'_>,
     v: &Visitor<'_>,
     kind: Kind,
-) -> Result<(Arc<Entry>, Vec<Value>)> {
-    if let (Body::Compiled { source, .. }, TraceEnd::Graph(now, _)) = (&entry.body, trace::<F>(args, v)?)
+) -> Result<Fresh> {
+    if let (Body::Compiled { source, .. }, TraceEnd::Graph(now, (_, constants))) = (&entry.body, trace::<F>(args, v)?)
         && now.graph == *source
+        && constants.len() == entry.constants.len()
     {
-        return Ok((entry.clone(), now.captures));
+        return Ok(Fresh { entry: entry.clone(), captures: now.captures, constants });
     }
-    let entry = Arc::new(build::<F>(args, v, kind, false)?);
+    let mut v_key = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind)));
+    F::visit(args, &mut v_key);
+    let Sink::Build(key) = v_key.key else { unreachable!("made to build") };
+    let entry = cache::replace(key, build::<F>(args, v, kind, false)?);
     let captures = match &entry.body {
         Body::Compiled { captures, .. } => captures.clone(),
         Body::Dynamic { .. } => Vec::new(),
     };
-    Ok((entry, captures))
+    let constants = entry.constants.clone();
+    Ok(Fresh { entry, captures, constants })
+}
+
+/// What [`refresh`] finds.
+pub(crate) struct Fresh {
+    pub entry: Arc<Entry>,
+    pub captures: Vec<Value>,
+    /// Static parts of the value as they are now.
+    pub constants: Vec<Fixed>,
 }
 
 /// Builds the entry of a function for arguments like those visited.

@@ -51,6 +51,23 @@ pub(crate) fn put(key: Key, entry: Entry) -> Arc<Entry> {
     entry
 }
 
+/// Stores a program in place of the one of its key.
+pub(crate) fn replace(key: Key, entry: Entry) -> Arc<Entry> {
+    let hash = key.hash();
+    {
+        let mut store = STORE.write();
+        let store = &mut *store;
+        if let Some(v) = store.slots.get_mut(&hash)
+            && let Some(i) = v.iter().position(|s| s.key == key)
+        {
+            let old = v.remove(i);
+            store.entries -= 1;
+            store.bytes -= old.entry.bytes();
+        }
+    }
+    put(key, entry)
+}
+
 impl Store {
     /// Evicts the least recently used down to the limits, but never the last one.
     fn trim(&mut self) {

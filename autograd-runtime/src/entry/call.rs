@@ -118,10 +118,12 @@ pub(super) fn run_entry<F: Function>(
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
     let fresh;
+    let mut constants = Vec::new();
     let (entry, now) = match &entry.body {
         Body::Compiled { captures, .. } if !captures.is_empty() => {
             fresh = build::refresh::<F>(entry, args, v, kind)?;
-            (&fresh.0, &fresh.1[..])
+            constants.clone_from(&fresh.constants);
+            (&fresh.entry, &fresh.captures[..])
         }
         _ => (entry, &[][..]),
     };
@@ -136,7 +138,8 @@ pub(super) fn run_entry<F: Function>(
                 return Ok(Outcome { outs, values, constants: Constants::of(entry) });
             }
             let outs = execute(program, &v.leaves, now, extra, &entry.scalar, values, dests)?;
-            Ok(Outcome { outs, values, constants: Constants::of(entry) })
+            let constants = if now.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
+            Ok(Outcome { outs, values, constants })
         }
         Body::Dynamic { reason } => {
             accept_dynamic(F::META.name, reason)?;
@@ -221,23 +224,15 @@ pub(super) fn execute(
     let mut bits: SmallVec<[u64; 8]> = SmallVec::from_elem(0, scalar.len());
     // arguments that are views are copied once, row-major
     let mut copies: SmallVec<[Value; 2]> = SmallVec::new();
-    let tensors = leaves.iter().chain(extra).filter_map(|l| if let LeafIn::Tensor(v) = l { Some(v) } else { None });
-    for v in tensors.chain(captures) {
-        if !v.is_contiguous() {
-            copies.push(Value::stored(v.to_array()));
-        }
-    }
+    // in the order of the program's inputs; scalars are none
+    let all =
+        || leaves.iter().map(LeafIn::tensor).chain(captures.iter().map(Some)).chain(extra.iter().map(LeafIn::tensor));
+    copies.extend(all().flatten().filter(|v| !v.is_contiguous()).map(|v| Value::stored(v.to_array())));
     let mut copied = copies.iter();
     let mut stored: SmallVec<[Option<Window<'_>>; 12]> = SmallVec::new();
-    let mut place = |v| stored_of(if Value::is_contiguous(v) { v } else { copied.next().unwrap_or(v) });
-    for l in leaves {
-        stored.push(if let LeafIn::Tensor(v) = l { Some(place(v)?) } else { None });
-    }
-    for v in captures {
-        stored.push(Some(place(v)?));
-    }
-    for l in extra {
-        stored.push(if let LeafIn::Tensor(v) = l { Some(place(v)?) } else { None });
+    for v in all() {
+        let row_major = |v| if Value::is_contiguous(v) { v } else { copied.next().unwrap_or(v) };
+        stored.push(v.map(row_major).map(stored_of).transpose()?);
     }
     let mut results: SmallVec<[Option<Data>; 4]> = SmallVec::new();
     let mut bound: SmallVec<[Option<&Value>; 4]> = SmallVec::new();
@@ -252,7 +247,23 @@ pub(super) fn execute(
         results.push(own.then(|| crate::tensor::pool::take(ty.dtype, ty.numel())));
         bound.push(dest);
     }
-    let locked = Locked::read(stored.iter().flatten().map(|s| s.0));
+    // the locks of buffers are only tried for while those of arguments are held: two calls that each read
+    // what the other writes would wait for each other for ever
+    let (locked, mut guards) = loop {
+        let locked = Locked::read(stored.iter().flatten().map(|s| s.0));
+        let guards: Option<SmallVec<[_; 4]>> = bound
+            .iter()
+            .map(|b| match b {
+                Some(v) => write_guard(v).map(Some),
+                None => Some(None),
+            })
+            .collect();
+        if let Some(guards) = guards {
+            break (locked, guards);
+        }
+        drop(locked);
+        std::thread::yield_now();
+    };
     let captured = leaves.len()..leaves.len() + captures.len();
     let leaf = |i: usize| if i < captured.start { &leaves[i] } else { &extra[i - captured.end] };
     let inputs: SmallVec<[Input<'_>; 12]> = stored
@@ -266,7 +277,6 @@ pub(super) fn execute(
             },
         })
         .collect();
-    let mut guards: SmallVec<[_; 4]> = bound.iter().map(|b| b.map(write_guard)).collect();
     let mut outputs: SmallVec<[Output<'_>; 8]> = SmallVec::new();
     for ((r, g), b) in results.iter_mut().zip(&mut guards).zip(&mut bits) {
         outputs.push(match (r, g) {
@@ -278,12 +288,12 @@ pub(super) fn execute(
     let done = program.run(&inputs, &mut outputs);
     drop(outputs);
     drop(guards);
-    done?;
     for b in bound.iter().flatten() {
         if let Repr::Stored { storage, .. } = b.repr() {
             storage.bump();
         }
     }
+    done?;
     let outs = results.into_iter().zip(bits).zip(program.outputs()).zip(&bound);
     Ok(outs
         .map(|(((r, bits), ty), bound)| match r {
@@ -336,9 +346,10 @@ fn store(mut o: Outcome, leaves: &[LeafIn], dests: Option<&[Option<Value>]>) -> 
     Ok(o)
 }
 
-fn write_guard(v: &Value) -> parking_lot::RwLockWriteGuard<'_, Data> {
+/// The right to write a destination, unless someone holds it now.
+fn write_guard(v: &Value) -> Option<parking_lot::RecursiveRwLockWriteGuard<'_, Data>> {
     let Repr::Stored { storage, .. } = v.repr() else { unreachable!("destinations are stored") };
-    storage.data.write()
+    storage.data.try_write()
 }
 
 /// Where a stored value's elements are.
@@ -401,8 +412,19 @@ pub struct Pullback<F: Function> {
     function: PhantomData<fn() -> F>,
 }
 enum With {
-    Entry { entry: Arc<Entry>, captures: Vec<Value> },
-    Tape { values: Vec<Value>, tracked: Vec<Value> },
+    Entry {
+        entry: Arc<Entry>,
+        captures: Vec<Value>,
+        /// Versions of the arguments and captures.
+        versions: Vec<u64>,
+    },
+    /// Inside an annotated function: the function is differentiated again, so that derivatives of the
+    /// gradients flow.
+    Nested,
+    Tape {
+        values: Vec<Value>,
+        tracked: Vec<Value>,
+    },
 }
 
 pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
@@ -430,26 +452,49 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
         let with = With::Tape { values, tracked };
         Ok((o.read::<F>(), Pullback { leaves: v.leaves.clone(), with, function }))
     };
-    if v.nested || current_engine() == Engine::Dynamic {
+    if v.nested {
+        let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
+        return Ok((value, Pullback { leaves: v.leaves, with: With::Nested, function }));
+    }
+    if current_engine() == Engine::Dynamic {
         return dynamic();
     }
     let mut entry = lookup::<F>(args, &v, Kind::Vjp)?;
     let mut captures = Vec::new();
     if matches!(&entry.body, Body::Compiled { captures, .. } if !captures.is_empty()) {
-        (entry, captures) = build::refresh::<F>(&entry, args, &v, Kind::Vjp)?;
+        let now = build::refresh::<F>(&entry, args, &v, Kind::Vjp)?;
+        (entry, captures) = (now.entry, now.captures);
     }
     if let Body::Dynamic { reason } = &entry.body {
         accept_dynamic(F::META.name, reason)?;
         return dynamic();
     }
-    let value = value::<F>(args)?;
-    Ok((value, Pullback { leaves: v.leaves, with: With::Entry { entry, captures }, function }))
+    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
+    let versions = versions(&v.leaves, &captures);
+    Ok((value, Pullback { leaves: v.leaves, with: With::Entry { entry, captures, versions }, function }))
+}
+
+fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
+    let tensors = leaves.iter().filter_map(LeafIn::tensor);
+    tensors.chain(captures).map(Value::version).collect()
 }
 
 impl<F: Function> Pullback<F> {
-    fn pull(&self, cts: &[LeafIn]) -> Result<Outs> {
+    fn pull(&self, args: F::Args<'_>, cts: &[LeafIn]) -> Result<Outs> {
         match &self.with {
-            With::Entry { entry: e, captures } => {
+            With::Nested => {
+                let v = visit::<F>(args, Kind::Vjp);
+                let o = run::<F>(args, v, Kind::Vjp, cts, None)?;
+                Ok(o.outs[o.values..].iter().cloned().collect())
+            }
+            With::Entry { entry: e, captures, versions: then } => {
+                if *then != versions(&self.leaves, captures) {
+                    return Err(Error::Autograd(
+                        "one of the variables needed for gradient computation has been modified by an inplace \
+                         operation between vjp and its pull-back"
+                            .into(),
+                    ));
+                }
                 let Body::Compiled { program, .. } = &e.body else { unreachable!("compiled entries only") };
                 check_extra(F::META.name, Kind::Vjp, program, self.leaves.len() + captures.len(), cts)?;
                 let outs = execute(program, &self.leaves, captures, cts, &e.scalar, e.values, None)?;
@@ -480,7 +525,7 @@ impl<F: Function> Pullback<F> {
     pub fn apply(&self, args: F::Args<'_>, ct: &impl super::Arg) -> Result<F::Grads> {
         let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
         ct.visit(&mut v);
-        let outs = self.pull(&v.leaves)?;
+        let outs = self.pull(args, &v.leaves)?;
         Ok(F::collect(args, &mut GradReader { grads: &mut outs.into_iter() }))
     }
 }

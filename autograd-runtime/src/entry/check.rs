@@ -3,7 +3,7 @@
 use super::{
     Function, Kind,
     args::{LeafIn, OutVal},
-    build::Body,
+    build::{Body, refresh},
     call::{lookup, run, visit},
 };
 use crate::{
@@ -125,9 +125,10 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
     let v = visit::<F>(args, Kind::Grad);
     let leaves = v.leaves.clone();
     let grads = run::<F>(args, v, Kind::Grad, &[], None)?.outs;
-    let entry = lookup::<F>(args, &visit::<F>(args, Kind::Value), Kind::Value)?;
-    let double = match &entry.body {
-        Body::Compiled { source, captures, .. } => Some((Program::compile(&widened(source)?, false)?, captures)),
+    let v = visit::<F>(args, Kind::Value);
+    let now = refresh::<F>(&lookup::<F>(args, &v, Kind::Value)?, args, &v, Kind::Value)?;
+    let double = match &now.entry.body {
+        Body::Compiled { source, .. } => Some((Program::compile(&widened(source)?, false)?, &now.captures)),
         Body::Dynamic { .. } => None,
     };
     let single = leaves.iter().any(|l| l.dtype() == DType::F32);

@@ -68,7 +68,7 @@ pub(crate) fn derivative<R>(
     mut f: impl FnMut(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<Derived<R>> {
     if session::is_tracing() {
-        match session::trace(inputs.to_vec(), &mut f)? {
+        match set_grad_enabled(true, || session::trace(inputs.to_vec(), &mut f))? {
             TraceEnd::Graph(t, rest) => {
                 if kind.needs_scalar() {
                     scalar(name, kind, t.graph.output_types().map(|t| Value::absent(t.clone())).collect())?;

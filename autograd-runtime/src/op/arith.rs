@@ -14,7 +14,7 @@ use ndarray::{ArrayD, ArrayViewD, Zip};
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
     &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &ADD, &SUB, &MUL,
-    &DIV, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
+    &DIV, &REM, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
 ];
 
 /// Maps every element; row-major input is read as one slice so that the loop vectorises.
@@ -247,6 +247,22 @@ pub static DIV: OpDef = OpDef {
         2 | SAVE_OUT,
         |l, a, _| l.div(a[0], a[1]),
     )
+};
+
+/// y = a − b·trunc(a/b), exactly, with the sign of a: Rust's and C's remainder;  da = ct, db = −ct·trunc(a/b)
+pub static REM: OpDef = OpDef {
+    name: "rem",
+    attrs: &[],
+    arity: 2,
+    infer: infer::floats,
+    eval: eval_binary!(a, b, a % b, a.checked_rem(b).unwrap_or(0)),
+    derivative: Derivative::Elementwise(|cx, i, t| {
+        let (a, b) = (&cx.args[0], &cx.args[1]);
+        // (a − y)/b is an integer but for rounding; a/b itself may round up to the next one
+        Some(if i == 0 { t.clone() } else { -(t * ((a - cx.out) / b).round()) })
+    }),
+    saves: 3 | SAVE_OUT,
+    lower: Lower::Library,
 };
 
 /// The share of the cotangent that argument `i` of max(a, b) gets where `wins` says which argument is

@@ -99,7 +99,7 @@ pub static SELECT: OpDef = OpDef {
             return Err(Error::dtype(op.name(), "bool for the mask", args[0].dtype));
         }
         let dtype = infer::same_dtype(op, &args[1..])?;
-        Ok(Ty { dtype, shape: infer::broadcast_all(op, args)? })
+        Ty::new(dtype, &infer::broadcast_all(op, args)?)
     },
     eval: |_, args, out| match out.dtype {
         DType::F32 => select::<f32>(args, out),
@@ -130,7 +130,7 @@ pub static CAST: OpDef = OpDef {
     name: "cast",
     attrs: &["dtype"],
     arity: 1,
-    infer: |op, a| Ok(a[0].with_dtype(op.dtype(0))),
+    infer: |op, a| Ty::new(op.dtype(0), &a[0].shape),
     eval: |op, args, _| {
         let to = op.dtype(0);
         Ok(match &args[0] {

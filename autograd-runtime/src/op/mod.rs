@@ -75,7 +75,7 @@ pub struct OpDef {
     /// The derivative.
     pub derivative: Derivative,
     /// Which values the derivative reads: bit `i` is argument `i`, [`SAVE_OUT`] the result.
-    pub saves: u32,
+    pub(crate) saves: u32,
     /// How generated code computes it.
     pub lower: Lower,
 }

@@ -106,7 +106,8 @@ pub static SUM: OpDef = OpDef {
 /// Where the extremum is, as 1/(number of ties) there and 0 elsewhere.
 fn shares<'e>(cx: &Cx<'e>) -> (Ex<'e>, Ex<'e>) {
     let x = &cx.args[0];
-    let at = x.eq(cx.out);
+    // where the result is NaN, the NaNs have it
+    let at = x.eq(cx.out).logical_or(&x.is_nan());
     let count = at.cast(x.dtype()).sum_keep(&cx.op.dims(0));
     (at, count)
 }

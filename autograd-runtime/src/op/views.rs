@@ -170,7 +170,11 @@ pub static SLICE: OpDef = view(
 pub static FLIP: OpDef = view(
     "flip",
     &["dims"],
-    |op, a| if op.dims(0).iter().all(|&d| d < a[0].rank()) { Ok(a[0].clone()) } else { Err(bad_dims(op, a[0])) },
+    |op, a| {
+        let dims = op.dims(0);
+        let distinct = (0..dims.len()).all(|i| dims[i] < a[0].rank() && !dims[..i].contains(&dims[i]));
+        if distinct { Ok(a[0].clone()) } else { Err(bad_dims(op, a[0])) }
+    },
     |op, args, _| {
         Ok(map_each!(View => View, &args[0], a => {
             let mut a = a.clone();

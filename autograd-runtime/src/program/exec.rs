@@ -187,7 +187,11 @@ impl Program {
                 }
                 Step::Library { op, tys, args, ty, out } => {
                     let views: Vec<View<'_>> = args.iter().zip(tys).map(|(&a, ty)| view(w.table[a], ty)).collect();
-                    let y = (op.def.eval)(op, &views, ty)?.into_data();
+                    let y = (op.def.eval)(op, &views, ty)?;
+                    if y.ty() != *ty {
+                        return Err(Error::shape(op.name(), format!("a result of type {ty}"), y.ty().to_string()));
+                    }
+                    let y = y.into_data();
                     // SAFETY: both have the bytes of the result's type, and the new array is no program buffer.
                     unsafe { std::ptr::copy_nonoverlapping(y.as_ptr(), w.table[*out], ty.bytes()) };
                 }

@@ -13,7 +13,7 @@ use crate::{
     session,
     ty::{Layout, Ty},
 };
-use parking_lot::RwLockReadGuard;
+use parking_lot::RecursiveRwLockReadGuard;
 use smallvec::SmallVec;
 use std::{cell::RefCell, sync::Arc};
 
@@ -103,9 +103,9 @@ fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
     (op.def.eval)(op, &views, ty)
 }
 
-/// Read guards of several storages, each taken once and in the order of their addresses, so that neither a
-/// waiting writer nor another thread's guards can lead to a deadlock.
-pub(crate) struct Locked<'a>(SmallVec<[(*const Storage, RwLockReadGuard<'a, Data>); 4]>);
+/// Read guards of several storages, each taken once. The locks let a thread read again what it reads already,
+/// also while a writer waits.
+pub(crate) struct Locked<'a>(SmallVec<[(*const Storage, RecursiveRwLockReadGuard<'a, Data>); 4]>);
 
 impl<'a> Locked<'a> {
     pub(crate) fn read(storages: impl Iterator<Item = &'a Arc<Storage>>) -> Locked<'a> {

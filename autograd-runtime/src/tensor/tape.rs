@@ -102,10 +102,6 @@ pub(super) fn differentiable(op: &Op, out: &Ty) -> bool {
     out.dtype.is_float() && !matches!(op.def.derivative, Derivative::Zero)
 }
 
-fn version(v: &Value) -> u64 {
-    if let Repr::Stored { storage, .. } = v.repr() { storage.version() } else { 0 }
-}
-
 impl GradNode {
     pub(super) fn record(op: Op, args: &[&Value], out: &Value) -> Arc<GradNode> {
         let saves = op.def.saves;
@@ -113,7 +109,7 @@ impl GradNode {
         // arguments past 30 of a variadic operation are not saved; such operations save none
         let saved_args: SmallVec<[Value; 3]> = args.iter().enumerate().map(|(i, a)| keep(i.min(30), a)).collect();
         let out_alias = if saves & SAVE_OUT != 0 { out.alias() } else { Value::absent(out.ty().clone()) };
-        let versions = saved_args.iter().chain([&out_alias]).map(version).collect();
+        let versions = saved_args.iter().chain([&out_alias]).map(Value::version).collect();
         Arc::new(GradNode {
             seq: SEQ.fetch_add(1, Ordering::Relaxed),
             edges: args.iter().map(|a| a.edge()).collect(),
@@ -137,7 +133,7 @@ impl GradNode {
                 self.name()
             )));
         };
-        let now = saved.args.iter().chain([&saved.out]).map(version);
+        let now = saved.args.iter().chain([&saved.out]).map(Value::version);
         if let Some((was, is)) = saved.versions.iter().zip(now).find(|(a, b)| **a != *b) {
             return Err(Error::Autograd(format!(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: a \

@@ -243,13 +243,19 @@ impl<T: Element> Tensor<T> {
             Repr::Stored { storage, layout } if layout.is_contiguous() => {
                 let mut data = storage.data.write();
                 let all = T::slice_mut(&mut data).expect("the dtype of the tensor");
-                let out = f(&mut all[layout.offset..layout.offset + self.numel()]);
+                // before the closure, which may panic half way
                 storage.bump();
-                Ok(out)
+                Ok(f(&mut all[layout.offset..layout.offset + self.numel()]))
             }
             Repr::Stored { .. } => Err(Error::value("update", "expected a contiguous tensor, found a strided view")),
             _ => Err(Error::value("update", "expected a tensor with elements, found a traced one")),
         }
+    }
+    /// The only element, for a comparison: reading it to branch loses no gradient.
+    #[track_caller]
+    fn branch_value(&self) -> T {
+        session::opaque_read(&self.0, "the value of a tensor is compared", Place::caller());
+        T::view_of(&self.0.to_array().view()).and_then(|a| a.iter().next().copied()).unwrap_or_default()
     }
     /// Notes that plain code reads the elements. Inside an entry point a tracked value cannot be read so: the
     /// gradient that should flow through it would silently be lost.
@@ -272,7 +278,7 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     pub fn item(&self) -> T {
         if self.numel() == 1 {
-            session::opaque_read(&self.0, "the value of a tensor is read by item()", Place::caller());
+            self.read_elements();
             return T::view_of(&self.0.to_array().view())
                 .expect("the dtype of the tensor")
                 .iter()
@@ -920,7 +926,7 @@ impl<T: Element + PartialOrd> PartialOrd for Tensor<T> {
             report(ambiguous());
             return None;
         }
-        self.item().partial_cmp(&o.item())
+        self.branch_value().partial_cmp(&o.branch_value())
     }
     here!(Tensor<T>);
 }
@@ -932,7 +938,7 @@ impl<T: Element> PartialEq for Tensor<T> {
             report(ambiguous());
             return false;
         }
-        self.item() == o.item()
+        self.branch_value() == o.branch_value()
     }
 }
 impl<T: Element + PartialOrd> PartialEq<T> for Tensor<T> {
@@ -942,7 +948,7 @@ impl<T: Element + PartialOrd> PartialEq<T> for Tensor<T> {
             report(ambiguous());
             return false;
         }
-        self.item() == *o
+        self.branch_value() == *o
     }
 }
 impl<T: Element + PartialOrd> PartialOrd<T> for Tensor<T> {
@@ -952,7 +958,7 @@ impl<T: Element + PartialOrd> PartialOrd<T> for Tensor<T> {
             report(ambiguous());
             return None;
         }
-        self.item().partial_cmp(o)
+        self.branch_value().partial_cmp(o)
     }
     here!(T);
 }

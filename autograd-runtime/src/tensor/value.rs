@@ -7,7 +7,7 @@ use crate::{
     graph::NodeId,
     ty::{Layout, Ty},
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RecursiveRwLock};
 use std::{
     fmt,
     sync::{
@@ -21,7 +21,7 @@ use std::{
 /// no longer what it was.
 #[derive(Debug)]
 pub struct Storage {
-    pub(crate) data: RwLock<Data>,
+    pub(crate) data: RecursiveRwLock<Data>,
     version: AtomicU64,
 }
 
@@ -89,7 +89,7 @@ pub(crate) mod pool {
 
 impl Storage {
     pub(crate) fn new(data: Data) -> Arc<Storage> {
-        Arc::new(Storage { data: RwLock::new(data), version: AtomicU64::new(0) })
+        Arc::new(Storage { data: RecursiveRwLock::new(data), version: AtomicU64::new(0) })
     }
     /// How often the storage was written to.
     pub fn version(&self) -> u64 {
@@ -155,6 +155,10 @@ impl Value {
             Repr::Traced { .. } => crate::session::concrete(self).to_array(),
             Repr::Absent => Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape),
         }
+    }
+    /// How often the elements were written to.
+    pub(crate) fn version(&self) -> u64 {
+        if let Repr::Stored { storage, .. } = &self.0.repr { storage.version() } else { 0 }
     }
     pub(crate) fn same(&self, other: &Value) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

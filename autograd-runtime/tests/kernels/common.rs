@@ -1,5 +1,7 @@
 //! A kernel builder with a naive interpreter beside it, for comparing generated code against.
 #![allow(dead_code)]
+#![allow(clippy::needless_range_loop)]
+
 use autograd_runtime::elementary::*;
 use autograd_runtime::kernel::*;
 use autograd_runtime::ty::DType;

@@ -126,7 +126,9 @@ impl Gen {
 
 fn random(seed: u64) -> T {
     let mut r = Rng(seed * 7919 + 13);
-    (0..3).for_each(|_| drop(r.next()));
+    (0..3).for_each(|_| {
+        r.next();
+    });
     let outer: Vec<usize> = (0..r.below(4)).map(|_| 1 + r.below(4)).collect();
     let parallel = r.below(outer.len() + 1);
     let sizes = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 1030];
