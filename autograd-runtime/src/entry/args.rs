@@ -73,12 +73,15 @@ impl LeafIn {
     }
 }
 
+/// Leaves in order. Few are kept on the stack: a call of a small function moves little.
+pub(crate) type LeafList = SmallVec<[LeafIn; 4]>;
+
 /// Collects the leaves of arguments and the key of the program they need.
 pub struct Visitor<'v> {
-    pub(crate) leaves: SmallVec<[LeafIn; 8]>,
+    pub(crate) leaves: LeafList,
     pub(crate) key: Sink<'v>,
     /// The parameter of each leaf, for those who ask.
-    pub(crate) params: Option<SmallVec<[u8; 8]>>,
+    pub(crate) params: Option<Vec<u8>>,
     param: usize,
     /// Whether a leaf is a value of a running trace or is tracked.
     pub(crate) nested: bool,
@@ -89,23 +92,41 @@ pub struct Visitor<'v> {
 }
 
 /// Arguments and results that fit the stack of a call of a kept scalar function.
-pub(crate) const SLOTS: usize = 16;
+pub(crate) const SLOTS: usize = 8;
 
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
         Visitor { leaves: SmallVec::new(), key, params: None, param: 0, nested: false, scalars: true, slots: None }
     }
+    /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
+    #[inline]
+    pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
+        Visitor {
+            leaves: SmallVec::new(),
+            key,
+            params: None,
+            param: 0,
+            nested: false,
+            scalars: true,
+            slots: Some((slots, 0)),
+        }
+    }
+    /// How many slots were filled, if all leaves are scalars and fit.
+    #[inline]
+    pub(crate) fn slots_used(&self) -> Option<usize> {
+        self.slots.as_ref().map(|s| s.1).filter(|&n| self.scalars && n <= SLOTS)
+    }
     /// The parameter that the next leaves belong to.
     #[inline]
     pub fn param(&mut self, index: usize) {
         self.param = index;
     }
-    #[inline]
+    #[inline(always)]
     fn scalar(&mut self, dtype: DType, bits: u64) {
         self.key.scalar(dtype);
         match &mut self.slots {
-            // more than fit cannot match the key of a function whose slots do
+            // what does not fit is not used: `slots_used` says so
             Some((slots, n)) => {
                 slots[*n % SLOTS] = bits;
                 *n += 1;
@@ -149,9 +170,40 @@ pub(crate) enum OutVal {
     Tensor(Value),
 }
 
+/// Where results are read from.
+pub(crate) enum Source<'o> {
+    Slots(&'o mut SlotOuts),
+    Iter(&'o mut dyn Iterator<Item = OutVal>),
+}
+impl Source<'_> {
+    #[inline]
+    pub fn next(&mut self) -> Option<OutVal> {
+        match self {
+            Source::Slots(s) => s.next(),
+            Source::Iter(i) => i.next(),
+        }
+    }
+}
+
+/// The results of a scalar function, handed out one by one.
+#[derive(Default)]
+pub(crate) struct SlotOuts {
+    pub slots: [u64; SLOTS],
+    pub at: usize,
+    pub end: usize,
+}
+impl SlotOuts {
+    #[inline]
+    fn next(&mut self) -> Option<OutVal> {
+        let bits = self.slots[..self.end].get(self.at)?;
+        self.at += 1;
+        Some(OutVal::Bits(*bits))
+    }
+}
+
 /// Hands out gradients.
 pub struct GradReader<'g> {
-    pub(crate) grads: &'g mut dyn Iterator<Item = OutVal>,
+    pub(crate) grads: Source<'g>,
 }
 impl GradReader<'_> {
     #[inline]
@@ -189,7 +241,7 @@ impl Binder<'_> {
     fn scalar<T: Float>(&mut self, out: &mut T) {
         match &mut self.pass {
             BindPass::Learn(d) => d.push(None),
-            BindPass::Write(r) => *out = GradReader { grads: *r }.scalar(),
+            BindPass::Write(r) => *out = GradReader { grads: Source::Iter(*r) }.scalar(),
         }
     }
     fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {
@@ -216,7 +268,7 @@ macro_rules! floats {
             #[inline]
             fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
             fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
-            fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
+            #[inline]            fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
             fn bind(out: &mut $f, b: &mut Binder<'_>) { b.scalar(out); }
         }
     )*};

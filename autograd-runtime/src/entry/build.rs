@@ -17,7 +17,6 @@ use crate::{
     session::{self, TraceEnd, Traced},
     tensor::Value,
 };
-use smallvec::SmallVec;
 use std::{
     any::TypeId,
     sync::Arc,
@@ -82,7 +81,7 @@ pub(crate) fn describe(values: &[Value]) -> String {
 /// Positions of the leaves of differentiated parameters.
 pub(crate) fn differentiated<F: Function>(args: F::Args<'_>) -> Vec<usize> {
     let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
-    v.params = Some(SmallVec::new());
+    v.params = Some(Vec::new());
     F::visit(args, &mut v);
     let wrt = |p: u8| F::META.params.get(usize::from(p)).is_some_and(|p| p.wrt);
     let params = v.params.unwrap_or_default();

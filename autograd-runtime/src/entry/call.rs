@@ -3,7 +3,9 @@
 
 use super::{
     Engine, Function, Kind,
-    args::{BindPass, Binder, GradReader, LeafIn, Lifter, OutVal, SLOTS, Visitor, destination},
+    args::{
+        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, SlotOuts, Source, Visitor, destination,
+    },
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
     key::{Key, Sink},
@@ -58,10 +60,10 @@ impl Outcome {
             Constants::Own(c) => c,
         };
         let mut outs = self.outs[start..].iter().cloned();
-        F::read(&mut OutReader { outs: &mut outs, constants: &mut constants.iter() })
+        F::read(&mut OutReader { outs: Source::Iter(&mut outs), constants: &mut constants.iter() })
     }
     pub fn collect<F: Function>(&self, args: F::Args<'_>) -> F::Grads {
-        F::collect(args, &mut GradReader { grads: &mut self.outs[self.values..].iter().cloned() })
+        F::collect(args, &mut GradReader { grads: Source::Iter(&mut self.outs[self.values..].iter().cloned()) })
     }
 }
 
@@ -84,7 +86,7 @@ pub(super) fn lookup<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind
     }
 }
 
-fn tangents<F: Function>(t: F::Tangents<'_>) -> SmallVec<[LeafIn; 8]> {
+fn tangents<F: Function>(t: F::Tangents<'_>) -> LeafList {
     let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
     F::visit_tangents(t, &mut v);
     v.leaves
@@ -366,10 +368,19 @@ pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
     Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>())
 }
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
+    let mut o = SlotOuts::default();
+    if look_up_on_slots::<F>(args, Kind::Grad, &mut o).is_some() {
+        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) }));
+    }
     Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], None)?.collect::<F>(args))
 }
 pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
     let kind = Kind::ValueAndGrad;
+    let mut o = SlotOuts::default();
+    if look_up_on_slots::<F>(args, kind, &mut o).is_some() {
+        let value = F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut [].iter() });
+        return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) })));
+    }
     let o = run::<F>(args, visit::<F>(args, kind), kind, &[], None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
 }
@@ -406,7 +417,7 @@ pub(super) fn value_and_grad_into<F: Function>(
 
 /// A function's pull-back at some arguments: maps a cotangent of the result to gradients.
 pub struct Pullback<F: Function> {
-    leaves: SmallVec<[LeafIn; 8]>,
+    leaves: LeafList,
     /// Compiled: the program. The dynamic engine keeps what its tape needs.
     with: With,
     function: PhantomData<fn() -> F>,
@@ -526,7 +537,7 @@ impl<F: Function> Pullback<F> {
         let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
         ct.visit(&mut v);
         let outs = self.pull(args, &v.leaves)?;
-        Ok(F::collect(args, &mut GradReader { grads: &mut outs.into_iter() }))
+        Ok(F::collect(args, &mut GradReader { grads: Source::Iter(&mut outs.into_iter()) }))
     }
 }
 
@@ -540,20 +551,32 @@ impl<F: Function> Deref for Compiled<F> {
     }
 }
 
-/// The results of a scalar function, handed out one by one.
-struct SlotOuts {
-    slots: [u64; SLOTS],
-    at: usize,
-    end: usize,
-}
-impl Iterator for SlotOuts {
-    type Item = OutVal;
-    #[inline]
-    fn next(&mut self) -> Option<OutVal> {
-        let bits = self.slots[..self.end].get(self.at)?;
-        self.at += 1;
-        Some(OutVal::Bits(*bits))
+/// Runs an entry on scalars in slots, if it is such an entry.
+#[inline]
+fn run_slots(entry: &Entry, slots: &[u64; SLOTS], n: usize, out: &mut SlotOuts) -> Option<()> {
+    let Body::Compiled { program, .. } = &entry.body else { return None };
+    let end = program.outputs().len();
+    if !entry.all_scalar || end > SLOTS || current_engine() == Engine::Dynamic {
+        return None;
     }
+    // written in place: a copy right after would have to wait for the stores
+    out.end = end;
+    program.run_slots(&slots[..n], &mut out.slots[..end]).then_some(())
+}
+
+/// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.
+#[inline]
+fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut SlotOuts) -> Option<()> {
+    let mut slots = [0; SLOTS];
+    let mut v = Visitor::on_slots(Sink::Build(Key::new(TypeId::of::<F>(), kind)), &mut slots);
+    F::visit(args, &mut v);
+    let n = v.slots_used()?;
+    let Sink::Build(key) = &v.key else { return None };
+    let entry = cache::get(key)?;
+    if !entry.constants.is_empty() {
+        return None;
+    }
+    run_slots(&entry, &slots, n, out)
 }
 
 /// What a [`Compiled`] holds: the programs for one form of arguments.
@@ -609,29 +632,23 @@ impl CompiledFn {
         let entry = self.entry::<F>(args, &v, kind)?;
         run_entry::<F>(entry, args, &v, kind, &[], dests)
     }
+    #[inline]
     fn constants(&self) -> &[Fixed] {
         self.value_and_grad.get().map_or(&[], |e| &e.constants)
     }
     /// The results of a function of scalars, through slots on the stack: a call costs little more than its
     /// arithmetic. `None` where that does not apply; the usual way then says why.
     #[inline]
-    fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>) -> Option<SlotOuts> {
+    fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>, out: &mut SlotOuts) -> Option<()> {
         let entry = slot.get()?;
-        let Body::Compiled { program, .. } = &entry.body else { return None };
-        let outs = program.outputs().len();
-        if !entry.all_scalar || program.inputs().len() > SLOTS || outs > SLOTS || current_engine() == Engine::Dynamic {
-            return None;
-        }
         let mut slots = [0; SLOTS];
-        let mut v = Visitor::new(Sink::compare(&self.key));
-        v.slots = Some((&mut slots, 0));
+        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots);
         F::visit(args, &mut v);
-        let n = v.slots.as_ref().map_or(0, |s| s.1);
-        if !v.key.matched() || !v.scalars {
+        if !v.key.matched() {
             return None;
         }
-        let mut results = SlotOuts { slots: [0; SLOTS], at: 0, end: outs };
-        program.run_slots(&slots[..n.min(SLOTS)], &mut results.slots[..outs]).then_some(results)
+        let n = v.slots_used()?;
+        run_slots(entry, &slots, n, out)
     }
     /// The gradient.
     ///
@@ -639,8 +656,9 @@ impl CompiledFn {
     /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
-        if let Some(mut o) = self.on_slots::<F>(&self.grad, args) {
-            return Ok(F::collect(args, &mut GradReader { grads: &mut o }));
+        let mut o = SlotOuts::default();
+        if self.on_slots::<F>(&self.grad, args, &mut o).is_some() {
+            return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) }));
         }
         Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
     }
@@ -650,9 +668,11 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
-        if let Some(mut o) = self.on_slots::<F>(&self.value_and_grad, args) {
-            let value = F::read(&mut OutReader { outs: &mut o, constants: &mut self.constants().iter() });
-            return Ok((value, F::collect(args, &mut GradReader { grads: &mut o })));
+        let mut o = SlotOuts::default();
+        if self.on_slots::<F>(&self.value_and_grad, args, &mut o).is_some() {
+            let value =
+                F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut self.constants().iter() });
+            return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) })));
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))

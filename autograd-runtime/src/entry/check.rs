@@ -2,7 +2,7 @@
 
 use super::{
     Function, Kind,
-    args::{LeafIn, OutVal},
+    args::{LeafIn, LeafList, OutVal},
     build::{Body, refresh},
     call::{lookup, run, visit},
 };
@@ -16,7 +16,6 @@ use crate::{
     tensor::Value,
     ty::DType,
 };
-use smallvec::SmallVec;
 use std::fmt;
 
 /// Directions tried for a tensor with more elements than this.
@@ -138,7 +137,7 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
         None if single => (2e-3, 5e-2),
         None => (1e-5, 1e-6),
     };
-    let value = |at: SmallVec<[LeafIn; 8]>| -> Result<f64> {
+    let value = |at: LeafList| -> Result<f64> {
         if let Some((program, captures)) = &double {
             let inputs: Vec<Array> =
                 at.iter().map(LeafIn::value).chain(captures.iter().cloned()).map(|v| wide(v.to_array())).collect();

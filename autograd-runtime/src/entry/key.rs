@@ -16,7 +16,7 @@ use std::{
 pub(crate) struct Key {
     function: TypeId,
     pub kind: super::Kind,
-    words: SmallVec<[u64; 12]>,
+    words: SmallVec<[u64; 8]>,
     constants: SmallVec<[Arc<dyn Static>; 1]>,
 }
 

@@ -1,7 +1,7 @@
 //! Twins as lists of leaves: results of a staged twin are taken apart and put together again, and derivatives
 //! inside annotated bodies run the twin on fresh leaves.
 
-use super::args::{Arg, OutVal, scalar_of};
+use super::args::{Arg, OutVal, Source, scalar_of};
 use crate::{
     Error, Result,
     array::{Element, Float},
@@ -59,7 +59,7 @@ fn next(r: &mut LeafReader<'_>) -> Leaf {
 
 /// Hands out results in the order that the twin reported them.
 pub struct OutReader<'o> {
-    pub(crate) outs: &'o mut dyn Iterator<Item = OutVal>,
+    pub(crate) outs: Source<'o>,
     pub(crate) constants: &'o mut dyn Iterator<Item = &'o Fixed>,
 }
 impl OutReader<'_> {
@@ -165,7 +165,8 @@ impl<A: Out, E: 'static> Out for std::result::Result<A, E> {
 
 macro_rules! floats {
     ($($f:ty),*) => {$(
-        impl Out for $f { type Value = $f; type Ct<'c> = $f; fn read(r: &mut OutReader<'_>) -> $f { r.scalar() } }
+        impl Out for $f { type Value = $f; type Ct<'c> = $f; #[inline]
+            fn read(r: &mut OutReader<'_>) -> $f { r.scalar() } }
         impl IntoTwin<$f> for $f { fn into_twin(self) -> Real<$f> { literal(self) } }
         impl IntoTwin<$f> for Real<$f> { fn into_twin(self) -> Real<$f> { self } }
     )*};
