@@ -45,8 +45,11 @@ fn run() -> Result<()> {
         _ => bail!("usage: inspect [rosenbrock|softmax|digits]"),
     };
     println!("# How it is computed\n\n{how}");
-    let (Some(source), Some(derivative)) = (&how.source, &how.graph) else { return Ok(()) };
+    let (Some(source), Some(raw), Some(derivative)) = (&how.source, &how.differentiated, &how.graph) else {
+        return Ok(());
+    };
     println!("\n# The function's graph, as traced: {} nodes\n\n{source}", source.size());
+    println!("# The graph of value and gradient before the passes: {} nodes\n\n{raw}", raw.size());
     println!(
         "# The graph of value and gradient after the passes: {} nodes of {}\n\n{derivative}",
         how.nodes.1, how.nodes.0

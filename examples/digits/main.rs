@@ -59,7 +59,7 @@ fn run() -> Result<()> {
 
 fn train(digits: &Digits) -> Result<()> {
     let mut rng = fastrand::Rng::with_seed(SEED);
-    let mut net = Mlp::new(&mut rng);
+    let net = Mlp::new(&mut rng);
     let mut order: Vec<usize> = (0..TRAIN).collect();
 
     let (x, labels) = digits.batch(&order[..BATCH]);
@@ -80,7 +80,7 @@ fn train(digits: &Digits) -> Result<()> {
             let (x, labels) = digits.batch(images);
             total += compiled.value_and_grad_into(&net, &x, &labels, &mut gradient)?.item();
             steps += 1.0;
-            adam.step(&mut net, &gradient);
+            adam.step(&net, &gradient)?;
         }
         losses.push(total / steps);
         bar.set_message(format!("loss {:.4}", total / steps));

@@ -51,11 +51,6 @@ impl Mlp {
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor<f32>> {
         self.layers.iter().flat_map(|l| [&l.weight, &l.bias])
     }
-
-    /// All parameters, to be replaced.
-    pub fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor<f32>> {
-        self.layers.iter_mut().flat_map(|l| [&mut l.weight, &mut l.bias])
-    }
 }
 
 /// The scores of each class, `[n, 10]`.

@@ -10,9 +10,9 @@ use super::{
 use crate::{
     Result,
     array::Array,
-    op::{Attr, Op, create::bits_of, views},
+    op::{Attr, Op, arith, create::bits_of, views},
     session::{self, TraceEnd},
-    tensor::{Sweep, Value, seed, set_grad_enabled},
+    tensor::{Sweep, Value, is_grad_enabled, seed, set_grad_enabled},
 };
 
 /// A twin's result, taken apart.
@@ -78,7 +78,7 @@ pub(crate) fn derivative<R>(
                 let all: Vec<Value> = inputs.iter().chain(&t.captures).chain(extra).cloned().collect();
                 let mut value = session::inline(&g, &all)?;
                 let derivative = value.split_off(if kind.has_value() { n } else { 0 });
-                return Ok(Derived { value, derivative, rest });
+                return constant_in_no_grad(Derived { value, derivative, rest });
             }
             // the outer trace is opaque now too: go on with numbers
             TraceEnd::Opaque(_) => {}
@@ -86,7 +86,20 @@ pub(crate) fn derivative<R>(
     }
     let inputs: Vec<Value> = inputs.iter().map(session::concrete).collect();
     let extra: Vec<Value> = extra.iter().map(session::concrete).collect();
-    set_grad_enabled(true, || on_tape(name, kind, &inputs, wrt, &extra, create_graph, f))
+    constant_in_no_grad(set_grad_enabled(true, || on_tape(name, kind, &inputs, wrt, &extra, create_graph, f))?)
+}
+
+/// A derivative is computed also where the caller records nothing, but nothing flows through it then.
+fn constant_in_no_grad<R>(mut d: Derived<R>) -> Result<Derived<R>> {
+    if !is_grad_enabled() {
+        for v in d.value.iter_mut().chain(&mut d.derivative).filter(|v| v.ty().dtype.is_float()) {
+            *v = match session::record(&Op::new(&arith::DETACH), &[v]) {
+                Some(detached) => detached?,
+                None => v.alias(),
+            };
+        }
+    }
+    Ok(d)
 }
 
 fn scalar(name: &str, kind: Kind, outs: Vec<Value>) -> Result<()> {
