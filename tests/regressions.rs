@@ -29,7 +29,7 @@ thread_local! {
     static MATRIX: RefCell<Tensor<f64>> = RefCell::new(wave(&[3, 2], 0.9).t());
     static STATE: RefCell<Tensor<f64>> = RefCell::new(vector(&[1.0, 2.0]));
     static LEVEL: RefCell<Tensor<f64>> = RefCell::new(vector(&[0.25, 3.0]));
-    static GATE: RefCell<Tensor<f64>> = RefCell::new(vector(&[0.25]));
+    static GATE: RefCell<Tensor<f64>> = RefCell::new(Tensor::full([1], 0.25));
     static STEPS: RefCell<Tensor<f64>> = RefCell::new(vector(&[1.0, 2.0]));
 }
 

@@ -12,7 +12,7 @@ use crate::{
     array::Array,
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
-    op::{Op, arith},
+    op::{Attr, Op, arith, create, views},
     tensor::{Repr, Value, eager, is_grad_enabled},
     ty::Ty,
 };
@@ -47,6 +47,8 @@ struct Trace {
     inputs: RefCell<Vec<Value>>,
     arguments: Cell<usize>,
     captured: RefCell<FxHashMap<usize, NodeId>>,
+    /// Constant tensors made while tracing, with the bits of their elements.
+    made: RefCell<Vec<(Value, u64)>>,
     opaque: OnceCell<String>,
     /// Values of nodes that have been read.
     memo: RefCell<FxHashMap<NodeId, Array>>,
@@ -130,7 +132,7 @@ impl Session {
                 continue;
             }
             let n = t.builder.node(id);
-            if n.op.is(&crate::op::create::INPUT) {
+            if n.op.is(&create::INPUT) {
                 let input = t.inputs.borrow()[n.op.int(0) as usize].clone();
                 memo.insert(id, input.to_array());
                 continue;
@@ -261,6 +263,7 @@ pub(crate) fn trace<R>(
             inputs: RefCell::default(),
             arguments: Cell::new(arguments.len()),
             captured: RefCell::default(),
+            made: RefCell::default(),
             opaque: OnceCell::new(),
             memo: RefCell::default(),
         }),
@@ -277,9 +280,60 @@ pub(crate) fn trace<R>(
     if let Some(reason) = t.opaque.get() {
         return Ok(TraceEnd::Opaque(reason.clone()));
     }
-    let outs = outs.iter().map(|v| s.node_of(t, v)).collect();
-    let captures = t.inputs.borrow()[t.arguments.get()..].to_vec();
-    Ok(TraceEnd::Graph(Traced { graph: t.builder.snapshot(outs)?, captures }, rest))
+    let nodes = outs.iter().map(|v| s.node_of(t, v)).collect();
+    drop(outs);
+    Ok(TraceEnd::Graph(t.close(nodes)?, rest))
+}
+
+impl Trace {
+    /// The finished graph. Constant tensors that were made while tracing and are gone with it become
+    /// constants; one that outlives the trace (a global that was initialised by it) is a capture like any
+    /// other tensor, since it may be written or replaced before the next call.
+    fn close(&self, outs: Vec<NodeId>) -> Result<Traced> {
+        let graph = self.builder.snapshot(outs)?;
+        let inputs = self.inputs.borrow();
+        let made = self.made.borrow();
+        // held by the list of inputs and by the list of what was made
+        let constant = |v: &Value| made.iter().find(|(m, _)| m.same(v)).filter(|_| v.is_held_by(2) && v.version() == 0);
+        let b = Builder::new();
+        let mut captures = Vec::new();
+        let mut nodes = Vec::with_capacity(inputs.len());
+        // parameters first, so that they keep their numbers; then the captures that stay
+        for v in &inputs[..self.arguments.get()] {
+            nodes.push(Some(b.input(v.ty())));
+        }
+        for v in &inputs[self.arguments.get()..] {
+            nodes.push(if constant(v).is_some() {
+                None
+            } else {
+                captures.push(v.clone());
+                Some(b.input(v.ty()))
+            });
+        }
+        let mut ids = Vec::with_capacity(nodes.len());
+        for (v, node) in inputs.iter().zip(nodes) {
+            ids.push(match (node, constant(v)) {
+                (Some(id), _) => id,
+                (None, Some((_, bits))) => {
+                    let attrs = [Attr::DType(v.ty().dtype), Attr::Bits(*bits)];
+                    let one = b.add(Op::with(&create::CONST, attrs), &[])?;
+                    b.add(Op::with(&views::EXPAND, [Attr::dims(&v.ty().shape)]), &[one])?
+                }
+                (None, None) => return Err(Error::Autograd("a tensor left the trace while it ended".into())),
+            });
+        }
+        let outs = b.inline(&graph, &ids)?;
+        Ok(Traced { graph: b.finish(outs)?, captures })
+    }
+}
+
+/// Notes a constant tensor made while tracing.
+pub(crate) fn made(v: &Value, bits: u64) {
+    if let Some(s) = top()
+        && let Some(t) = s.live_trace()
+    {
+        t.made.borrow_mut().push((v.clone(), bits));
+    }
 }
 
 /// Puts a finished graph into the trace that is running now.

@@ -161,13 +161,12 @@ impl<T: Element> Tensor<T> {
     pub fn full(shape: impl IntoShape, x: T) -> Self {
         let shape = shape.into_shape();
         let bits = x.bits();
-        if session::is_tracing() {
-            let attrs = [crate::op::Attr::DType(T::DTYPE), crate::op::Attr::Bits(bits)];
-            let op = crate::op::Op::with(&create::CONST, attrs);
-            return Self::from_value(evaluate(|e| Ex::new(e, e.emit(op, &[])).expand(&shape)));
-        }
         match Ty::new(T::DTYPE, &shape) {
-            Ok(ty) => Self::from_value(Value::stored(Array::full(&ty, bits))),
+            Ok(ty) => {
+                let v = Value::stored(Array::full(&ty, bits));
+                session::made(&v, bits);
+                Self::from_value(v)
+            }
             Err(e) => {
                 report(e);
                 Self::from_value(Value::absent(Ty::scalar(T::DTYPE)))

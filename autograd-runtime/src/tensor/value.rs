@@ -160,6 +160,10 @@ impl Value {
     pub(crate) fn version(&self) -> u64 {
         if let Repr::Stored { storage, .. } = &self.0.repr { storage.version() } else { 0 }
     }
+    /// Whether this many handles of the value exist.
+    pub(crate) fn is_held_by(&self, n: usize) -> bool {
+        Arc::strong_count(&self.0) == n
+    }
     pub(crate) fn same(&self, other: &Value) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
