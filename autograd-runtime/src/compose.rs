@@ -126,7 +126,7 @@ impl<'e> Ex<'e> {
             Ok(&z - z.exp().sum_keep(&a).ln())
         })
     }
-    /// Mean of −log softmax(x)[target]; `self` is `[n, classes]`, `target` `[n]` of i64. The class is picked by
+    /// Mean of −log softmax(x) at the target; `self` is `[n, classes]`, `target` `[n]` of i64. The class is picked by
     /// comparing indices, so that the whole loss and its gradient is one pass over the rows.
     pub fn cross_entropy(&self, target: &Ex<'e>) -> Ex<'e> {
         attempt(self, || {

@@ -1,12 +1,12 @@
 //! The runtime of `autograd-jit`: what an annotated function becomes, in reading order.
 //!
-//! 1. [`session`] traces the staged twin of a function over [`Real`]s and [`Tensor`]s into a [`graph`];
+//! 1. `session` traces the staged twin of a function over [`Real`]s and [`Tensor`]s into a [`graph`];
 //! 2. [`diff`] differentiates the graph by the rules declared in [`op`];
 //! 3. [`pass`] optimises it;
 //! 4. [`program`] fuses it into [`kernel`]s, plans the buffers and runs the result;
 //! 5. [`entry`] is what the entry points (`f::grad`) call: keys, cache, engines.
 //!
-//! Beside this path stand [`tensor`], the dynamic engine on the same rules, and [`interp`], the oracle.
+//! Beside this path stand `tensor`, the dynamic engine on the same rules, and [`interp`], the oracle.
 
 pub mod array;
 pub mod compose;

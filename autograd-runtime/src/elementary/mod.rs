@@ -3,8 +3,8 @@
 //!
 //! Invariant: for every function the scalar entry, the block entry and every instruction-set level
 //! return the same bits. Each function is written once, without branches, in IEEE operations, explicit
-//! fused multiply-adds, bit casts and selects ([`float`]); the compiler vectorises the loop around it for
-//! each level ([`dispatch`]). Subnormal numbers are kept, the special values are those of C.
+//! fused multiply-adds, bit casts and selects (`float`); the compiler vectorises the loop around it for
+//! each level (`dispatch`). Subnormal numbers are kept, the special values are those of C.
 
 mod coef;
 mod dispatch;

@@ -1,7 +1,7 @@
 //! What the entry points of an annotated function call. In reading order:
 //!
-//! * [`args`]: parameters as leaves; [`key`]: when two calls share a program; [`twins`]: results as leaves;
-//! * `build`: from a function and a kind of derivative to an [`Entry`](build::Entry), compiled or dynamic;
+//! * [`args`]: parameters as leaves; `key`: when two calls share a program; [`twins`]: results as leaves;
+//! * `build`: from a function and a kind of derivative to an `Entry`, compiled or dynamic;
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;

@@ -82,14 +82,14 @@ pub struct OpDef {
 
 /// The [`OpDef::arity`] of operations with any number of arguments.
 pub const VARIADIC: usize = usize::MAX;
-/// The bit of [`OpDef::saves`] for the result.
+/// The bit of `saves` for the result.
 pub const SAVE_OUT: u32 = 1 << 31;
 
 /// What a derivative rule sees.
 pub struct Cx<'e> {
     /// The operation.
     pub op: &'e Op,
-    /// Its arguments. Values that [`OpDef::saves`] does not name have a type only.
+    /// Its arguments. Values that `saves` does not name have a type only.
     pub args: &'e [Ex<'e>],
     /// Its result, likewise.
     pub out: &'e Ex<'e>,

@@ -712,7 +712,7 @@ impl<T: Float> Tensor<T> {
     pub fn log_softmax(&self, dim: i64) -> Self {
         self.map(|x| x.log_softmax(dim))
     }
-    /// The mean of −ln softmax(self)[target]: logits `[n, classes]`, targets `[n]`. A target outside the
+    /// The mean of −ln softmax(self) at the target: logits `[n, classes]`, targets `[n]`. A target outside the
     /// classes gives NaN.
     #[track_caller]
     pub fn cross_entropy(&self, target: &Tensor<i64>) -> Self {
