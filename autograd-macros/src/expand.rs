@@ -129,6 +129,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                 #calls(c)
             }
 
+            #[inline]
             fn visit(args: Self::Args<'_>, v: &mut ::autograd::__private::Visitor<'_>) {
                 let (#(#names,)*) = args;
                 #(#visits)*
@@ -151,6 +152,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                 ::autograd::__private::staged(Self::__twin(#(#passed),*))
             }
 
+            #[inline]
             fn collect(
                 args: Self::Args<'_>,
                 g: &mut ::autograd::__private::GradReader<'_>,
@@ -159,6 +161,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                 #collected
             }
 
+            #[inline]
             fn read(r: &mut ::autograd::__private::OutReader<'_>) -> Self::Value {
                 <#ret as ::autograd::__private::Out>::read(r)
             }
