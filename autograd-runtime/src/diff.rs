@@ -41,7 +41,7 @@ fn zeros(b: &Builder, ty: &Ty) -> NodeId {
 fn node_of(x: &Ex<'_>) -> NodeId {
     match &x.v {
         V::Node(id) => *id,
-        V::Tensor(t) => panic!("bug: a derivative rule left the graph with {t:?}"),
+        other => panic!("bug: a derivative rule left the graph with {other:?}"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     error::Error,
-    graph::NodeId,
+    graph::{Graph, NodeId},
     op::{Attr, Op, OpDef, arith, compare, create, elementary, index, linalg, reduce, views},
     tensor::Value,
     ty::{DType, Shape, Ty},
@@ -17,6 +17,8 @@ pub enum V {
     Node(NodeId),
     /// A tensor of the dynamic engine, or one traced by the running session.
     Tensor(Value),
+    /// Something of which a derivative rule sees the type only: it was not saved.
+    Type(Ty),
 }
 
 /// Something that operations can be emitted to. Emission does not fail: the emitter keeps the first error
@@ -76,6 +78,10 @@ impl<'e> Ex<'e> {
     pub fn rank(&self) -> usize {
         self.ty().rank()
     }
+    /// An operation on this alone.
+    pub(crate) fn emit_op(&self, op: Op) -> Ex<'e> {
+        apply(op, &[self])
+    }
     pub(crate) fn op1(&self, def: &'static OpDef) -> Ex<'e> {
         apply(Op::new(def), &[self])
     }
@@ -109,7 +115,7 @@ impl<'e> Ex<'e> {
         sigmoid = elementary::SIGMOID; softplus = elementary::SOFTPLUS; cbrt = elementary::CBRT;
         erf = elementary::ERF; erfc = elementary::ERFC; sech2 = elementary::SECH2;
         sigmoid_grad = elementary::SIGMOID_GRAD; is_nan = compare::IS_NAN; logical_not = compare::NOT;
-        detach = arith::DETACH;
+        detach = arith::DETACH; copy = arith::COPY;
     }
     binary_methods! {
         add = arith::ADD; sub = arith::SUB; mul = arith::MUL; div = arith::DIV; maximum = arith::MAXIMUM;
@@ -222,6 +228,23 @@ pub fn constant<'e>(e: &'e dyn Emit, dtype: DType, x: f64) -> Ex<'e> {
 /// The indices 0, 1, … n−1.
 pub fn iota<'e>(e: &'e dyn Emit, dtype: DType, n: usize) -> Ex<'e> {
     Ex { e, v: e.emit(Op { def: &create::IOTA, attrs: smallvec![Attr::DType(dtype), Attr::Int(n as i64)] }, &[]) }
+}
+
+/// The outputs of a graph on expressions of one emitter.
+pub(crate) fn emit_graph<'e>(g: &Graph, inputs: &[Ex<'e>]) -> Vec<Ex<'e>> {
+    let live = g.live();
+    let e = inputs[0].e;
+    let mut values: Vec<Option<Ex<'e>>> = vec![None; g.len()];
+    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+        values[id.index()] = Some(if n.op.is(&create::INPUT) {
+            inputs[n.op.int(0) as usize].clone()
+        } else {
+            let args: SmallVec<[V; 3]> =
+                n.args.iter().filter_map(|a| values[a.index()].as_ref().map(|x| x.v.clone())).collect();
+            Ex { e, v: e.emit(n.op.clone(), &args) }
+        });
+    }
+    g.outputs().iter().filter_map(|o| values[o.index()].clone()).collect()
 }
 
 macro_rules! operators {

@@ -15,12 +15,14 @@ pub mod elementary;
 pub mod emit;
 pub mod entry;
 mod error;
+mod gradcheck;
 pub mod graph;
 pub mod interp;
 pub mod kernel;
 mod matmul;
 pub mod op;
 pub mod pass;
+pub mod profiler;
 pub mod program;
 mod real;
 mod session;
@@ -33,13 +35,16 @@ pub use entry::{
     current_engine, plain::detach::detach, set_cache_limits, with_engine,
 };
 pub use error::{Error, Place, Result};
+pub use gradcheck::{GradcheckOptions, Outputs, gradcheck, gradcheck_with, gradgradcheck, gradgradcheck_with};
 pub use ndarray;
 pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;
 pub use session::try_eval;
 pub use tensor::{
-    GradFn, IntoShape, Scalar, Tensor, Value, backward, grad, is_grad_enabled, no_grad, replay, replay_vjp,
-    set_grad_enabled,
+    BackwardOptions, Context, Function, GradFn, GradOptions, Grads, HookHandle, HookResult, Index, IntoIndex,
+    IntoShape, NewAxis, Operand, Rest, Scalar, Tensor, Value, WeakTensor, backward, backward_inputs, checkpoint,
+    detect_anomaly, enable_grad, grad, grad_options, is_anomaly_enabled, is_grad_enabled, no_grad, replay, replay_vjp,
+    set_detect_anomaly, set_grad_enabled, switch_grad,
 };
 pub(crate) use tensor::{evaluate as tensor_evaluate, report as tensor_report};

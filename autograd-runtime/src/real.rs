@@ -39,7 +39,7 @@ impl<T: Float> Real<T> {
                 let d = Dispatch::default();
                 match d.emit(Op::with(&create::CONST, attrs), &[]) {
                     V::Tensor(v) => v,
-                    V::Node(_) => unreachable!("tensors only"),
+                    _ => unreachable!("tensors only"),
                 }
             }
             Repr::Const(x) => Value::stored(T::into_array(ndarray::arr0(x).into_dyn())),
@@ -112,7 +112,7 @@ impl Emit for AtOnce {
 fn at_once(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
     crate::no_grad(|| match f(&AtOnce).v {
         V::Tensor(v) => v,
-        V::Node(_) => unreachable!("tensors only"),
+        _ => unreachable!("tensors only"),
     })
 }
 

@@ -153,6 +153,9 @@ impl Session {
 /// Records an operation if a trace is running; `None` if it is to be computed at once.
 pub(crate) fn record(op: &Op, args: &[&Value]) -> Option<Result<Value>> {
     let traced = args.iter().any(|a| matches!(a.repr(), Repr::Traced { .. }));
+    if !traced && is_idle() {
+        return None;
+    }
     let session = top();
     if let Some(s) = &session
         && let Some(t) = s.live_trace()
@@ -378,4 +381,28 @@ fn collect<R>(twin: bool, f: impl FnOnce() -> Result<R>) -> Result<R> {
 /// The first error of an operation in the closure.
 pub fn try_eval<R>(f: impl FnOnce() -> R) -> Result<R> {
     collect(false, || Ok(f()))
+}
+
+/// Whether nothing runs under a session on this thread: the common case outside annotated functions.
+pub(crate) fn is_idle() -> bool {
+    STACK.with_borrow(Vec::is_empty)
+}
+
+/// Notes that something is about to happen that a trace cannot record, as writing in place: running traces cannot
+/// be compiled. Whether there is one: then it must not happen, the call is run again by the dynamic engine.
+pub(crate) fn refuse(what: &str, place: Place) -> bool {
+    STACK.with_borrow(|stack| {
+        let mut traces = stack.iter().filter_map(|s| s.trace.as_ref()).peekable();
+        let any = traces.peek().is_some();
+        traces.for_each(|t| drop(t.opaque.set(format!("{what} at {place}"))));
+        any
+    })
+}
+
+/// As [`try_eval`], of a closure that returns a result itself.
+///
+/// # Errors
+/// The first error of an operation in the closure, or the closure's own.
+pub(crate) fn collect_errors<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+    collect(false, f)
 }

@@ -267,7 +267,7 @@ impl Emit for Builder {
             .iter()
             .map(|a| match a {
                 V::Node(id) => *id,
-                V::Tensor(t) => panic!("bug: {} mixes a graph node with the tensor {t:?}", op.name()),
+                other => panic!("bug: {} mixes a graph node with {other:?}", op.name()),
             })
             .collect();
         match self.add(op, &ids) {
@@ -279,6 +279,7 @@ impl Emit for Builder {
         match v {
             V::Node(id) => self.ty_of(*id),
             V::Tensor(t) => t.ty().clone(),
+            V::Type(t) => t.clone(),
         }
     }
     fn fail(&self, error: Error, like: &V) -> V {

@@ -1,7 +1,7 @@
 //! Arithmetic: sums, products, roundings, roots and the piecewise-linear functions. Each acts on every
 //! element alone after broadcasting, and is written inline in fused kernels.
 
-use super::{Cx, Derivative, Lower, OpDef, SAVE_OUT, infer};
+use super::{Cx, Derivative, Lower, OpDef, SAVE_OUT, each, infer};
 use crate::{
     array::{Array, Float, View},
     emit::Ex,
@@ -13,8 +13,8 @@ use ndarray::{ArrayD, ArrayViewD, Zip};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
-    &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &ADD, &SUB, &MUL,
-    &DIV, &REM, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
+    &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &COPY, &ADD,
+    &SUB, &MUL, &DIV, &REM, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
 ];
 
 /// Maps every element; row-major input is read as one slice so that the loop vectorises.
@@ -209,6 +209,16 @@ pub static RELU: OpDef = unary(
 pub static DETACH: OpDef =
     unary("detach", |_, a| Ok(a[0].clone()), |_, args, _| Ok(args[0].to_array()), Derivative::Zero, 0, |_, a, _| a[0]);
 
+/// y = x in a storage of its own;  dx = ct
+pub static COPY: OpDef = unary(
+    "copy",
+    |_, a| Ok(a[0].clone()),
+    |_, args, _| Ok(args[0].to_array()),
+    Derivative::Elementwise(|_, _, t| Some(t.clone())),
+    0,
+    |_, a, _| a[0],
+);
+
 /// y = a + b;  da = db = ct
 pub static ADD: OpDef = binary(
     "add",
@@ -230,7 +240,7 @@ pub static MUL: OpDef = binary(
     "mul",
     eval_binary!(a, b, a * b, a.wrapping_mul(b)),
     Derivative::Elementwise(|cx, i, t| Some(t * &cx.args[1 - i])),
-    3,
+    each(2, 1),
     |l, a, _| l.mul(a[0], a[1]),
 );
 /// y = a/b;  da = ct/b, db = −da·y, so that both share the division  (integers: division is not offered)
@@ -244,7 +254,7 @@ pub static DIV: OpDef = OpDef {
             let da = t / b;
             Some(if i == 0 { da } else { -(da * cx.out) })
         }),
-        2 | SAVE_OUT,
+        each(2, 2 | SAVE_OUT),
         |l, a, _| l.div(a[0], a[1]),
     )
 };

@@ -1,7 +1,7 @@
 //! Elementary and special functions. The values come from `crate::elementary`, where each function is
 //! written once for scalars and blocks, so that every engine gets the same bits.
 
-use super::{Cx, Derivative, Lower, Op, OpDef, SAVE_OUT, infer};
+use super::{Cx, Derivative, Lower, Op, OpDef, SAVE_OUT, each, infer};
 use crate::{
     array::{Array, Float, View},
     elementary::{Binary, Unary},
@@ -184,7 +184,7 @@ macro_rules! binary {
 }
 binary! {
     /// y = xᵖ;  dx = ct · p · xᵖ⁻¹ (0 where p = 0),  dp = ct · y · ln x (0 where x = 0 and p ≥ 0)
-    POW "pow" Pow 3 | SAVE_OUT, pow_rule;
+    POW "pow" Pow each(3, 3 | SAVE_OUT), pow_rule;
     /// θ = atan2(y, x);  dy = ct · x/(x² + y²),  dx = −ct · y/(x² + y²);  0 at the origin
     ATAN2 "atan2" Atan2 3, |cx, i, t| {
         let (y, x) = (&cx.args[0], &cx.args[1]);
@@ -195,7 +195,7 @@ binary! {
         Some(if i == 0 { t * part } else { -(t * part) })
     };
     /// r = √(x² + y²);  dx = ct · x/r,  0 at the origin
-    HYPOT "hypot" Hypot 3 | SAVE_OUT, |cx, i, t| {
+    HYPOT "hypot" Hypot each(1 | SAVE_OUT, 2 | SAVE_OUT), |cx, i, t| {
         let r = cx.out;
         Some(t * Ex::select(&r.eq(&r.lit(0.0)), &r.lit(0.0), &(&cx.args[i] / r)))
     };

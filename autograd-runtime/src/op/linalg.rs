@@ -58,6 +58,6 @@ pub static MATMUL: OpDef = OpDef {
     derivative: Derivative::Multilinear(|cx, i, t| {
         Some(if i == 0 { t.matmul_2d(&cx.args[1].mt()) } else { cx.args[0].mt().matmul_2d(t) })
     }),
-    saves: 3,
+    saves: super::each(2, 1),
     lower: Lower::MatMul,
 };

@@ -8,11 +8,13 @@ pub mod arith;
 pub mod compare;
 pub mod control;
 pub mod create;
+pub mod custom;
 pub mod elementary;
 pub mod index;
 pub mod linalg;
 pub mod reduce;
 pub mod views;
+pub mod window;
 
 use crate::{
     array::{Array, View},
@@ -74,7 +76,7 @@ pub struct OpDef {
     pub eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
     /// The derivative.
     pub derivative: Derivative,
-    /// Which values the derivative reads: bit `i` is argument `i`, [`SAVE_OUT`] the result.
+    /// Which values the derivative reads: bit `i` is argument `i`, [`SAVE_OUT`] the result; or made by [`each`].
     pub(crate) saves: u32,
     /// How generated code computes it.
     pub lower: Lower,
@@ -84,6 +86,28 @@ pub struct OpDef {
 pub const VARIADIC: usize = usize::MAX;
 /// The bit of `saves` for the result.
 pub const SAVE_OUT: u32 = 1 << 31;
+/// The bit of `saves` that says that it has been made by [`each`].
+const EACH: u32 = 1 << 30;
+
+/// The `saves` of an operation of two arguments whose derivatives read different values: `a` is what the one in the
+/// first argument reads, `b` that in the second. The dynamic engine saves only what a tracked argument needs.
+pub(crate) const fn each(a: u32, b: u32) -> u32 {
+    const fn byte(s: u32) -> u32 {
+        s & 3 | (s >> 31) << 2
+    }
+    EACH | byte(a) | byte(b) << 8
+}
+
+impl OpDef {
+    /// Which values the derivative in argument `i` reads: bits as in `saves`.
+    pub(crate) fn reads(&self, i: usize) -> u32 {
+        if self.saves & EACH == 0 {
+            return self.saves;
+        }
+        let byte = self.saves >> (8 * i.min(1));
+        byte & 3 | (byte >> 2 & 1) << 31
+    }
+}
 
 /// What a derivative rule sees.
 pub struct Cx<'e> {
@@ -259,10 +283,10 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" => matches!(a, Attr::Ints(_)),
+            "dims" | "shape" | "perm" | "strides" | "base" => matches!(a, Attr::Ints(_)),
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
-            "then" | "else" | "cond" | "body" => matches!(a, Attr::Graph(_)),
+            "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
             _ => matches!(a, Attr::Int(_)),
         };
         self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)
@@ -294,7 +318,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 9] = [
+    let families: [&[&'static OpDef]; 11] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -304,6 +328,8 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         linalg::ALL,
         index::ALL,
         control::ALL,
+        window::ALL,
+        custom::ALL,
     ];
     families.into_iter().flatten().copied()
 }

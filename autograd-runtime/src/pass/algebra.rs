@@ -47,8 +47,8 @@ fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
             let square = b.add(Op::new(&arith::SQUARE), a)?;
             Some(b.add(Op::new(&arith::MUL), &[square, a[0]])?)
         }
-        // a detached value is the value
-        "detach" => Some(a[0]),
+        // a detached value is the value; so is one with a derivative of the user's, once that has been taken
+        "detach" | "copy" | "custom_vjp" => Some(a[0]),
         // one side for both, or a known mask
         "select" if a[1] == a[2] => Some(a[1]),
         "select" if is(0, 1.0) => Some(a[1]),

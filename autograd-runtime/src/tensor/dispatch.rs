@@ -2,16 +2,18 @@
 //! view where it is one, and a backward node is taped if an argument is tracked.
 
 use super::{
-    tape::{self, GradNode},
+    meta::{Creation, ViewOf},
+    mode::is_grad_enabled,
+    node::{self, Node},
     value::{Repr, Storage, Value},
 };
 use crate::{
     array::Data,
     emit::{Emit, V},
-    error::{Error, Result},
+    error::{Error, Place, Result},
     op::{self, Lower, Op, arith},
-    session,
-    ty::{Layout, Ty},
+    profiler, session,
+    ty::{DType, Layout, Ty},
 };
 use parking_lot::RecursiveRwLockReadGuard;
 use smallvec::SmallVec;
@@ -21,9 +23,15 @@ use std::{cell::RefCell, sync::Arc};
 #[derive(Default)]
 pub(crate) struct Dispatch {
     error: RefCell<Option<Error>>,
+    /// Where the user called the expression.
+    place: Option<Place>,
 }
 
 impl Dispatch {
+    /// An emitter for an expression of the user's.
+    pub fn at(place: Place) -> Dispatch {
+        Dispatch { error: RefCell::default(), place: Some(place) }
+    }
     /// The first error since the last call.
     pub fn take_error(&self) -> Option<Error> {
         self.error.borrow_mut().take()
@@ -37,12 +45,17 @@ impl Emit for Dispatch {
             .map(|a| match a {
                 V::Tensor(t) => t,
                 V::Node(n) => panic!("bug: {} mixes tensors with the graph node {n:?}", op.name()),
+                V::Type(t) => panic!("bug: {} reads a {t} that was not saved", op.name()),
             })
             .collect();
-        match session::record(&op, &args).unwrap_or_else(|| eager(op, &args)) {
+        let made = match session::record(&op, &args) {
+            Some(traced) => traced,
+            None => eager_at(op, &args, self.place, Creation::Plain),
+        };
+        match made {
             Ok(v) => V::Tensor(v),
             Err(e) => {
-                let like = args.first().map_or_else(|| Ty::scalar(crate::ty::DType::F64), |a| a.ty().clone());
+                let like = args.first().map_or_else(|| Ty::scalar(DType::F64), |a| a.ty().clone());
                 self.fail(e, &V::Tensor(Value::absent(like)))
             }
         }
@@ -50,6 +63,7 @@ impl Emit for Dispatch {
     fn ty(&self, v: &V) -> Ty {
         match v {
             V::Tensor(t) => t.ty().clone(),
+            V::Type(t) => t.clone(),
             V::Node(n) => panic!("bug: the graph node {n:?} among tensors"),
         }
     }
@@ -64,30 +78,45 @@ impl Emit for Dispatch {
 /// # Errors
 /// What the shape rule or the evaluation finds wrong.
 pub(crate) fn eager(op: Op, args: &[&Value]) -> Result<Value> {
+    eager_at(op, args, None, Creation::Plain)
+}
+
+/// As [`eager`], called at a place of the user's; a view is made in such a way.
+pub(super) fn eager_at(op: Op, args: &[&Value], place: Option<Place>, creation: Creation) -> Result<Value> {
     let tys: SmallVec<[&Ty; 3]> = args.iter().map(|a| a.ty()).collect();
     let ty = op.infer(&tys)?;
     // the consequence of an earlier error, which is reported already
     if args.iter().any(|a| matches!(a.repr(), Repr::Absent)) {
         return Ok(Value::absent(ty));
     }
-    let out = match view(&op, args, &ty) {
+    let _event = profiler::forward(op.name());
+    let out = match view(&op, args, &ty, creation) {
         Some(v) => v,
         None => Value::stored(compute(&op, args, &ty)?),
     };
-    if tape::is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && tape::differentiable(&op, out.ty()) {
-        out.set_grad_fn(GradNode::record(op, args, &out));
+    if is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && node::differentiable(&op, out.ty()) {
+        let node = Node::record(op, args, &out, place)?;
+        out.set_grad_fn(node, 0);
     }
     Ok(out)
 }
 
-fn view(op: &Op, args: &[&Value], ty: &Ty) -> Option<Value> {
+/// a + b
+pub(super) fn sum(a: &Value, b: &Value) -> Result<Value> {
+    eager(Op::new(&arith::ADD), &[a, b])
+}
+
+fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<Value> {
     let is_alias = op.is(&arith::DETACH);
     if !is_alias && !matches!(op.def.lower, Lower::View(_)) {
         return None;
     }
     let Repr::Stored { storage, layout } = args[0].repr() else { return None };
     let layout = if is_alias { layout.clone() } else { op::view_layout(op, layout, args[0].ty(), ty)? };
-    Some(Value::new(ty.clone(), Repr::Stored { storage: storage.clone(), layout }))
+    let creation = if is_grad_enabled() { creation } else { Creation::NoGrad };
+    // what is detached is no view for backward: it has no past to be a window on
+    let of = (!is_alias).then(|| ViewOf::new(args[0], creation));
+    Some(Value::with_view(ty.clone(), Repr::Stored { storage: storage.clone(), layout }, of))
 }
 
 fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {

@@ -1,7 +1,7 @@
 //! Runs a graph on the dynamic engine, operation by operation on the tape, and sweeps it back: the third way,
 //! beside the interpreter and the compiled program, to the same numbers.
 
-use super::{Sweep, Value, dispatch::eager, set_grad_enabled};
+use super::{Sweep, Value, dispatch::eager, mode::set_grad_enabled};
 use crate::{
     array::Array,
     error::{Error, Result},

@@ -3,7 +3,7 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-use super::{Dispatch, Repr, Value, tape};
+use super::{Dispatch, Repr, Value, is_grad_enabled};
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
@@ -89,7 +89,7 @@ pub(crate) fn report(error: Error) {
 /// Evaluates an expression; its first error is reported at the caller's place.
 #[track_caller]
 pub(crate) fn evaluate(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
-    let d = Dispatch::default();
+    let d = Dispatch::at(Place::caller());
     let V::Tensor(v) = f(&d).v else { panic!("bug: a tensor's method left the tape") };
     if let Some(e) = d.take_error() {
         report(e);
@@ -232,7 +232,7 @@ impl<T: Element> Tensor<T> {
     /// On a tracked tensor outside `no_grad`, on a view that is not contiguous, and inside an annotated
     /// function.
     pub fn update<R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
-        if tape::is_grad_enabled() && self.requires_grad() {
+        if is_grad_enabled() && self.requires_grad() {
             let what = if self.is_leaf() { "a leaf variable that requires grad" } else { "a tensor with a grad_fn" };
             return Err(Error::Autograd(format!(
                 "{what} is being used in an in-place operation; wrap the update in no_grad"
@@ -261,7 +261,7 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     fn read_elements(&self) {
         session::opaque_read(&self.0, "the elements of a tensor are read", Place::caller());
-        if session::is_running() && tape::is_grad_enabled() && self.requires_grad() {
+        if session::is_running() && is_grad_enabled() && self.requires_grad() {
             let what = "the elements of a tensor that requires grad are read; no gradient flows through plain numbers: \
                         use operations on tensors, or detach() first";
             report(Error::value("to_vec", what));
@@ -404,25 +404,6 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     pub fn to<U: Element>(&self) -> Tensor<U> {
         self.map(|x| x.cast(U::DTYPE))
-    }
-    /// Whether the tensor was made by the user and not by a tracked operation.
-    pub fn is_leaf(&self) -> bool {
-        self.0.is_leaf()
-    }
-    /// Whether gradients flow to or through the tensor.
-    pub fn requires_grad(&self) -> bool {
-        self.0.requires_grad()
-    }
-    /// Switches tracking of a leaf.
-    ///
-    /// # Errors
-    /// On integers and truth values, and when switching it off on a tensor that is no leaf.
-    pub fn set_requires_grad(&self, on: bool) -> Result<()> {
-        self.0.set_requires_grad(on)
-    }
-    /// The node of the tape that made this tensor; none for leaves.
-    pub fn grad_fn(&self) -> Option<tape::GradFn> {
-        self.0.grad_fn()
     }
 }
 
@@ -647,14 +628,14 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn mean(&self) -> Self {
         let y = self.map(|x| x.mean(None, false));
-        y.0.label("mean");
+        y.0.label("MeanBackward0");
         y
     }
     /// Means along dims.
     #[track_caller]
     pub fn mean_dim(&self, dims: &[i64], keepdim: bool) -> Self {
         let y = self.map(|x| x.mean(Some(dims), keepdim));
-        y.0.label("mean");
+        y.0.label("MeanBackward1");
         y
     }
     /// The unbiased variance of all elements.
@@ -749,56 +730,6 @@ impl<T: Float> Tensor<T> {
         };
         Self::from_vec((0..n).map(|i| T::of(at(i))).collect(), [n])
     }
-
-    /// This leaf, tracked or not.
-    ///
-    /// ```
-    /// use autograd_runtime::Tensor;
-    /// let x = Tensor::<f32>::ones([2]).requires_grad_(true);
-    /// assert_eq!((&x + 2.0).to_string(), "tensor([3., 3.], grad_fn=<AddBackward0>)");
-    /// ```
-    #[must_use]
-    pub fn requires_grad_(self, on: bool) -> Self {
-        if let Err(e) = self.0.set_requires_grad(on) {
-            report(e);
-        }
-        self
-    }
-    /// The accumulated gradient.
-    pub fn grad(&self) -> Option<Tensor<T>> {
-        self.0.grad().map(Tensor::from_value)
-    }
-    /// Replaces or clears the accumulated gradient.
-    ///
-    /// # Errors
-    /// If the shapes differ or the gradient is the tensor itself.
-    pub fn set_grad(&self, g: Option<&Tensor<T>>) -> Result<()> {
-        if let Some(g) = g {
-            if g.0.same(&self.0) {
-                return Err(Error::Autograd("can't assign a tensor as its own gradient".into()));
-            }
-            if g.shape() != self.shape() {
-                let found = format!("{:?}", g.shape());
-                return Err(Error::shape("set_grad", format!("a gradient of shape {:?}", self.shape()), found));
-            }
-        }
-        self.0.set_grad(g.map(|g| g.0.clone()));
-        Ok(())
-    }
-    /// Accumulates the gradients of this scalar into the leaves behind it.
-    ///
-    /// # Errors
-    /// As [`backward`](crate::backward()).
-    pub fn backward(&self) -> Result<()> {
-        tape::backward(&[self], &[], false, false)
-    }
-    /// As [`Tensor::backward`] with a cotangent: the vector-Jacobian product.
-    ///
-    /// # Errors
-    /// As [`backward`](crate::backward()).
-    pub fn backward_with(&self, ct: &Tensor<T>) -> Result<()> {
-        tape::backward(&[self], &[Some(ct)], false, false)
-    }
 }
 
 impl<T: Element, D: Dimension> From<ArrayBase<OwnedRepr<T>, D>> for Tensor<T> {
@@ -878,20 +809,6 @@ macro_rules! operators {
     };
 }
 operators! { Add add; Sub sub; Mul mul; Div div; }
-
-macro_rules! assign {
-    ($($trait:ident $fn:ident $op:tt;)*) => {$(
-        impl<T: Float, R> std::ops::$trait<R> for Tensor<T> where for<'a> &'a Tensor<T>: std::ops::$op<R, Output = Tensor<T>> {
-            #[track_caller]
-            fn $fn(&mut self, o: R) { *self = assign!(@call $op, self, o); }
-        }
-    )*};
-    (@call Add, $a:ident, $b:ident) => { &*$a + $b };
-    (@call Sub, $a:ident, $b:ident) => { &*$a - $b };
-    (@call Mul, $a:ident, $b:ident) => { &*$a * $b };
-    (@call Div, $a:ident, $b:ident) => { &*$a / $b };
-}
-assign! { AddAssign add_assign Add; SubAssign sub_assign Sub; MulAssign mul_assign Mul; DivAssign div_assign Div; }
 
 impl<T: Float> std::ops::Neg for &Tensor<T> {
     type Output = Tensor<T>;

@@ -1,7 +1,7 @@
 //! The untyped tensor: a type and either a strided window on shared storage, a node of a running trace, or
 //! nothing (the placeholder that stands for the result of a failed operation).
 
-use super::tape::Meta;
+use super::meta::{Meta, ViewOf};
 use crate::{
     array::{Array, Data},
     graph::NodeId,
@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RecursiveRwLock};
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -118,12 +118,33 @@ pub struct Value(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub ty: Ty,
     pub repr: Repr,
+    /// Whether gradients flow to or through this value; `meta` has the details. Most values are not tracked, and
+    /// asking costs no lock.
+    pub tracked: AtomicBool,
+    /// What this value is a view of.
+    pub view: Option<Box<ViewOf>>,
     pub meta: Mutex<Meta>,
+}
+
+/// A value that is not kept alive.
+#[derive(Clone)]
+pub(super) struct WeakValue(Weak<Inner>);
+
+impl WeakValue {
+    pub fn upgrade(&self) -> Option<Value> {
+        self.0.upgrade().map(Value)
+    }
 }
 
 impl Value {
     pub(crate) fn new(ty: Ty, repr: Repr) -> Value {
-        Value(Arc::new(Inner { ty, repr, meta: Mutex::new(Meta::default()) }))
+        Self::with_view(ty, repr, None)
+    }
+    pub(super) fn with_view(ty: Ty, repr: Repr, view: Option<Box<ViewOf>>) -> Value {
+        Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }))
+    }
+    pub(super) fn downgrade(&self) -> WeakValue {
+        WeakValue(Arc::downgrade(&self.0))
     }
     pub(crate) fn stored(array: Array) -> Value {
         let ty = array.ty();
@@ -163,6 +184,10 @@ impl Value {
     /// Whether this many handles of the value exist.
     pub(crate) fn is_held_by(&self, n: usize) -> bool {
         Arc::strong_count(&self.0) == n
+    }
+    /// Whether nobody else holds the value or its elements.
+    pub(super) fn is_sole_owner(&self) -> bool {
+        matches!(&self.0.repr, Repr::Stored { storage, .. } if Arc::strong_count(storage) == 1) && self.is_held_by(1)
     }
     pub(crate) fn same(&self, other: &Value) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -1,0 +1,486 @@
+//! The tape: each tracked result holds the node that made it, each node the values that its derivative reads and
+//! edges to what made its arguments.
+//!
+//! A node is younger than everything its edges lead to, so that the order of making is an order for backward.
+//! Nothing here recurses, however deep the graph.
+
+use super::{
+    checkpoint::{self, Hole},
+    custom::CustomNode,
+    hooks::{self, Grads, HookHandle, Hooks},
+    value::{Inner, Value, WeakValue},
+};
+use crate::{
+    array::Float,
+    diff,
+    emit::{Emit, Ex, V},
+    error::{Error, Place, Result},
+    op::{Cx, Derivative, Op, SAVE_OUT},
+    ty::Ty,
+};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// An operation that was recorded.
+pub(super) struct Node {
+    /// Nodes made later have larger numbers.
+    seq: u64,
+    kind: Kind,
+    edges: Edges,
+    /// Where the forward was called.
+    place: Option<Place>,
+    /// PyTorch's name for the composite operation that ended with this one.
+    label: OnceLock<&'static str>,
+    hooks: OnceLock<Hooks>,
+}
+
+pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
+
+enum Kind {
+    Op { op: Op, arg_types: SmallVec<[Ty; 2]>, out_type: Ty, saved: Mutex<Saved> },
+    Custom(Box<CustomNode>),
+}
+
+/// What the derivative of an operation reads.
+enum Saved {
+    /// Arguments (by position, [`OUT`] the result) and their versions at the time.
+    Kept(SmallVec<[(u8, Value, u64); 2]>),
+    /// To be computed again.
+    Hole(Hole),
+    Freed,
+}
+/// Stands for the result among saved values.
+const OUT: u8 = u8::MAX;
+
+/// Where a cotangent goes on.
+#[derive(Clone)]
+pub(super) enum Edge {
+    /// To a node, as that of its result number so.
+    Node(Arc<Node>, u32),
+    Leaf(Value),
+}
+
+impl Edge {
+    /// Identifies what the cotangent belongs to.
+    pub fn key(&self) -> (usize, u32) {
+        match self {
+            Edge::Node(n, i) => (Arc::as_ptr(n) as usize, *i),
+            Edge::Leaf(v) => (v.address(), u32::MAX),
+        }
+    }
+}
+
+static SEQ: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a result of this operation carries a tape. Operations without a rule do: their backward is an
+/// error, never a silent zero.
+pub(super) fn differentiable(op: &Op, out: &Ty) -> bool {
+    out.dtype.is_float() && !matches!(op.def.derivative, Derivative::Zero)
+}
+
+impl Node {
+    fn new(kind: Kind, edges: Edges, place: Option<Place>) -> Arc<Node> {
+        Arc::new(Node {
+            seq: SEQ.fetch_add(1, Ordering::Relaxed),
+            kind,
+            edges,
+            place,
+            label: OnceLock::new(),
+            hooks: OnceLock::new(),
+        })
+    }
+    /// The node of an operation on arguments, with what its derivative will read: nothing that only the
+    /// gradients of untracked arguments would need.
+    ///
+    /// # Errors
+    /// An argument that is a view which may not be used any more.
+    pub fn record(op: Op, args: &[&Value], out: &Value, place: Option<Place>) -> Result<Arc<Node>> {
+        let edges: Edges = args.iter().map(|a| a.edge()).collect::<Result<_>>()?;
+        let mut reads = 0;
+        for (i, _) in edges.iter().enumerate().filter(|e| e.1.is_some()) {
+            reads |= op.def.reads(i);
+        }
+        let mut kept: SmallVec<[(u8, Value, u64); 2]> = SmallVec::new();
+        if reads != 0 {
+            let of = |(i, &a): (usize, &&Value)| (reads >> i & 1 == 1).then(|| (i as u8, a.clone(), a.version()));
+            // arguments past 30 of a variadic operation are never read
+            kept.extend(args.iter().enumerate().take(30).filter_map(of));
+            if reads & SAVE_OUT != 0 {
+                // an alias without a tape: the result itself would hold this node, which would hold it
+                kept.push((OUT, out.alias(), out.version()));
+            }
+        }
+        let saved = match checkpoint::swallow(&op, &mut kept) {
+            Some(hole) => Saved::Hole(hole),
+            None => Saved::Kept(kept),
+        };
+        let kind = Kind::Op {
+            arg_types: args.iter().map(|a| a.ty().clone()).collect(),
+            out_type: out.ty().clone(),
+            saved: Mutex::new(saved),
+            op,
+        };
+        Ok(Node::new(kind, edges, place))
+    }
+    /// The node of an operation whose result exists already, and whose derivative reads nothing.
+    pub fn of(
+        op: Op,
+        args: impl IntoIterator<Item = (Option<Edge>, Ty)>,
+        out_type: Ty,
+        place: Option<Place>,
+    ) -> Arc<Node> {
+        let (edges, arg_types): (Edges, SmallVec<[Ty; 2]>) = args.into_iter().unzip();
+        debug_assert!((0..edges.len()).all(|i| op.def.reads(i) == 0), "{} reads values", op.name());
+        let saved = Mutex::new(Saved::Kept(SmallVec::new()));
+        Node::new(Kind::Op { op, arg_types, out_type, saved }, edges, place)
+    }
+    pub fn custom(c: CustomNode, edges: Edges, place: Option<Place>) -> Arc<Node> {
+        Node::new(Kind::Custom(Box::new(c)), edges, place)
+    }
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+    pub fn edges(&self) -> &Edges {
+        &self.edges
+    }
+    /// How many results the node has.
+    pub fn results(&self) -> usize {
+        match &self.kind {
+            Kind::Op { .. } => 1,
+            Kind::Custom(c) => c.results(),
+        }
+    }
+    pub fn name(&self) -> String {
+        match (&self.kind, self.label.get()) {
+            (_, Some(l)) => (*l).into(),
+            (Kind::Op { op, .. }, None) => display_name(op),
+            (Kind::Custom(c), None) => c.name(),
+        }
+    }
+    pub fn label(&self, name: &'static str) {
+        // a value that passed through unchanged keeps its name
+        let _ = self.label.set(name);
+    }
+    /// Where the forward was called, for messages.
+    pub fn at(&self) -> String {
+        self.place.map_or_else(String::new, |p| format!(" (called at {p})"))
+    }
+    pub fn hooks(&self) -> Hooks {
+        self.hooks.get_or_init(Hooks::default).clone()
+    }
+    pub fn existing_hooks(&self) -> Option<&Hooks> {
+        self.hooks.get()
+    }
+    pub fn retain(&self, index: u32, v: WeakValue) {
+        self.hooks().retain(index, v);
+    }
+    /// Lets the values that keep the gradient of one result keep another's instead.
+    pub fn move_retained(&self, index: u32, to: &Node, to_index: u32) {
+        if let Some(h) = self.existing_hooks() {
+            h.take_retained(index).into_iter().for_each(|v| to.retain(to_index, v));
+        }
+    }
+    /// Replaces the elements that the derivative reads as the result by those of `by`, which has them too.
+    pub fn adopt_result(&self, by: &Value) {
+        if let Kind::Op { saved, .. } = &self.kind
+            && let Saved::Kept(kept) = &mut *saved.lock()
+            && let Some(slot) = kept.iter_mut().find(|k| k.0 == OUT)
+        {
+            (slot.1, slot.2) = (by.alias(), by.version());
+        }
+    }
+
+    /// The cotangents of the arguments that `wanted` names, given to `sink` by position. `release` frees what was
+    /// saved.
+    ///
+    /// # Errors
+    /// Saved values that are gone or have changed, and whatever the rule says.
+    pub fn pull_back(
+        self: &Arc<Self>,
+        d: &dyn Emit,
+        cts: &[Option<Value>],
+        wanted: &dyn Fn(usize) -> bool,
+        release: bool,
+        mut sink: impl FnMut(usize, Option<Value>) -> Result<()>,
+    ) -> Result<()> {
+        match &self.kind {
+            Kind::Op { op, arg_types, out_type, saved } => {
+                let Some(Some(ct)) = cts.first() else { return Ok(()) };
+                let kept = self.unpack(saved, op, release)?;
+                let value = |i: u8, ty: &Ty| match kept.iter().find(|k| k.0 == i) {
+                    Some((_, v, _)) => V::Tensor(self.with_past(i, v)),
+                    None => V::Type(ty.clone()),
+                };
+                let args: SmallVec<[Ex<'_>; 2]> =
+                    arg_types.iter().enumerate().map(|(i, t)| Ex::new(d, value(i.min(254) as u8, t))).collect();
+                let (out, ct) = (Ex::new(d, value(OUT, out_type)), Ex::new(d, V::Tensor(ct.clone())));
+                let cx = Cx { op, args: &args, out: &out };
+                for (i, ty) in arg_types.iter().enumerate().filter(|(i, _)| wanted(*i)) {
+                    let g = match diff::pull_back(&cx, i, &ct)? {
+                        None => None,
+                        Some(Ex { v: V::Tensor(g), .. }) => {
+                            debug_assert_eq!(g.ty(), ty, "cotangent of argument {i} of {}", op.name());
+                            Some(g)
+                        }
+                        Some(other) => panic!("bug: the derivative of {} is no tensor: {:?}", op.name(), other.v),
+                    };
+                    sink(i, g)?;
+                }
+                Ok(())
+            }
+            Kind::Custom(c) => {
+                let grads = c.pull_back(self, cts, wanted, release)?;
+                grads.into_iter().enumerate().filter(|(i, _)| wanted(*i)).try_for_each(|(i, g)| sink(i, g))
+            }
+        }
+    }
+    /// A saved value with the past that it had when it was saved.
+    fn with_past(self: &Arc<Self>, i: u8, v: &Value) -> Value {
+        if !super::mode::is_grad_enabled() {
+            return v.clone();
+        }
+        let edge = if i == OUT {
+            Some(Edge::Node(self.clone(), 0))
+        } else {
+            self.edges.get(usize::from(i)).and_then(Clone::clone)
+        };
+        match (edge, v.edge()) {
+            (None, Ok(None)) => v.clone(),
+            (Some(was), Ok(Some(is))) if was.key() == is.key() => v.clone(),
+            (Some(Edge::Leaf(leaf)), _) => leaf,
+            (Some(Edge::Node(n, i)), _) => {
+                let alias = v.alias();
+                alias.set_grad_fn(n, i);
+                alias
+            }
+            (None, _) => v.alias(),
+        }
+    }
+    /// The saved values, checked against later writes.
+    fn unpack(&self, saved: &Mutex<Saved>, op: &Op, release: bool) -> Result<SmallVec<[(u8, Value, u64); 2]>> {
+        let hole = {
+            let mut guard = saved.lock();
+            match &mut *guard {
+                Saved::Freed => return Err(self.freed()),
+                Saved::Kept(kept) => {
+                    if let Some((_, v, was)) = kept.iter().find(|(_, v, was)| v.version() != *was) {
+                        return Err(self.modified(v, *was));
+                    }
+                    if !release || kept.is_empty() {
+                        return Ok(kept.clone());
+                    }
+                    let out = std::mem::take(kept);
+                    *guard = Saved::Freed;
+                    return Ok(out);
+                }
+                Saved::Hole(h) => h.clone(),
+            }
+        };
+        let kept = hole.fill(op, &self.name())?;
+        if release && !kept.is_empty() {
+            *saved.lock() = Saved::Freed;
+        }
+        Ok(kept)
+    }
+    /// The error for a second backward.
+    pub fn freed(&self) -> Error {
+        Error::Autograd(format!(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have \
+             already been freed): the values {} saved are gone. Specify retain_graph=true in the first backward if you \
+             need to backward through the graph a second time{}",
+            self.name(),
+            self.at()
+        ))
+    }
+    /// The error for a saved value that was written to.
+    pub fn modified(&self, v: &Value, was: u64) -> Error {
+        let class = match v.ty().dtype {
+            crate::ty::DType::F32 => "FloatTensor",
+            crate::ty::DType::F64 => "DoubleTensor",
+            crate::ty::DType::I64 => "LongTensor",
+            crate::ty::DType::Bool => "BoolTensor",
+        };
+        let made = match v.edge() {
+            Ok(Some(Edge::Node(n, i))) => format!(", which is output {i} of {}{},", n.name(), n.at()),
+            _ => String::new(),
+        };
+        Error::Autograd(format!(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: \
+             [torch.{class} {:?}]{made} is at version {}; expected version {was} instead. It was saved by {}{}",
+            v.ty().shape.as_slice(),
+            v.version(),
+            self.name(),
+            self.at()
+        ))
+    }
+    /// Whether the node keeps values that a backward without `retain_graph` frees.
+    pub fn saves(&self) -> bool {
+        match &self.kind {
+            Kind::Op { saved, .. } => !matches!(&*saved.lock(), Saved::Kept(k) if k.is_empty()),
+            Kind::Custom(_) => true,
+        }
+    }
+}
+
+/// `"matmul"` as `"MatmulBackward0"`; PyTorch's name where it has another.
+fn display_name(op: &Op) -> String {
+    let name = match op.name() {
+        "ln" => "log",
+        "concat" => "cat",
+        "recip" => "reciprocal",
+        "select" => "where",
+        "square" | "powi" => "pow",
+        "cast" => "to_copy",
+        "window" => "as_strided",
+        "set_window" => return "CopySlices".into(),
+        other => other,
+    };
+    let parts = name.split('_').map(|p| {
+        let mut c = p.chars();
+        c.next().map_or_else(String::new, |f| f.to_ascii_uppercase().to_string() + c.as_str())
+    });
+    format!("{}Backward0", parts.collect::<String>())
+}
+
+/// Something that owns a part of a graph, held to be dropped.
+#[expect(dead_code, reason = "owned for its drop alone")]
+pub(super) enum Owned {
+    Node(Arc<Node>),
+    Value(Value),
+}
+
+thread_local! {
+    /// What is waiting to be dropped while something is being dropped further up the stack.
+    static DROPPED: RefCell<Vec<Owned>> = const { RefCell::new(Vec::new()) };
+    static DROPPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Drops parts of a graph without recursion, however long the chains of nodes, gradients and views: what is
+/// dropped while this runs adds to the queue.
+fn drop_all(parts: Vec<Owned>) {
+    if parts.is_empty() {
+        return;
+    }
+    // a thread that ends has no queue any more
+    let outermost = DROPPING.try_with(|d| !d.replace(true)).unwrap_or(true);
+    let mut own = Some(parts);
+    let queued = DROPPED.try_with(|q| q.borrow_mut().extend(own.take().unwrap_or_default())).is_ok();
+    if !outermost {
+        return;
+    }
+    let mut rest = own.unwrap_or_default();
+    loop {
+        let next = if queued { DROPPED.try_with(|q| q.borrow_mut().pop()).ok().flatten() } else { rest.pop() };
+        let Some(next) = next else { break };
+        drop(next);
+    }
+    let _ = DROPPING.try_with(|d| d.set(false));
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut parts = Vec::new();
+        for e in self.edges.drain(..).flatten() {
+            parts.push(match e {
+                Edge::Node(n, _) => Owned::Node(n),
+                Edge::Leaf(v) => Owned::Value(v),
+            });
+        }
+        match &mut self.kind {
+            Kind::Op { saved, .. } => {
+                if let Saved::Kept(kept) = saved.get_mut() {
+                    parts.extend(kept.drain(..).map(|k| Owned::Value(k.1)));
+                }
+            }
+            Kind::Custom(c) => c.take_values(&mut parts),
+        }
+        drop_all(parts);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut parts = Vec::new();
+        Value::take_graph(self, &mut parts);
+        drop_all(parts);
+    }
+}
+
+/// The node of the tape that made a tensor: PyTorch's `grad_fn`.
+#[derive(Clone)]
+pub struct GradFn(pub(super) Edge);
+
+impl GradFn {
+    /// The name, as `AddBackward0`; `AccumulateGrad` for a leaf.
+    pub fn name(&self) -> String {
+        match &self.0 {
+            Edge::Node(n, _) => n.name(),
+            Edge::Leaf(_) => "AccumulateGrad".into(),
+        }
+    }
+    /// What made the arguments, in order; `None` for those that are not tracked.
+    pub fn next_functions(&self) -> Vec<Option<GradFn>> {
+        match &self.0 {
+            Edge::Node(n, _) => n.edges.iter().map(|e| e.clone().map(GradFn)).collect(),
+            Edge::Leaf(_) => Vec::new(),
+        }
+    }
+    fn node(&self, what: &str) -> Result<&Arc<Node>> {
+        match &self.0 {
+            Edge::Node(n, _) => Ok(n),
+            Edge::Leaf(_) => Err(Error::Autograd(format!("{what}: register hooks of a leaf on the tensor itself"))),
+        }
+    }
+    /// Registers a closure that runs before this node in backward, on the gradients of its results; what it
+    /// returns takes their place.
+    ///
+    /// # Errors
+    /// On the `AccumulateGrad` of a leaf.
+    pub fn register_prehook<T: Float>(
+        &self,
+        f: impl Fn(&Grads<T>) -> Option<Grads<T>> + Send + Sync + 'static,
+    ) -> Result<HookHandle> {
+        let run = move |g: &Vec<Option<Value>>| Ok(f(&hooks::typed(g)?).map(hooks::untyped));
+        Ok(self.node("register_prehook")?.hooks().before(Arc::new(run)))
+    }
+    /// Registers a closure that runs after this node in backward, on the gradients of its arguments
+    /// (`grad_inputs`, those that are wanted) and of its results (`grad_outputs`); what it returns takes the place
+    /// of the former.
+    ///
+    /// # Errors
+    /// On the `AccumulateGrad` of a leaf.
+    pub fn register_hook<T: Float>(
+        &self,
+        f: impl Fn(&Grads<T>, &Grads<T>) -> Option<Grads<T>> + Send + Sync + 'static,
+    ) -> Result<HookHandle> {
+        let run = move |given: &Vec<Option<Value>>, received: &Vec<Option<Value>>| {
+            Ok(f(&hooks::typed(given)?, &hooks::typed(received)?).map(hooks::untyped))
+        };
+        Ok(self.node("register_hook")?.hooks().after(Arc::new(run)))
+    }
+}
+impl fmt::Debug for GradFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.name())
+    }
+}
+impl fmt::Display for GradFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+impl PartialEq for GradFn {
+    /// Whether both are the same node.
+    fn eq(&self, o: &Self) -> bool {
+        self.0.key() == o.0.key()
+    }
+}
+impl Eq for GradFn {}
