@@ -1,7 +1,7 @@
 //! Contractions. The matrix product is the library's (`gemm`, which reaches AVX-512); operands are read
 //! through their strides, so transposes cost nothing.
 
-use super::{Derivative, Lower, Op, OpDef, infer};
+use super::{Derivative, Eval, Lower, Op, OpDef, infer};
 use crate::{
     array::{Array, Float, View},
     error::{Error, Result},
@@ -49,12 +49,12 @@ pub static MATMUL: OpDef = OpDef {
     attrs: &[],
     arity: 2,
     infer: rule,
-    eval: |_, args, out| {
+    eval: Eval::Views(|_, args, out| {
         Ok(match out.dtype {
             DType::F32 => Array::F32(product(args, out)?),
             _ => Array::F64(product(args, out)?),
         })
-    },
+    }),
     derivative: Derivative::Multilinear(|cx, i, t| {
         Some(if i == 0 { t.matmul_2d(&cx.args[1].mt()) } else { cx.args[0].mt().matmul_2d(t) })
     }),

@@ -1,7 +1,7 @@
 //! Reductions over a set of axes, which stay with extent 1. The order of a reduction is fixed by the
 //! shape. Means, variances, norms and log-sum-exp are built from these in `compose`.
 
-use super::{Cx, Derivative, Lower, Op, OpDef, SAVE_OUT};
+use super::{Cx, Derivative, Eval, Lower, Op, OpDef, SAVE_OUT};
 use crate::{
     array::{Array, Float, View},
     emit::Ex,
@@ -88,7 +88,7 @@ pub static SUM: OpDef = OpDef {
     attrs: &["dims"],
     arity: 1,
     infer: keepdim,
-    eval: |op, args, _| {
+    eval: Eval::Views(|op, args, _| {
         let dims = op.dims(0);
         Ok(match &args[0] {
             View::F32(a) => Array::F32(fold(a, &dims, sum_axis)),
@@ -97,7 +97,7 @@ pub static SUM: OpDef = OpDef {
             View::I64(a) => Array::I64(fold(a, &dims, |x, d| x.fold_axis(d, 0, |s: &i64, v| s.wrapping_add(*v)))),
             View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
         })
-    },
+    }),
     derivative: Derivative::Linear(|cx, _, t| Some(t.expand(&cx.args[0].shape()))),
     saves: 0,
     lower: Lower::Reduce(ReduceKind::Sum),
@@ -117,7 +117,7 @@ const fn extremum(name: &'static str, eval: fn(&Op, &[View<'_>], &Ty) -> Result<
         attrs: &["dims"],
         arity: 1,
         infer: not_empty,
-        eval,
+        eval: Eval::Views(eval),
         derivative: Derivative::General(
             |cx, _, t| {
                 let (at, count) = shares(cx);
@@ -177,7 +177,7 @@ pub static ARGMAX: OpDef = OpDef {
         1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
         n => Err(Error::value("argmax", format!("expected one dim, found {n}"))),
     },
-    eval: |op, args, _| {
+    eval: Eval::Views(|op, args, _| {
         let d = Axis(op.dims(0)[0]);
         Ok(Array::I64(match &args[0] {
             View::F32(a) => first_max(a, d, beats),
@@ -185,7 +185,7 @@ pub static ARGMAX: OpDef = OpDef {
             View::I64(a) => first_max(a, d, |a, b| b > a),
             View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
         }))
-    },
+    }),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Library,

@@ -72,7 +72,10 @@ pub(crate) fn eager(op: Op, args: &[&Value]) -> Result<Value> {
     }
     let out = match view(&op, args, &ty) {
         Some(v) => v,
-        None => Value::stored(compute(&op, args, &ty)?),
+        None => {
+            let data = compute(&op, args, &ty)?;
+            Value::from_data(ty, data)
+        }
     };
     if tape::is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && tape::differentiable(&op, out.ty()) {
         out.set_grad_fn(GradNode::record(op, args, &out));
@@ -90,7 +93,7 @@ fn view(op: &Op, args: &[&Value], ty: &Ty) -> Option<Value> {
     Some(Value::new(ty.clone(), Repr::Stored { storage: storage.clone(), layout }))
 }
 
-fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
+fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<Data> {
     let stored: SmallVec<[(&Arc<Storage>, &Layout); 3]> = args
         .iter()
         .map(|a| match a.repr() {
@@ -99,8 +102,9 @@ fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
         })
         .collect();
     let locked = Locked::read(stored.iter().map(|s| s.0));
-    let views: SmallVec<[_; 3]> = stored.iter().map(|(s, layout)| locked.get(s).view(layout)).collect();
-    (op.def.eval)(op, &views, ty)
+    let operands: SmallVec<[op::Operand<'_>; 3]> =
+        stored.iter().map(|(s, layout)| op::Operand::new(locked.get(s), layout)).collect();
+    op::evaluate(op, &operands, ty)
 }
 
 /// Read guards of several storages, each taken once. The locks let a thread read again what it reads already,
