@@ -188,8 +188,14 @@ pub static RELU: OpDef = unary(
     },
 );
 /// y = x;  no derivative flows: the user's way to stop it
-pub static DETACH: OpDef =
-    unary("detach", |_, a| Ok(a[0].clone()), Eval::Windows(|_, a, _| Ok(copied(a[0]))), Derivative::Zero, 0, |_, a, _| a[0]);
+pub static DETACH: OpDef = unary(
+    "detach",
+    |_, a| Ok(a[0].clone()),
+    Eval::Windows(|_, a, _| Ok(copied(a[0]))),
+    Derivative::Zero,
+    0,
+    |_, a, _| a[0],
+);
 
 /// y = a + b;  da = db = ct
 pub static ADD: OpDef = binary(

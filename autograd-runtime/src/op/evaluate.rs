@@ -4,6 +4,7 @@
 //!
 //! * `nest`: windows over one shape as a nest of loops, split among threads;
 //! * `pointwise`: the loops over slices that pointwise operations are declared as, and their driver;
+//! * `reduce`: folds over axes;
 //! * `copy`: windows copied, gathered into buffers and written back.
 //!
 //! Invariant: what is computed for an element depends on the shapes alone, not on strides, blocks or threads.
@@ -11,6 +12,7 @@
 mod copy;
 mod nest;
 pub(crate) mod pointwise;
+pub(crate) mod reduce;
 
 pub(crate) use copy::{copied, copy_window};
 pub(crate) use nest::Nest;
@@ -72,13 +74,7 @@ pub fn evaluate(op: &Op, args: &[Operand<'_>], ty: &Ty) -> Result<Data> {
 ///
 /// # Errors
 /// As [`evaluate`]; [`Error::Shape`] or [`Error::DType`] if the window is not of the result's type.
-pub fn evaluate_into(
-    op: &Op,
-    args: &[Operand<'_>],
-    ty: &Ty,
-    out: &mut Data,
-    out_layout: &Layout,
-) -> Result<()> {
+pub fn evaluate_into(op: &Op, args: &[Operand<'_>], ty: &Ty, out: &mut Data, out_layout: &Layout) -> Result<()> {
     if out.dtype() != ty.dtype {
         return Err(Error::dtype(op.name(), ty.dtype.name(), out.dtype()));
     }

@@ -1,10 +1,7 @@
 //! Strided windows over one shape as a nest of loops over as few axes as possible, and its parts for
 //! several threads.
 
-use crate::{
-    array::SliceMut,
-    ty::Layout,
-};
+use crate::{array::SliceMut, ty::Layout};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 

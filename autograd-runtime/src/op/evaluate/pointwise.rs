@@ -109,10 +109,7 @@ pub(super) fn run(
     }
     assert!(args.len() <= ARGS, "bug: {} has {} arguments", op.name(), args.len());
     let (least, grain) = grains(op);
-    if n < least
-        && window.is_none()
-        && args.iter().all(|a| *a.layout.shape == *shape && a.layout.is_contiguous())
-    {
+    if n < least && window.is_none() && args.iter().all(|a| *a.layout.shape == *shape && a.layout.is_contiguous()) {
         let mut slices = [Slice::Bool(&[]); ARGS];
         for (s, a) in slices.iter_mut().zip(args) {
             *s = a.data.part(a.layout.offset, n);
