@@ -1,5 +1,6 @@
-//! Host arrays of any element type, over ndarray: what operations are evaluated on. An [`Array`] is
-//! owned and row-major, a [`View`] borrows a strided window of a storage.
+//! Host arrays of any element type: what operations are evaluated on. [`Data`] is a linear store and a
+//! [`Slice`] a borrowed part of one; an [`Array`] (owned, row-major) and a [`View`] (a borrowed strided
+//! window) are ndarray's.
 
 use crate::{
     elementary,
@@ -22,6 +23,10 @@ pub trait Element: Copy + Send + Sync + PartialEq + std::fmt::Debug + Default + 
     fn slice(d: &Data) -> Option<&[Self]>;
     #[doc(hidden)]
     fn slice_mut(d: &mut Data) -> Option<&mut [Self]>;
+    #[doc(hidden)]
+    fn of_slice(s: Slice<'_>) -> Option<&[Self]>;
+    #[doc(hidden)]
+    fn of_slice_mut(s: SliceMut<'_>) -> Option<&mut [Self]>;
     /// The element as the bits of a graph constant.
     #[doc(hidden)]
     fn bits(self) -> u64;
@@ -74,6 +79,32 @@ pub enum Data {
     Bool(Vec<bool>),
 }
 
+/// A borrowed part of a store.
+#[derive(Clone, Copy, Debug)]
+pub enum Slice<'a> {
+    /// `f32` elements.
+    F32(&'a [f32]),
+    /// `f64` elements.
+    F64(&'a [f64]),
+    /// `i64` elements.
+    I64(&'a [i64]),
+    /// `bool` elements.
+    Bool(&'a [bool]),
+}
+
+/// A borrowed part of a store, for writing.
+#[derive(Debug)]
+pub enum SliceMut<'a> {
+    /// `f32` elements.
+    F32(&'a mut [f32]),
+    /// `f64` elements.
+    F64(&'a mut [f64]),
+    /// `i64` elements.
+    I64(&'a mut [i64]),
+    /// `bool` elements.
+    Bool(&'a mut [bool]),
+}
+
 /// An owned array, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
@@ -112,6 +143,10 @@ macro_rules! element {
             fn data(v: Vec<Self>) -> Data { Data::$v(v) }
             fn slice(d: &Data) -> Option<&[Self]> { if let Data::$v(v) = d { Some(v) } else { None } }
             fn slice_mut(d: &mut Data) -> Option<&mut [Self]> { if let Data::$v(v) = d { Some(v) } else { None } }
+            fn of_slice(s: Slice<'_>) -> Option<&[Self]> { if let Slice::$v(s) = s { Some(s) } else { None } }
+            fn of_slice_mut(s: SliceMut<'_>) -> Option<&mut [Self]> {
+                if let SliceMut::$v(s) = s { Some(s) } else { None }
+            }
             fn bits(self) -> u64 { let $x = self; $bits }
             fn from_bits($b: u64) -> Self { $from }
         }
@@ -178,6 +213,16 @@ impl Data {
             DType::Bool => Data::Bool(vec![false; n]),
         }
     }
+    /// As many elements as a type has, all equal to a constant given by its bits.
+    pub fn full(ty: &Ty, bits: u64) -> Data {
+        let n = ty.numel();
+        match ty.dtype {
+            DType::F32 => Data::F32(vec![f32::from_bits(bits as u32); n]),
+            DType::F64 => Data::F64(vec![f64::from_bits(bits); n]),
+            DType::I64 => Data::I64(vec![bits as i64; n]),
+            DType::Bool => Data::Bool(vec![bits & 1 == 1; n]),
+        }
+    }
     /// The element type.
     pub fn dtype(&self) -> DType {
         match self {
@@ -200,10 +245,83 @@ impl Data {
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         each!(Data, self, v => v.as_mut_ptr().cast())
     }
+    /// All elements.
+    pub fn slice(&self) -> Slice<'_> {
+        map_each!(Data => Slice, self, v => v)
+    }
+    /// All elements, for writing.
+    pub fn slice_mut(&mut self) -> SliceMut<'_> {
+        map_each!(Data => SliceMut, self, v => v)
+    }
     /// A strided window. The layout must lie inside the storage; ndarray checks it for layouts without
     /// negative strides, those with some are brought to that form first.
     pub fn view<'a>(&'a self, layout: &Layout) -> View<'a> {
-        map_each!(Data => View, self, v => window(v, layout))
+        self.slice().view(layout)
+    }
+}
+
+impl<'a> Slice<'a> {
+    /// The element type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Slice::F32(_) => DType::F32,
+            Slice::F64(_) => DType::F64,
+            Slice::I64(_) => DType::I64,
+            Slice::Bool(_) => DType::Bool,
+        }
+    }
+    /// The number of elements.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(self) -> usize {
+        each!(Slice, self, s => s.len())
+    }
+    /// `n` elements from `at`.
+    #[inline]
+    pub fn part(self, at: usize, n: usize) -> Slice<'a> {
+        map_each!(Slice => Slice, self, s => &s[at..at + n])
+    }
+    /// The typed elements, or an error naming the operation.
+    ///
+    /// # Errors
+    /// [`Error::DType`] if they are of another type.
+    pub fn typed<T: Element>(self, op: &str) -> Result<&'a [T]> {
+        T::of_slice(self).ok_or_else(|| Error::dtype(op, T::DTYPE.name(), self.dtype()))
+    }
+    /// A strided window, as [`Data::view`].
+    pub fn view(self, layout: &Layout) -> View<'a> {
+        map_each!(Slice => View, self, s => window(s, layout))
+    }
+}
+
+impl<'a> SliceMut<'a> {
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.as_ref().dtype()
+    }
+    /// The elements for reading.
+    pub fn as_ref(&self) -> Slice<'_> {
+        map_each!(SliceMut => Slice, self, s => s)
+    }
+    /// The same elements, borrowed for as long as this is.
+    pub fn by_ref(&mut self) -> SliceMut<'_> {
+        map_each!(SliceMut => SliceMut, self, s => s)
+    }
+    /// `n` elements from `at`.
+    #[inline]
+    pub fn part(self, at: usize, n: usize) -> SliceMut<'a> {
+        map_each!(SliceMut => SliceMut, self, s => &mut s[at..at + n])
+    }
+    /// What is before `at`, and the rest.
+    pub fn split_at(self, at: usize) -> (SliceMut<'a>, SliceMut<'a>) {
+        macro_rules! split {
+            ($($v:ident)*) => {
+                match self { $(SliceMut::$v(s) => {
+                    let (a, b) = s.split_at_mut(at);
+                    (SliceMut::$v(a), SliceMut::$v(b))
+                })* }
+            };
+        }
+        split!(F32 F64 I64 Bool)
     }
 }
 
@@ -258,13 +376,7 @@ impl Array {
     }
     /// Every element equal to a constant given by its bits.
     pub fn full(ty: &Ty, bits: u64) -> Array {
-        let s = IxDyn(&ty.shape);
-        match ty.dtype {
-            DType::F32 => Array::F32(ArrayD::from_elem(s, f32::from_bits(bits as u32))),
-            DType::F64 => Array::F64(ArrayD::from_elem(s, f64::from_bits(bits))),
-            DType::I64 => Array::I64(ArrayD::from_elem(s, bits as i64)),
-            DType::Bool => Array::Bool(ArrayD::from_elem(s, bits & 1 == 1)),
-        }
+        Array::from_data(Data::full(ty, bits), &ty.shape)
     }
     /// The elements as `f64`, row-major; truth values as 0 and 1.
     pub fn to_f64_vec(&self) -> Vec<f64> {
@@ -289,6 +401,10 @@ impl View<'_> {
     /// The same window, borrowed for as long as this one.
     pub fn view(&self) -> View<'_> {
         map_each!(View => View, self, a => a.view())
+    }
+    /// The elements, if they lie in row-major order without gaps.
+    pub fn as_slice(&self) -> Option<Slice<'_>> {
+        Some(map_each!(View => Slice, self, a => a.as_slice()?))
     }
     /// A row-major copy.
     pub fn to_array(&self) -> Array {

@@ -54,7 +54,7 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
             control_flow(n, args)?
         } else {
             let args = (0..n.args.len()).map(|i| Ok(arg(i)?.view())).collect::<Result<Vec<View<'_>>>>()?;
-            vec![(n.op.def.eval)(&n.op, &args, &n.ty)?]
+            vec![n.op.eval(&args, &n.ty)?]
         };
         values[id.index()] = Some(Arc::new(out));
     }

@@ -2,7 +2,6 @@
 //! the CPU has it and splits large products over the threads of rayon's pool.
 
 use crate::array::Float;
-use ndarray::{ArrayBase, Data, Ix2, IxDyn};
 
 /// A strided matrix to read.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +24,17 @@ pub struct MatrixMut<T> {
 }
 
 impl<T> Matrix<T> {
-    /// A two-dimensional array.
-    pub fn of<S: Data<Elem = T>>(a: &ArrayBase<S, IxDyn>) -> Matrix<T> {
-        let a = a.view().into_dimensionality::<Ix2>().expect("a matrix");
-        let (s, t) = (a.strides()[0], a.strides()[1]);
-        Matrix { ptr: a.as_ptr(), rows: a.nrows(), cols: a.ncols(), row_stride: s, col_stride: t }
+    /// The matrix of these extents and strides that begins at `at`.
+    pub fn window(data: &[T], at: usize, [rows, cols]: [usize; 2], [row_stride, col_stride]: [isize; 2]) -> Matrix<T> {
+        let mut m = Matrix { ptr: data.as_ptr(), rows, cols, row_stride, col_stride };
+        if rows > 0 && cols > 0 {
+            let span = |n: usize, stride: isize| (n as isize - 1) * stride;
+            let (r, c) = (span(rows, row_stride), span(cols, col_stride));
+            let (first, last) = (at as isize + r.min(0) + c.min(0), at as isize + r.max(0) + c.max(0));
+            assert!(first >= 0 && last < data.len() as isize, "bug: a matrix at {at} does not fit its store");
+            m.ptr = data[at..].as_ptr();
+        }
+        m
     }
 }
 impl<T> MatrixMut<T> {

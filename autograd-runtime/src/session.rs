@@ -140,7 +140,7 @@ impl Session {
             let missing: Vec<NodeId> = n.args.iter().copied().filter(|a| !memo.contains_key(a)).collect();
             if missing.is_empty() {
                 let args: Vec<_> = n.args.iter().map(|a| memo[a].view()).collect();
-                let out = (n.op.def.eval)(&n.op, &args, &n.ty)?;
+                let out = n.op.eval(&args, &n.ty)?;
                 memo.insert(id, out);
             } else {
                 todo.extend(missing);

@@ -1,5 +1,6 @@
 //! Turns one function type into machine code for each instruction-set level, and a level and a name into
-//! a function pointer. The only file of the module with `unsafe`.
+//! a function pointer; runs any loop in the version of this CPU's level. The only file of the module with
+//! `unsafe`.
 //!
 //! Invariant: a pointer to code of a level leaves this file only if the CPU was found to have the level
 //! (or the level is the baseline), and every level computes the same bits: the bodies are the same
@@ -59,6 +60,39 @@ fn detect() -> Level {
 #[cold]
 fn detect() -> Level {
     Level::Baseline
+}
+
+/// A loop over slices whose body the compiler vectorises for the level it is run at.
+pub(crate) trait Loop {
+    /// What it gives.
+    type Out;
+    /// The loop; to be marked `#[inline(always)]`, so that it becomes a part of each level's function.
+    fn run(self) -> Self::Out;
+}
+
+/// Runs a loop in the version for this CPU.
+#[inline]
+pub(crate) fn vectorised<L: Loop>(l: L) -> L::Out {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<L: Loop>(l: L) -> L::Out {
+            l.run()
+        }
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+        fn avx512<L: Loop>(l: L) -> L::Out {
+            l.run()
+        }
+        match level() {
+            Level::Baseline => l.run(),
+            // SAFETY: the CPU was found to have the level.
+            Level::Avx2 => unsafe { avx2(l) },
+            // SAFETY: as above.
+            Level::Avx512 => unsafe { avx512(l) },
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    l.run()
 }
 
 /// Elements worked on at a time.

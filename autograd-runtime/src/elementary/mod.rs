@@ -21,6 +21,7 @@ mod tests;
 mod trig;
 
 use dispatch::level;
+pub(crate) use dispatch::{Loop, vectorised};
 
 /// One elementary function of one argument.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

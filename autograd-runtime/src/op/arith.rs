@@ -1,15 +1,21 @@
 //! Arithmetic: sums, products, roundings, roots and the piecewise-linear functions. Each acts on every
 //! element alone after broadcasting, and is written inline in fused kernels.
 
-use super::{Cx, Derivative, Lower, OpDef, SAVE_OUT, each, infer};
-use crate::{
-    array::{Array, Float, View},
-    emit::Ex,
-    error::{Error, Result},
-    kernel::{Lane, Lanes},
-    ty::{DType, Ty},
+use super::{
+    Cx, Derivative, Eval, Lower, OpDef, SAVE_OUT, each,
+    evaluate::{
+        copied,
+        pointwise::{map, mismatch, zip, zip3},
+    },
+    infer,
 };
-use ndarray::{ArrayD, ArrayViewD, Zip};
+use crate::{
+    array::{Float, Slice, SliceMut},
+    emit::Ex,
+    error::Result,
+    kernel::{Lane, Lanes},
+    ty::Ty,
+};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
@@ -17,60 +23,36 @@ pub static ALL: &[&OpDef] = &[
     &SUB, &MUL, &DIV, &REM, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
 ];
 
-/// Maps every element; row-major input is read as one slice so that the loop vectorises.
-pub(super) fn map<T: Copy, U: Clone>(x: &ArrayViewD<'_, T>, f: impl Fn(T) -> U) -> ArrayD<U> {
-    match x.as_slice() {
-        Some(s) => ArrayD::from_shape_vec(x.raw_dim(), s.iter().map(|&v| f(v)).collect()).expect("as many elements"),
-        None => x.mapv(f),
-    }
-}
-
-/// Combines two arrays elementwise with broadcasting.
-pub(super) fn zip<T: crate::array::Element, U: Clone>(
-    a: &View<'_>,
-    b: &View<'_>,
-    out: &Ty,
-    f: impl Fn(T, T) -> U,
-) -> Result<ArrayD<U>> {
-    let (a, b) = (a.broadcast(&out.shape), b.broadcast(&out.shape));
-    let (a, b) = (a.typed::<T>("elementwise")?, b.typed::<T>("elementwise")?);
-    if let (Some(x), Some(y)) = (a.as_slice(), b.as_slice()) {
-        let v: Vec<U> = x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect();
-        return Ok(ArrayD::from_shape_vec(a.raw_dim(), v).expect("as many elements"));
-    }
-    Ok(Zip::from(&a).and(&b).map_collect(|&x, &y| f(x, y)))
-}
-
-/// `eval` of a unary operation on floats, one closure for both widths.
+/// The loops of a unary operation on floats, one closure for both widths.
 macro_rules! eval_float {
     ($x:ident, $e:expr) => {
-        |op, args, _| match &args[0] {
-            View::F32(a) => Ok(Array::F32(map(a, |$x: f32| $e))),
-            View::F64(a) => Ok(Array::F64(map(a, |$x: f64| $e))),
-            other => Err(Error::dtype(op.name(), "f32 or f64", other.dtype())),
-        }
+        Eval::Pointwise(|op, args, out| match (args, out) {
+            ([Slice::F32(a)], SliceMut::F32(y)) => map(a, y, |$x: f32| $e),
+            ([Slice::F64(a)], SliceMut::F64(y)) => map(a, y, |$x: f64| $e),
+            (args, out) => Err(mismatch(op, args, &out)),
+        })
     };
 }
-/// `eval` of a unary operation on floats and integers.
+/// The loops of a unary operation on floats and integers.
 macro_rules! eval_number {
     ($x:ident, $e:expr, $i:expr) => {
-        |op, args, _| match &args[0] {
-            View::F32(a) => Ok(Array::F32(map(a, |$x: f32| $e))),
-            View::F64(a) => Ok(Array::F64(map(a, |$x: f64| $e))),
-            View::I64(a) => Ok(Array::I64(map(a, |$x: i64| $i))),
-            other => Err(Error::dtype(op.name(), "a number", other.dtype())),
-        }
+        Eval::Pointwise(|op, args, out| match (args, out) {
+            ([Slice::F32(a)], SliceMut::F32(y)) => map(a, y, |$x: f32| $e),
+            ([Slice::F64(a)], SliceMut::F64(y)) => map(a, y, |$x: f64| $e),
+            ([Slice::I64(a)], SliceMut::I64(y)) => map(a, y, |$x: i64| $i),
+            (args, out) => Err(mismatch(op, args, &out)),
+        })
     };
 }
-/// `eval` of a binary operation on floats and integers.
+/// The loops of a binary operation on floats and integers.
 macro_rules! eval_binary {
     ($a:ident, $b:ident, $e:expr, $i:expr) => {
-        |op, args, out| match out.dtype {
-            DType::F32 => Ok(Array::F32(zip(&args[0], &args[1], out, |$a: f32, $b: f32| $e)?)),
-            DType::F64 => Ok(Array::F64(zip(&args[0], &args[1], out, |$a: f64, $b: f64| $e)?)),
-            DType::I64 => Ok(Array::I64(zip(&args[0], &args[1], out, |$a: i64, $b: i64| $i)?)),
-            DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
-        }
+        Eval::Pointwise(|op, args, out| match (args, out) {
+            ([Slice::F32(a), Slice::F32(b)], SliceMut::F32(y)) => zip(a, b, y, |$a: f32, $b: f32| $e),
+            ([Slice::F64(a), Slice::F64(b)], SliceMut::F64(y)) => zip(a, b, y, |$a: f64, $b: f64| $e),
+            ([Slice::I64(a), Slice::I64(b)], SliceMut::I64(y)) => zip(a, b, y, |$a: i64, $b: i64| $i),
+            (args, out) => Err(mismatch(op, args, &out)),
+        })
     };
 }
 
@@ -78,7 +60,7 @@ macro_rules! eval_binary {
 const fn unary(
     name: &'static str,
     infer: fn(&super::Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&super::Op, &[View<'_>], &Ty) -> Result<Array>,
+    eval: Eval,
     derivative: Derivative,
     saves: u32,
     lower: crate::kernel::InlineFn,
@@ -87,7 +69,7 @@ const fn unary(
 }
 const fn binary(
     name: &'static str,
-    eval: fn(&super::Op, &[View<'_>], &Ty) -> Result<Array>,
+    eval: Eval,
     derivative: Derivative,
     saves: u32,
     lower: crate::kernel::InlineFn,
@@ -206,14 +188,20 @@ pub static RELU: OpDef = unary(
     },
 );
 /// y = x;  no derivative flows: the user's way to stop it
-pub static DETACH: OpDef =
-    unary("detach", |_, a| Ok(a[0].clone()), |_, args, _| Ok(args[0].to_array()), Derivative::Zero, 0, |_, a, _| a[0]);
+pub static DETACH: OpDef = unary(
+    "detach",
+    |_, a| Ok(a[0].clone()),
+    Eval::Windows(|_, a, _| Ok(copied(a[0]))),
+    Derivative::Zero,
+    0,
+    |_, a, _| a[0],
+);
 
 /// y = x in a storage of its own;  dx = ct
 pub static COPY: OpDef = unary(
     "copy",
     |_, a| Ok(a[0].clone()),
-    |_, args, _| Ok(args[0].to_array()),
+    Eval::Windows(|_, a, _| Ok(copied(a[0]))),
     Derivative::Elementwise(|_, _, t| Some(t.clone())),
     0,
     |_, a, _| a[0],
@@ -291,6 +279,9 @@ fn max_nan<T: Float>(a: T, b: T) -> T {
 fn min_nan<T: Float>(a: T, b: T) -> T {
     if a.is_nan() || a < b { a } else { b }
 }
+fn clamp_nan<T: Float>(x: T, lo: T, hi: T) -> T {
+    min_nan(max_nan(x, lo), hi)
+}
 /// y = max(a, b), NaN if either is;  ties share the cotangent, a NaN operand gets it whole
 pub static MAXIMUM: OpDef = binary(
     "maximum",
@@ -328,10 +319,11 @@ pub static CLAMP: OpDef = OpDef {
     attrs: &[],
     arity: 3,
     infer: infer::floats,
-    eval: |op, args, out| {
-        let low = (MAXIMUM.eval)(op, &args[..2], out)?;
-        (MINIMUM.eval)(op, &[low.view(), args[2].view()], out)
-    },
+    eval: Eval::Pointwise(|op, args, out| match (args, out) {
+        ([Slice::F32(x), Slice::F32(lo), Slice::F32(hi)], SliceMut::F32(y)) => zip3(x, lo, hi, y, clamp_nan),
+        ([Slice::F64(x), Slice::F64(lo), Slice::F64(hi)], SliceMut::F64(y)) => zip3(x, lo, hi, y, clamp_nan),
+        (args, out) => Err(mismatch(op, args, &out)),
+    }),
     derivative: Derivative::Elementwise(|cx, i, t| {
         let (x, lo, hi) = (&cx.args[0], &cx.args[1], &cx.args[2]);
         Some(t.masked(&match i {

@@ -1,17 +1,16 @@
 //! Comparisons, logic, selection and conversion between element types.
 
 use super::{
-    Derivative, Lower, Op, OpDef,
-    arith::{map, zip},
+    Derivative, Eval, Lower, Op, OpDef,
+    evaluate::pointwise::{map, mismatch, zip, zip3},
     infer,
 };
 use crate::{
-    array::{Array, Element, View},
+    array::{Slice, SliceMut},
     emit::Ex,
     error::{Error, Result},
     ty::{DType, Ty},
 };
-use ndarray::Zip;
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&LT, &LE, &GT, &GE, &EQ, &NE, &AND, &OR, &XOR, &NOT, &IS_NAN, &SELECT, &CAST];
@@ -32,12 +31,13 @@ macro_rules! comparison {
         #[doc = concat!("y = a ", stringify!($op), " b, elementwise, false at NaN as IEEE has it; the derivative is zero")]
         pub static $id: OpDef = OpDef {
             name: $name, attrs: &[], arity: 2, infer: to_bool,
-            eval: |_, args, out| Ok(Array::Bool(match args[0].dtype() {
-                DType::F32 => zip(&args[0], &args[1], out, |a: f32, b: f32| a $op b)?,
-                DType::F64 => zip(&args[0], &args[1], out, |a: f64, b: f64| a $op b)?,
-                DType::I64 => zip(&args[0], &args[1], out, |a: i64, b: i64| a $op b)?,
-                DType::Bool => zip(&args[0], &args[1], out, |a: bool, b: bool| a $op b)?,
-            })),
+            eval: Eval::Pointwise(|op, args, out| match (args, out) {
+                ([Slice::F32(a), Slice::F32(b)], SliceMut::Bool(y)) => zip(a, b, y, |a, b| a $op b),
+                ([Slice::F64(a), Slice::F64(b)], SliceMut::Bool(y)) => zip(a, b, y, |a, b| a $op b),
+                ([Slice::I64(a), Slice::I64(b)], SliceMut::Bool(y)) => zip(a, b, y, |a, b| a $op b),
+                ([Slice::Bool(a), Slice::Bool(b)], SliceMut::Bool(y)) => zip(a, b, y, |a, b| a $op b),
+                (args, out) => Err(mismatch(op, args, &out)),
+            }),
             derivative: Derivative::Zero, saves: 0, lower: Lower::Inline(|l, a, _| l.$lane(a[0], a[1])),
         };
     )*};
@@ -49,7 +49,10 @@ macro_rules! logical {
         #[doc = concat!("y = a ", stringify!($op), " b on truth values")]
         pub static $id: OpDef = OpDef {
             name: $name, attrs: &[], arity: 2, infer: logic,
-            eval: |_, args, out| Ok(Array::Bool(zip(&args[0], &args[1], out, |a: bool, b: bool| a $op b)?)),
+            eval: Eval::Pointwise(|op, args, out| match (args, out) {
+                ([Slice::Bool(a), Slice::Bool(b)], SliceMut::Bool(y)) => zip(a, b, y, |a, b| a $op b),
+                (args, out) => Err(mismatch(op, args, &out)),
+            }),
             derivative: Derivative::Zero, saves: 0, lower: Lower::Inline(|l, a, _| l.$lane(a[0], a[1])),
         };
     )*};
@@ -62,7 +65,10 @@ pub static NOT: OpDef = OpDef {
     attrs: &[],
     arity: 1,
     infer: logic,
-    eval: |op, args, _| Ok(Array::Bool(map(&args[0].typed::<bool>(op.name())?, |a| !a))),
+    eval: Eval::Pointwise(|op, args, out| match (args, out) {
+        ([Slice::Bool(a)], SliceMut::Bool(y)) => map(a, y, |a: bool| !a),
+        (args, out) => Err(mismatch(op, args, &out)),
+    }),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Inline(|l, a, _| l.not(a[0])),
@@ -73,20 +79,18 @@ pub static IS_NAN: OpDef = OpDef {
     attrs: &[],
     arity: 1,
     infer: |op, a| infer::floats(op, a).map(|t| t.with_dtype(DType::Bool)),
-    eval: |op, args, _| match &args[0] {
-        View::F32(a) => Ok(Array::Bool(map(a, f32::is_nan))),
-        View::F64(a) => Ok(Array::Bool(map(a, f64::is_nan))),
-        other => Err(Error::dtype(op.name(), "f32 or f64", other.dtype())),
-    },
+    eval: Eval::Pointwise(|op, args, out| match (args, out) {
+        ([Slice::F32(a)], SliceMut::Bool(y)) => map(a, y, f32::is_nan),
+        ([Slice::F64(a)], SliceMut::Bool(y)) => map(a, y, f64::is_nan),
+        (args, out) => Err(mismatch(op, args, &out)),
+    }),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Inline(|l, a, _| l.is_nan(a[0])),
 };
 
-fn select<T: Element>(args: &[View<'_>], out: &Ty) -> Result<Array> {
-    let (m, a, b) = (args[0].broadcast(&out.shape), args[1].broadcast(&out.shape), args[2].broadcast(&out.shape));
-    let (m, a, b) = (m.typed::<bool>("select")?, a.typed::<T>("select")?, b.typed::<T>("select")?);
-    Ok(T::into_array(Zip::from(&m).and(&a).and(&b).map_collect(|&m, &a, &b| if m { a } else { b })))
+fn choose<T>(m: bool, a: T, b: T) -> T {
+    if m { a } else { b }
 }
 /// y = a where the mask holds, else b;  each operand gets the cotangent where it was taken and an exact
 /// zero elsewhere
@@ -101,12 +105,13 @@ pub static SELECT: OpDef = OpDef {
         let dtype = infer::same_dtype(op, &args[1..])?;
         Ty::new(dtype, &infer::broadcast_all(op, args)?)
     },
-    eval: |_, args, out| match out.dtype {
-        DType::F32 => select::<f32>(args, out),
-        DType::F64 => select::<f64>(args, out),
-        DType::I64 => select::<i64>(args, out),
-        DType::Bool => select::<bool>(args, out),
-    },
+    eval: Eval::Pointwise(|op, args, out| match (args, out) {
+        ([Slice::Bool(m), Slice::F32(a), Slice::F32(b)], SliceMut::F32(y)) => zip3(m, a, b, y, choose),
+        ([Slice::Bool(m), Slice::F64(a), Slice::F64(b)], SliceMut::F64(y)) => zip3(m, a, b, y, choose),
+        ([Slice::Bool(m), Slice::I64(a), Slice::I64(b)], SliceMut::I64(y)) => zip3(m, a, b, y, choose),
+        ([Slice::Bool(m), Slice::Bool(a), Slice::Bool(b)], SliceMut::Bool(y)) => zip3(m, a, b, y, choose),
+        (args, out) => Err(mismatch(op, args, &out)),
+    }),
     derivative: Derivative::Elementwise(|cx, i, t| match i {
         0 => None,
         1 => Some(t.masked(&cx.args[0])),
@@ -116,13 +121,14 @@ pub static SELECT: OpDef = OpDef {
     lower: Lower::Inline(|l, a, _| l.select(a[0], a[1], a[2])),
 };
 
-fn convert<T: Element>(a: &ndarray::ArrayViewD<'_, T>, to: DType, f: impl Fn(T) -> f64, i: impl Fn(T) -> i64) -> Array {
-    match to {
-        DType::F32 => Array::F32(map(a, |x| f(x) as f32)),
-        DType::F64 => Array::F64(map(a, f)),
-        DType::I64 => Array::I64(map(a, i)),
-        DType::Bool => Array::Bool(map(a, |x| f(x) != 0.0)),
-    }
+/// The loops from each type to each type: `from to |x| converted;`.
+macro_rules! conversions {
+    ($($from:ident $to:ident |$x:ident| $e:expr;)*) => {
+        Eval::Pointwise(|op, args, out| match (args, out) {
+            $(([Slice::$from(a)], SliceMut::$to(y)) => map(*a, y, |$x| $e),)*
+            (args, out) => Err(mismatch(op, args, &out)),
+        })
+    };
 }
 /// y = a converted; to integers towards zero and saturating, NaN to 0, as Rust's `as`;  between floats
 /// dx = ct converted back
@@ -131,16 +137,12 @@ pub static CAST: OpDef = OpDef {
     attrs: &["dtype"],
     arity: 1,
     infer: |op, a| Ty::new(op.dtype(0), &a[0].shape),
-    eval: |op, args, _| {
-        let to = op.dtype(0);
-        Ok(match &args[0] {
-            View::F32(a) => convert(a, to, f64::from, |x| x as i64),
-            View::F64(a) => convert(a, to, |x| x, |x| x as i64),
-            // through f64 an i64 would be rounded twice on its way to f32
-            View::I64(a) if to == DType::F32 => Array::F32(map(a, |x| x as f32)),
-            View::I64(a) => convert(a, to, |x| x as f64, |x| x),
-            View::Bool(a) => convert(a, to, |x| f64::from(u8::from(x)), i64::from),
-        })
+    eval: conversions! {
+        F32 F32 |x| x; F32 F64 |x| f64::from(x); F32 I64 |x| x as i64; F32 Bool |x| x != 0.0;
+        F64 F32 |x| x as f32; F64 F64 |x| x; F64 I64 |x| x as i64; F64 Bool |x| x != 0.0;
+        I64 F32 |x| x as f32; I64 F64 |x| x as f64; I64 I64 |x| x; I64 Bool |x| x != 0;
+        Bool F32 |x| f32::from(u8::from(x)); Bool F64 |x| f64::from(u8::from(x));
+        Bool I64 |x| i64::from(x); Bool Bool |x| x;
     },
     derivative: Derivative::Elementwise(|cx, _, t| {
         // forward mode hands in a tangent of the argument's dtype, reverse mode a cotangent of the result's

@@ -6,7 +6,7 @@
 //!   gives one truth value, `body` the next carried values.
 //! * `for(carried.., captures..) {body, carried, trips}`: `body` also takes the counter (i64) first.
 
-use super::{Derivative, Lower, Op, OpDef, VARIADIC};
+use super::{Derivative, Eval, Lower, Op, OpDef, VARIADIC};
 use crate::{
     array::{Array, View},
     error::{Error, Result},
@@ -27,7 +27,7 @@ const fn control(name: &'static str, attrs: &'static [&'static str], infer: fn(&
         attrs,
         arity: VARIADIC,
         infer,
-        eval: by_interpreter,
+        eval: Eval::Views(by_interpreter),
         derivative: Derivative::Control,
         saves: 0,
         lower: Lower::Library,

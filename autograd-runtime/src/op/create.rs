@@ -1,13 +1,12 @@
 //! Sources: values that come from no tensor. Inputs and captures are sources too; the graph gives them
 //! their types, evaluation hands them in.
 
-use super::{Attr, Derivative, Lower, Op, OpDef};
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef};
 use crate::{
-    array::Array,
+    array::Data,
     error::Error,
     ty::{DType, Ty},
 };
-use ndarray::{Array1, ArrayD};
 use smallvec::smallvec;
 
 /// All operations of this family.
@@ -23,7 +22,7 @@ pub static INPUT: OpDef = OpDef {
     attrs: &["index", "dtype", "shape"],
     arity: 0,
     infer: |op, _| Ty::new(op.dtype(1), &op.dims(2)),
-    eval: |op, _, _| Err(given(op)),
+    eval: Eval::Views(|op, _, _| Err(given(op))),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Library,
@@ -35,7 +34,7 @@ pub static CONST: OpDef = OpDef {
     attrs: &["dtype", "bits"],
     arity: 0,
     infer: |op, _| Ok(Ty::scalar(op.dtype(0))),
-    eval: |op, _, ty| Ok(Array::full(ty, op.bits(1))),
+    eval: Eval::Windows(|op, _, ty| Ok(Data::full(ty, op.bits(1)))),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Const,
@@ -50,20 +49,17 @@ pub static IOTA: OpDef = OpDef {
         Ok(n) if op.dtype(0) != DType::Bool => Ty::new(op.dtype(0), &[n]),
         _ => Err(Error::value(op.name(), "expected a number dtype and a non-negative extent")),
     },
-    eval: |op, _, _| Ok(range(op.dtype(0), op.int(1) as usize)),
+    eval: Eval::Windows(|op, _, _| Ok(range(op.dtype(0), op.int(1) as usize))),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Iota,
 };
 
-fn range(dtype: DType, n: usize) -> Array {
-    fn array<T>(n: usize, f: impl Fn(usize) -> T) -> ArrayD<T> {
-        Array1::from_iter((0..n).map(f)).into_dyn()
-    }
+fn range(dtype: DType, n: usize) -> Data {
     match dtype {
-        DType::F32 => Array::F32(array(n, |i| i as f32)),
-        DType::F64 => Array::F64(array(n, |i| i as f64)),
-        _ => Array::I64(array(n, |i| i as i64)),
+        DType::F32 => Data::F32((0..n).map(|i| i as f32).collect()),
+        DType::F64 => Data::F64((0..n).map(|i| i as f64).collect()),
+        _ => Data::I64((0..n as i64).collect()),
     }
 }
 

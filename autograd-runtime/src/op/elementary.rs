@@ -1,15 +1,13 @@
 //! Elementary and special functions. The values come from `crate::elementary`, where each function is
 //! written once for scalars and blocks, so that every engine gets the same bits.
 
-use super::{Cx, Derivative, Lower, Op, OpDef, SAVE_OUT, each, infer};
+use super::{Cx, Derivative, Eval, Lower, OpDef, SAVE_OUT, each, evaluate::pointwise::mismatch, infer};
 use crate::{
-    array::{Array, Float, View},
-    elementary::{Binary, Unary},
+    array::{Slice, SliceMut},
+    elementary::{Binary, Element, Unary},
     emit::Ex,
-    error::{Error, Result},
-    ty::{DType, Ty},
+    error::Error,
 };
-use ndarray::{ArrayD, ArrayViewD};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
@@ -47,29 +45,18 @@ pub static ALL: &[&OpDef] = &[
     &POWI,
 ];
 
-fn block1<T: Float>(x: &ArrayViewD<'_, T>, f: impl Fn(&[T], &mut [T])) -> ArrayD<T> {
-    let owned = x.as_standard_layout();
-    let mut out = vec![T::default(); x.len()];
-    f(owned.as_slice().expect("standard layout"), &mut out);
-    ArrayD::from_shape_vec(x.raw_dim(), out).expect("as many elements")
-}
-
-fn eval_unary(op: &Op, args: &[View<'_>], f: Unary) -> Result<Array> {
-    use crate::elementary::Element as E;
-    match &args[0] {
-        View::F32(a) => Ok(Array::F32(block1(a, |x, y| <f32 as E>::unary_block(f, x, y)))),
-        View::F64(a) => Ok(Array::F64(block1(a, |x, y| <f64 as E>::unary_block(f, x, y)))),
-        other => Err(Error::dtype(op.name(), "f32 or f64", other.dtype())),
-    }
-}
-
-fn eval_binary<T: Float>(args: &[View<'_>], out: &Ty, f: Binary) -> Result<ArrayD<T>> {
-    let (a, b) = (args[0].broadcast(&out.shape), args[1].broadcast(&out.shape));
-    let (a, b) = (a.typed::<T>("elementwise")?, b.typed::<T>("elementwise")?);
-    let (a, b) = (a.as_standard_layout(), b.as_standard_layout());
-    let mut y = vec![T::default(); a.len()];
-    T::binary_block(f, a.as_slice().expect("standard"), b.as_slice().expect("standard"), &mut y);
-    Ok(ArrayD::from_shape_vec(a.raw_dim(), y).expect("as many elements"))
+/// The loops of an elementary function of one argument.
+macro_rules! eval_unary {
+    ($f:expr) => {
+        Eval::Pointwise(|op, args, out| {
+            match (args, out) {
+                ([Slice::F32(a)], SliceMut::F32(y)) => f32::unary_block($f, a, y),
+                ([Slice::F64(a)], SliceMut::F64(y)) => f64::unary_block($f, a, y),
+                (args, out) => return Err(mismatch(op, args, &out)),
+            }
+            Ok(())
+        })
+    };
 }
 
 /// `name: function, what the derivative saves, t · f′` for one argument.
@@ -78,7 +65,7 @@ macro_rules! unary {
         $(#[doc = $math])*
         pub static $id: OpDef = OpDef {
             name: $name, attrs: &[], arity: 1, infer: infer::floats,
-            eval: |op, args, _| eval_unary(op, args, Unary::$f),
+            eval: eval_unary!(Unary::$f),
             derivative: Derivative::Elementwise(|$cx, _, $t| Some($d)),
             saves: $saves, lower: Lower::Unary(Unary::$f),
         };
@@ -148,7 +135,7 @@ pub static DIGAMMA: OpDef = OpDef {
     attrs: &[],
     arity: 1,
     infer: infer::floats,
-    eval: |op, args, _| eval_unary(op, args, Unary::Digamma),
+    eval: eval_unary!(Unary::Digamma),
     derivative: Derivative::Missing,
     saves: 0,
     lower: Lower::Unary(Unary::Digamma),
@@ -173,9 +160,13 @@ macro_rules! binary {
         $(#[doc = $math])*
         pub static $id: OpDef = OpDef {
             name: $name, attrs: &[], arity: 2, infer: infer::floats,
-            eval: |_, args, out| Ok(match out.dtype {
-                DType::F32 => Array::F32(eval_binary(args, out, Binary::$f)?),
-                _ => Array::F64(eval_binary(args, out, Binary::$f)?),
+            eval: Eval::Pointwise(|op, args, out| {
+                match (args, out) {
+                    ([Slice::F32(a), Slice::F32(b)], SliceMut::F32(y)) => f32::binary_block(Binary::$f, a, b, y),
+                    ([Slice::F64(a), Slice::F64(b)], SliceMut::F64(y)) => f64::binary_block(Binary::$f, a, b, y),
+                    (args, out) => return Err(mismatch(op, args, &out)),
+                }
+                Ok(())
             }),
             derivative: Derivative::Elementwise($d),
             saves: $saves, lower: Lower::Binary(Binary::$f),
@@ -222,15 +213,15 @@ pub static POWI: OpDef = OpDef {
         Ok(_) => infer::floats(op, a),
         Err(_) => Err(Error::value("powi", format!("expected an exponent of 32 bits, found {}", op.int(0)))),
     },
-    eval: |op, args, _| {
-        use crate::elementary::Element as E;
+    eval: Eval::Pointwise(|op, args, out| {
         let n = op.int(0) as i32;
-        match &args[0] {
-            View::F32(a) => Ok(Array::F32(block1(a, |x, y| <f32 as E>::powi_block(x, n, y)))),
-            View::F64(a) => Ok(Array::F64(block1(a, |x, y| <f64 as E>::powi_block(x, n, y)))),
-            other => Err(Error::dtype(op.name(), "f32 or f64", other.dtype())),
+        match (args, out) {
+            ([Slice::F32(a)], SliceMut::F32(y)) => f32::powi_block(a, n, y),
+            ([Slice::F64(a)], SliceMut::F64(y)) => f64::powi_block(a, n, y),
+            (args, out) => return Err(mismatch(op, args, &out)),
         }
-    },
+        Ok(())
+    }),
     derivative: Derivative::Elementwise(|cx, _, t| {
         let n = cx.op.int(0) as i32;
         match n {

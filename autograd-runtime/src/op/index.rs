@@ -1,13 +1,16 @@
 //! Placing and picking elements: concatenation, the transposes of slices, gathers and scatters.
 
-use super::{Derivative, Lower, Op, OpDef, VARIADIC, infer};
+use super::{
+    Derivative, Eval, Lower, Op, OpDef, Operand, VARIADIC,
+    evaluate::{Nest, copy_window, fresh},
+    infer,
+};
 use crate::{
-    array::{Array, Element, View},
+    array::{Data, Element, each},
     emit::Ex,
     error::{Error, Result},
-    ty::{DType, Ty},
+    ty::{DType, Layout, Ty},
 };
-use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&CONCAT, &UNSLICE, &GATHER, &SCATTER_ADD];
@@ -17,9 +20,10 @@ const fn library(
     attrs: &'static [&'static str],
     arity: usize,
     infer: fn(&Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
+    eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>,
     derivative: Derivative,
 ) -> OpDef {
+    let eval = Eval::Windows(eval);
     OpDef { name, attrs, arity, infer, eval, derivative, saves: 0, lower: Lower::Library }
 }
 
@@ -42,10 +46,31 @@ fn dim_of(op: &Op, ty: &Ty) -> Result<usize> {
     }
 }
 
-fn concat<T: Element>(dim: usize, args: &[View<'_>]) -> Result<Array> {
-    let parts = args.iter().map(|a| a.typed::<T>("concat")).collect::<Result<Vec<_>>>()?;
-    let y = ndarray::concatenate(Axis(dim), &parts).map_err(|e| Error::value("concat", e.to_string()))?;
-    Ok(T::into_array(y.as_standard_layout().into_owned()))
+/// A store of a type, all zeros.
+fn zeros(ty: &Ty) -> Data {
+    let mut y = fresh(ty.dtype, ty.numel());
+    each!(Data, &mut y, v => v.fill(Default::default()));
+    y
+}
+/// The window of a row-major array of a type that has extent `n` along `dim`, from `start` in steps.
+fn window(ty: &Ty, dim: usize, start: usize, step: usize, n: usize) -> Layout {
+    let mut w = Layout::contiguous(&ty.shape);
+    w.offset = start * w.strides[dim] as usize;
+    w.strides[dim] *= step as isize;
+    w.shape[dim] = n;
+    w
+}
+
+fn concat(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
+    let dim = op.int(0) as usize;
+    let mut y = fresh(out.dtype, out.numel());
+    let mut start = 0;
+    for x in args {
+        let n = x.layout.shape[dim];
+        copy_window(x.data, x.layout, y.slice_mut(), &window(out, dim, start, 1, n));
+        start += n;
+    }
+    Ok(y)
 }
 /// y = the arguments one after the other along `dim`;  each gets its slice of ct
 pub static CONCAT: OpDef = library(
@@ -69,7 +94,7 @@ pub static CONCAT: OpDef = library(
         }
         Ty::new(first.dtype, &shape)
     },
-    |op, args, out| by_dtype!(out.dtype, concat(op.int(0) as usize, args)),
+    concat,
     Derivative::General(
         |cx, i, t| {
             let dim = cx.op.int(0) as usize;
@@ -84,16 +109,11 @@ pub static CONCAT: OpDef = library(
     ),
 );
 
-fn unslice<T: Element>(op: &Op, args: &[View<'_>], out: &Ty) -> Result<Array> {
-    let x = args[0].typed::<T>("unslice")?;
-    let [dim, start, step] = [0, 1, 2].map(|i| op.int(i) as isize);
-    let mut y = ArrayD::from_elem(IxDyn(&out.shape), T::default());
-    let n = x.shape()[dim as usize] as isize;
-    if n > 0 {
-        let range = Slice::new(start, Some(start + (n - 1) * step + 1), step);
-        y.slice_axis_mut(Axis(dim as usize), range).assign(&x);
-    }
-    Ok(T::into_array(y))
+fn unslice(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
+    let [dim, start, step] = [0, 1, 2].map(|i| op.int(i) as usize);
+    let (x, mut y) = (args[0], zeros(out));
+    copy_window(x.data, x.layout, y.slice_mut(), &window(out, dim, start, step, x.layout.shape[dim]));
+    Ok(y)
 }
 /// y = zeros of extent `size` along `dim` with x at `start`, `start + step`, …;  dx = that slice of ct
 pub static UNSLICE: OpDef = library(
@@ -111,37 +131,69 @@ pub static UNSLICE: OpDef = library(
         shape[dim] = size as usize;
         Ty::new(a[0].dtype, &shape)
     },
-    |op, args, out| by_dtype!(out.dtype, unslice(op, args, out)),
+    unslice,
     Derivative::Linear(|cx, _, t| {
         let [dim, start, step] = [0, 1, 2].map(|i| cx.op.int(i) as usize);
         Some(t.slice(dim, start, cx.args[0].shape()[dim], step))
     }),
 );
 
-/// Calls `f` with the linear position of each index and the multi-index it points to.
-fn each_index(
-    op: &str,
-    idx: &ArrayViewD<'_, i64>,
+/// The indices of a gather or a scatter, read row by row.
+struct Picks<'a> {
+    op: &'a str,
+    idx: &'a [i64],
     dim: usize,
     extent: usize,
-    mut f: impl FnMut(&IxDyn, &IxDyn),
-) -> Result<()> {
-    for (at, &i) in idx.indexed_iter() {
-        if i < 0 || i >= extent as i64 {
-            return Err(Error::value(op, format!("expected indices below {extent} along axis {dim}, found {i}")));
-        }
-        let mut to = at.clone();
-        to[dim] = i as usize;
-        f(&at, &to);
-    }
-    Ok(())
+    /// The step along `dim` in the array that the indices point into.
+    step: isize,
 }
-fn gather<T: Element>(op: &Op, args: &[View<'_>]) -> Result<Array> {
-    let (x, idx) = (args[0].typed::<T>("gather")?, args[1].typed::<i64>("gather")?);
+
+impl Picks<'_> {
+    /// How far the `at`-th index moves.
+    fn offset(&self, at: usize) -> Result<isize> {
+        let i = self.idx[at];
+        if i < 0 || i >= self.extent as i64 {
+            let (dim, extent) = (self.dim, self.extent);
+            return Err(Error::value(self.op, format!("expected indices below {extent} along axis {dim}, found {i}")));
+        }
+        Ok(i as isize * self.step)
+    }
+}
+
+/// A window as the indices walk over it: standing still along `dim`.
+fn still(layout: &Layout, shape: &[usize], dim: usize) -> Layout {
+    let mut l = Layout { shape: shape.into(), ..layout.clone() };
+    l.strides[dim] = 0;
+    l
+}
+
+fn gather<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
+    let (x, idx) = (args[0].data.typed::<T>("gather")?, args[1].data.typed::<i64>("gather")?);
     let dim = op.int(0) as usize;
-    let mut y = Vec::with_capacity(idx.len());
-    each_index("gather", &idx, dim, x.shape()[dim], |_, to| y.push(x[to]))?;
-    Ok(T::into_array(ArrayD::from_shape_vec(idx.raw_dim(), y).expect("as many elements")))
+    let mut data = fresh(out.dtype, out.numel());
+    if out.numel() == 0 {
+        return Ok(data);
+    }
+    let y = T::slice_mut(&mut data).expect("of the result's type");
+    let from = args[0].layout;
+    let picks = Picks { op: "gather", idx, dim, extent: from.shape[dim], step: from.strides[dim] };
+    let from = still(from, &out.shape, dim);
+    let nest = Nest::new(&out.shape, [args[1].layout, &from].into_iter(), None);
+    let inner = nest.axes[0];
+    nest.outer(None, |o, a| {
+        let y = &mut y[o..o + inner.n];
+        if inner.args[0] == 0 && inner.args[1] == 1 {
+            let at = a[1].wrapping_add_signed(picks.offset(a[0])?);
+            y.copy_from_slice(&x[at..at + inner.n]);
+            return Ok(());
+        }
+        for (j, y) in y.iter_mut().enumerate() {
+            let at = |k: usize| a[k].wrapping_add_signed(inner.args[k] * j as isize);
+            *y = x[at(1).wrapping_add_signed(picks.offset(at(0))?)];
+        }
+        Ok(())
+    })?;
+    Ok(data)
 }
 /// y[.., j, ..] = x[.., idx[.., j, ..], ..] along `dim`;  dx = zeros with ct added at the indices
 pub static GATHER: OpDef = OpDef {
@@ -166,7 +218,7 @@ pub static GATHER: OpDef = OpDef {
             }
             Ok(a[1].with_dtype(a[0].dtype))
         },
-        |op, args, out| by_dtype!(out.dtype, gather(op, args)),
+        |op, args, out| by_dtype!(out.dtype, gather(op, args, out)),
         Derivative::General(
             |cx, i, t| {
                 let (dim, shape) = (cx.op.int(0) as usize, cx.args[0].shape());
@@ -186,12 +238,36 @@ pub static GATHER: OpDef = OpDef {
     )
 };
 
-fn scatter<T: Element>(op: &Op, args: &[View<'_>], out: &Ty, add: impl Fn(T, T) -> T) -> Result<Array> {
-    let (x, idx) = (args[0].typed::<T>("scatter_add")?, args[1].typed::<i64>("scatter_add")?);
+fn scatter<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, add: impl Fn(T, T) -> T) -> Result<Data> {
+    let (x, idx) = (args[0].data.typed::<T>("scatter_add")?, args[1].data.typed::<i64>("scatter_add")?);
     let dim = op.int(0) as usize;
-    let mut y = ArrayD::from_elem(IxDyn(&out.shape), T::default());
-    each_index("scatter_add", &idx, dim, out.shape[dim], |from, to| y[to] = add(y[to], x[from]))?;
-    Ok(T::into_array(y))
+    let mut data = zeros(out);
+    let shape = &args[1].layout.shape;
+    if shape.contains(&0) {
+        return Ok(data);
+    }
+    let y = T::slice_mut(&mut data).expect("of the result's type");
+    let to = Layout::contiguous(&out.shape);
+    let picks = Picks { op: "scatter_add", idx, dim, extent: out.shape[dim], step: to.strides[dim] };
+    let to = still(&to, shape, dim);
+    let nest = Nest::new(shape, [args[1].layout, args[0].layout, &to].into_iter(), None);
+    let inner = nest.axes[0];
+    nest.outer(None, |_, a| {
+        if inner.args == [0, 1, 1] {
+            let at = a[2].wrapping_add_signed(picks.offset(a[0])?);
+            for (y, &x) in y[at..at + inner.n].iter_mut().zip(&x[a[1]..a[1] + inner.n]) {
+                *y = add(*y, x);
+            }
+            return Ok(());
+        }
+        for j in 0..inner.n {
+            let at = |k: usize| a[k].wrapping_add_signed(inner.args[k] * j as isize);
+            let to = at(2).wrapping_add_signed(picks.offset(at(0))?);
+            y[to] = add(y[to], x[at(1)]);
+        }
+        Ok(())
+    })?;
+    Ok(data)
 }
 /// y = zeros of extent `size` along `dim` with x added at idx, duplicates summing;  dx = gather of ct
 pub static SCATTER_ADD: OpDef = OpDef {

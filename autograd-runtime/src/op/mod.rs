@@ -10,14 +10,18 @@ pub mod control;
 pub mod create;
 pub mod custom;
 pub mod elementary;
+mod evaluate;
 pub mod index;
 pub mod linalg;
 pub mod reduce;
 pub mod views;
 pub mod window;
 
+pub(crate) use evaluate::copy_window;
+pub use evaluate::{Operand, copy_into, evaluate, evaluate_into, pointwise::Kernel};
+
 use crate::{
-    array::{Array, View},
+    array::{Array, Data, View},
     emit::Ex,
     error::{Error, Result},
     graph::Graph,
@@ -73,7 +77,7 @@ pub struct OpDef {
     /// The shape rule: result type from argument types, or what is wrong with them.
     pub infer: fn(&Op, &[&Ty]) -> Result<Ty>,
     /// Evaluation on host arrays: the meaning of the operation.
-    pub eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
+    pub eval: Eval,
     /// The derivative.
     pub derivative: Derivative,
     /// Which values the derivative reads: bit `i` is argument `i`, [`SAVE_OUT`] the result; or made by [`each`].
@@ -107,6 +111,16 @@ impl OpDef {
         let byte = self.saves >> (8 * i.min(1));
         byte & 3 | (byte >> 2 & 1) << 31
     }
+}
+
+/// How an operation is evaluated.
+pub enum Eval {
+    /// Each element alone, after broadcasting: a loop over slices, which is driven over windows of any strides.
+    Pointwise(Kernel),
+    /// On strided windows, to row-major elements of the given type.
+    Windows(fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>),
+    /// On ndarray views.
+    Views(fn(&Op, &[View<'_>], &Ty) -> Result<Array>),
 }
 
 /// What a derivative rule sees.
@@ -366,8 +380,9 @@ pub fn view_layout(op: &Op, arg: &Layout, arg_ty: &Ty, out: &Ty) -> Option<Layou
 /// Shape rules shared by several families.
 pub(crate) mod infer {
     use super::{Error, Op, Result, Ty};
-    use crate::ty::{DType, broadcast};
+    use crate::ty::{DType, Shape, broadcast};
 
+    #[inline]
     pub fn same_dtype(op: &Op, args: &[&Ty]) -> Result<DType> {
         let d = args[0].dtype;
         match args.iter().find(|a| a.dtype != d) {
@@ -378,7 +393,16 @@ pub(crate) mod infer {
     pub fn float(op: &Op, ty: &Ty) -> Result<()> {
         if ty.dtype.is_float() { Ok(()) } else { Err(Error::dtype(op.name(), "f32 or f64", ty.dtype)) }
     }
-    pub fn broadcast_all(op: &Op, args: &[&Ty]) -> Result<crate::ty::Shape> {
+    #[inline]
+    pub fn broadcast_all(op: &Op, args: &[&Ty]) -> Result<Shape> {
+        // the common case: one shape, or scalars beside it
+        let largest = args.iter().fold(args[0], |m, a| if a.rank() > m.rank() { a } else { m });
+        if args.iter().all(|a| a.rank() == 0 || a.shape == largest.shape) {
+            return Ok(Shape::from_slice(&largest.shape));
+        }
+        broadcast_each(op, args)
+    }
+    fn broadcast_each(op: &Op, args: &[&Ty]) -> Result<Shape> {
         let mut shape = args[0].shape.clone();
         for a in &args[1..] {
             shape = broadcast(&shape, &a.shape).ok_or_else(|| {

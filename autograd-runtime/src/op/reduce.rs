@@ -1,15 +1,17 @@
 //! Reductions over a set of axes, which stay with extent 1. The order of a reduction is fixed by the
 //! shape. Means, variances, norms and log-sum-exp are built from these in `compose`.
 
-use super::{Cx, Derivative, Lower, Op, OpDef, SAVE_OUT};
+use super::{
+    Cx, Derivative, Eval, Lower, Op, OpDef, Operand, SAVE_OUT,
+    evaluate::reduce::{Fold, fold, position},
+};
 use crate::{
-    array::{Array, Float, View},
+    array::{Data, Float},
     emit::Ex,
     error::{Error, Result},
     kernel::ReduceKind,
     ty::{DType, Ty},
 };
-use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&SUM, &AMAX, &AMIN, &ARGMAX];
@@ -38,48 +40,53 @@ fn not_empty(op: &Op, a: &[&Ty]) -> Result<Ty> {
     Ok(ty)
 }
 
-/// Folds one axis after the other, the last first, as the compiled kernels do.
-fn fold<T: Copy + 'static>(
-    x: &ArrayViewD<'_, T>,
-    dims: &[usize],
-    f: impl Fn(&ArrayViewD<'_, T>, Axis) -> ArrayD<T>,
-) -> ArrayD<T> {
-    let mut dims = dims.to_vec();
-    dims.sort_unstable();
-    let mut out: Option<ArrayD<T>> = None;
-    for &d in dims.iter().rev() {
-        let y = match &out {
-            None => f(x, Axis(d)),
-            Some(o) => f(&o.view(), Axis(d)),
-        };
-        out = Some(y.insert_axis(Axis(d)));
-    }
-    out.unwrap_or_else(|| x.to_owned())
-}
-fn sum_axis<T: Copy + num_traits::Zero + std::ops::Add<Output = T>>(x: &ArrayViewD<'_, T>, d: Axis) -> ArrayD<T> {
-    x.sum_axis(d)
-}
-fn extreme_axis<T: Copy>(x: &ArrayViewD<'_, T>, d: Axis, takes: impl Fn(T, T) -> bool) -> ArrayD<T> {
-    let mut shape = x.shape().to_vec();
-    shape.remove(d.0);
-    if shape.contains(&0) {
-        return ArrayD::from_shape_vec(IxDyn(&shape), Vec::new()).expect("no elements");
-    }
-    let mut out = x.index_axis(d, 0).to_owned();
-    for lane in x.axis_iter(d).skip(1) {
-        out.zip_mut_with(&lane, |a, &b| {
-            if takes(*a, b) {
-                *a = b;
+/// Σ; integers wrap round, as their additions do.
+#[derive(Clone, Copy)]
+struct Sum;
+/// The largest, or a NaN if there is one.
+#[derive(Clone, Copy)]
+struct Max;
+/// The smallest, or a NaN if there is one.
+#[derive(Clone, Copy)]
+struct Min;
+
+macro_rules! folds {
+    ($($fold:ident $t:ty: $neutral:expr, |$a:ident, $b:ident| $e:expr;)*) => {$(
+        impl Fold<$t> for $fold {
+            #[inline(always)]
+            fn neutral(self) -> $t {
+                $neutral
             }
-        });
-    }
-    out
+            #[inline(always)]
+            fn combine(self, $a: $t, $b: $t) -> $t {
+                $e
+            }
+        }
+    )*};
 }
-fn beats<T: Float>(a: T, b: T) -> bool {
-    !a.is_nan() && (b > a || b.is_nan())
+// of equal numbers the first
+folds! {
+    Sum f32: 0.0, |a, b| a + b;
+    Sum f64: 0.0, |a, b| a + b;
+    Sum i64: 0, |a, b| a.wrapping_add(b);
+    Max f32: f32::NEG_INFINITY, |a, b| if a.is_nan() || a >= b { a } else { b };
+    Max f64: f64::NEG_INFINITY, |a, b| if a.is_nan() || a >= b { a } else { b };
+    Max i64: i64::MIN, |a, b| a.max(b);
+    Min f32: f32::INFINITY, |a, b| if a.is_nan() || a <= b { a } else { b };
+    Min f64: f64::INFINITY, |a, b| if a.is_nan() || a <= b { a } else { b };
+    Min i64: i64::MAX, |a, b| a.min(b);
 }
-fn loses<T: Float>(a: T, b: T) -> bool {
-    !a.is_nan() && (b < a || b.is_nan())
+
+/// `eval` of a fold.
+macro_rules! eval_fold {
+    ($fold:expr) => {
+        |op, args, out| match out.dtype {
+            DType::F32 => fold::<f32, _>(op, args[0], out, $fold),
+            DType::F64 => fold::<f64, _>(op, args[0], out, $fold),
+            DType::I64 => fold::<i64, _>(op, args[0], out, $fold),
+            DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
+        }
+    };
 }
 
 /// y = Σ x;  dx = ct along the summed axes
@@ -88,16 +95,7 @@ pub static SUM: OpDef = OpDef {
     attrs: &["dims"],
     arity: 1,
     infer: keepdim,
-    eval: |op, args, _| {
-        let dims = op.dims(0);
-        Ok(match &args[0] {
-            View::F32(a) => Array::F32(fold(a, &dims, sum_axis)),
-            View::F64(a) => Array::F64(fold(a, &dims, sum_axis)),
-            // integers wrap round, as their additions do
-            View::I64(a) => Array::I64(fold(a, &dims, |x, d| x.fold_axis(d, 0, |s: &i64, v| s.wrapping_add(*v)))),
-            View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
-        })
-    },
+    eval: Eval::Windows(eval_fold!(Sum)),
     derivative: Derivative::Linear(|cx, _, t| Some(t.expand(&cx.args[0].shape()))),
     saves: 0,
     lower: Lower::Reduce(ReduceKind::Sum),
@@ -111,13 +109,13 @@ fn shares<'e>(cx: &Cx<'e>) -> (Ex<'e>, Ex<'e>) {
     let count = at.cast(x.dtype()).sum_keep(&cx.op.dims(0));
     (at, count)
 }
-const fn extremum(name: &'static str, eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>, kind: ReduceKind) -> OpDef {
+const fn extremum(name: &'static str, eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>, kind: ReduceKind) -> OpDef {
     OpDef {
         name,
         attrs: &["dims"],
         arity: 1,
         infer: not_empty,
-        eval,
+        eval: Eval::Windows(eval),
         derivative: Derivative::General(
             |cx, _, t| {
                 let (at, count) = shares(cx);
@@ -133,40 +131,13 @@ const fn extremum(name: &'static str, eval: fn(&Op, &[View<'_>], &Ty) -> Result<
     }
 }
 /// y = max x, NaN if any is;  ties share the cotangent evenly
-pub static AMAX: OpDef = extremum(
-    "amax",
-    |op, args, _| {
-        let dims = op.dims(0);
-        Ok(match &args[0] {
-            View::F32(a) => Array::F32(fold(a, &dims, |x, d| extreme_axis(x, d, beats))),
-            View::F64(a) => Array::F64(fold(a, &dims, |x, d| extreme_axis(x, d, beats))),
-            View::I64(a) => Array::I64(fold(a, &dims, |x, d| extreme_axis(x, d, |a, b| b > a))),
-            View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
-        })
-    },
-    ReduceKind::Max,
-);
+pub static AMAX: OpDef = extremum("amax", eval_fold!(Max), ReduceKind::Max);
 /// y = min x, likewise
-pub static AMIN: OpDef = extremum(
-    "amin",
-    |op, args, _| {
-        let dims = op.dims(0);
-        Ok(match &args[0] {
-            View::F32(a) => Array::F32(fold(a, &dims, |x, d| extreme_axis(x, d, loses))),
-            View::F64(a) => Array::F64(fold(a, &dims, |x, d| extreme_axis(x, d, loses))),
-            View::I64(a) => Array::I64(fold(a, &dims, |x, d| extreme_axis(x, d, |a, b| b < a))),
-            View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
-        })
-    },
-    ReduceKind::Min,
-);
+pub static AMIN: OpDef = extremum("amin", eval_fold!(Min), ReduceKind::Min);
 
-fn first_max<T: Copy>(x: &ArrayViewD<'_, T>, d: Axis, takes: impl Fn(T, T) -> bool) -> ArrayD<i64> {
-    x.map_axis(d, |lane| {
-        let best = |m: usize, i: usize| if takes(lane[m], lane[i]) { i } else { m };
-        (0..lane.len()).reduce(best).unwrap_or(0) as i64
-    })
-    .insert_axis(d)
+/// Whether two floats are the same maximum.
+fn same<T: Float>(a: T, b: T) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
 }
 /// y = the first index of the maximum along `dims` (one dim), NaN being the largest;  the derivative is zero
 pub static ARGMAX: OpDef = OpDef {
@@ -177,15 +148,12 @@ pub static ARGMAX: OpDef = OpDef {
         1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
         n => Err(Error::value("argmax", format!("expected one dim, found {n}"))),
     },
-    eval: |op, args, _| {
-        let d = Axis(op.dims(0)[0]);
-        Ok(Array::I64(match &args[0] {
-            View::F32(a) => first_max(a, d, beats),
-            View::F64(a) => first_max(a, d, beats),
-            View::I64(a) => first_max(a, d, |a, b| b > a),
-            View::Bool(_) => return Err(Error::dtype(op.name(), "a number", DType::Bool)),
-        }))
-    },
+    eval: Eval::Windows(|op, args, out| match args[0].dtype() {
+        DType::F32 => position(op, args[0], out, Max, same::<f32>),
+        DType::F64 => position(op, args[0], out, Max, same::<f64>),
+        DType::I64 => position(op, args[0], out, Max, |a: i64, b| a == b),
+        DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
+    }),
     derivative: Derivative::Zero,
     saves: 0,
     lower: Lower::Library,

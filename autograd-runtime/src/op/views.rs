@@ -1,14 +1,12 @@
 //! Views: other ways to walk over the same elements. The dynamic engine shares storage, the compiler
 //! turns them into strides; nothing is copied unless a reshape meets strides it cannot express.
 
-use super::{Affine, Derivative, Lower, Op, OpDef};
+use super::{Affine, Derivative, Eval, Lower, Op, OpDef, Operand, evaluate::copied, view_layout};
 use crate::{
-    array::{Array, View},
+    array::Data,
     error::{Error, Result},
-    map_each,
     ty::{Layout, Shape, Ty, broadcast, contiguous_strides},
 };
-use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&RESHAPE, &EXPAND, &PERMUTE, &SLICE, &FLIP];
@@ -17,11 +15,19 @@ const fn view(
     name: &'static str,
     attrs: &'static [&'static str],
     infer: fn(&Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
     derivative: Derivative,
     lower: super::ViewFn,
 ) -> OpDef {
+    let eval = Eval::Windows(copy);
     OpDef { name, attrs, arity: 1, infer, eval, derivative, saves: 0, lower: Lower::View(lower) }
+}
+
+/// The elements of a view, copied. A reshape keeps their order whatever the strides are.
+fn copy(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
+    let x = args[0];
+    let ty = Ty { dtype: x.dtype(), shape: x.layout.shape.clone() };
+    let layout = if op.is(&RESHAPE) { None } else { view_layout(op, x.layout, &ty, out) };
+    Ok(copied(Operand { layout: layout.as_ref().unwrap_or(x.layout), ..x }))
 }
 
 fn bad_dims(op: &Op, ty: &Ty) -> Error {
@@ -39,12 +45,6 @@ pub static RESHAPE: OpDef = view(
         }
         let want = format!("a shape of {} elements for {:?}", a[0].numel(), a[0].shape.as_slice());
         Err(Error::shape("reshape", want, format!("{:?}", ty.shape.as_slice())))
-    },
-    |_, args, out| {
-        Ok(map_each!(View => Array, &args[0], a => {
-            let v: Vec<_> = a.iter().copied().collect();
-            ArrayD::from_shape_vec(IxDyn(&out.shape), v).expect("as many elements")
-        }))
     },
     Derivative::Linear(|cx, _, t| Some(t.reshape(&cx.args[0].shape()))),
     |_, from, to| {
@@ -85,7 +85,6 @@ pub static EXPAND: OpDef = view(
         let want = format!("a shape that {:?} broadcasts to", a[0].shape.as_slice());
         Err(Error::shape("expand", want, format!("{:?}", to.shape.as_slice())))
     },
-    |_, args, out| Ok(args[0].broadcast(&out.shape).to_array()),
     Derivative::Linear(|cx, _, t| Some(t.sum_to(&cx.args[0].shape()))),
     |_, from, to| Some(broadcast_map(&from.shape, to.rank())),
 );
@@ -111,7 +110,6 @@ pub static PERMUTE: OpDef = view(
             Err(bad_dims(op, a[0]))
         }
     },
-    |op, args, _| Ok(map_each!(View => View, &args[0], a => a.clone().permuted_axes(IxDyn(&op.dims(0)))).to_array()),
     Derivative::Linear(|cx, _, t| {
         let perm = cx.op.dims(0);
         let mut inverse = perm.clone();
@@ -149,12 +147,6 @@ pub static SLICE: OpDef = view(
         shape[dim] = len;
         Ok(a[0].with_shape(shape))
     },
-    |op, args, _| {
-        let [dim, start, len, step] = [0, 1, 2, 3].map(|i| op.int(i) as isize);
-        let end = if len == 0 { start } else { start + (len - 1) * step + 1 };
-        let s = Slice::new(start, Some(end), step);
-        Ok(map_each!(View => View, &args[0], a => a.clone().slice_axis_move(Axis(dim as usize), s)).to_array())
-    },
     Derivative::Linear(|cx, _, t| {
         let [dim, start, _, step] = [0, 1, 2, 3].map(|i| cx.op.int(i) as usize);
         Some(t.unslice(dim, start, step, cx.args[0].shape()[dim]))
@@ -174,14 +166,6 @@ pub static FLIP: OpDef = view(
         let dims = op.dims(0);
         let distinct = (0..dims.len()).all(|i| dims[i] < a[0].rank() && !dims[..i].contains(&dims[i]));
         if distinct { Ok(a[0].clone()) } else { Err(bad_dims(op, a[0])) }
-    },
-    |op, args, _| {
-        Ok(map_each!(View => View, &args[0], a => {
-            let mut a = a.clone();
-            op.dims(0).iter().for_each(|&d| a.invert_axis(Axis(d)));
-            a
-        })
-        .to_array())
     },
     Derivative::Linear(|cx, _, t| Some(t.flip(&cx.op.dims(0)))),
     |op, from, to| {

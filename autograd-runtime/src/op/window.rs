@@ -4,7 +4,7 @@
 //! The argument is thought of as lying in a storage with the strides `base`, its first element at 0; the window
 //! is what `shape`, `strides` and `offset` address there.
 
-use super::{Attr, Derivative, Lower, Op, OpDef, infer};
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef, infer};
 use crate::{
     array::{Array, Data, Element, View},
     error::{Error, Result},
@@ -101,7 +101,8 @@ const fn linear(
     eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
     rule: super::Rule,
 ) -> OpDef {
-    OpDef { name, attrs, arity, infer, eval, derivative: Derivative::Linear(rule), saves: 0, lower: Lower::Library }
+    let (eval, derivative) = (Eval::Views(eval), Derivative::Linear(rule));
+    OpDef { name, attrs, arity, infer, eval, derivative, saves: 0, lower: Lower::Library }
 }
 
 /// y = the elements of x in the window;  dx = zeros with ct added there

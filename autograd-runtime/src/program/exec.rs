@@ -187,7 +187,7 @@ impl Program {
                 }
                 Step::Library { op, tys, args, ty, out } => {
                     let views: Vec<View<'_>> = args.iter().zip(tys).map(|(&a, ty)| view(w.table[a], ty)).collect();
-                    let y = (op.def.eval)(op, &views, ty)?;
+                    let y = op.eval(&views, ty)?;
                     if y.ty() != *ty {
                         return Err(Error::shape(op.name(), format!("a result of type {ty}"), y.ty().to_string()));
                     }

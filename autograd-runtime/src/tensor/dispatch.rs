@@ -92,7 +92,10 @@ pub(super) fn eager_at(op: Op, args: &[&Value], place: Option<Place>, creation: 
     let _event = profiler::forward(op.name());
     let out = match view(&op, args, &ty, creation) {
         Some(v) => v,
-        None => Value::stored(compute(&op, args, &ty)?),
+        None => {
+            let data = compute(&op, args, &ty)?;
+            Value::from_data(ty, data)
+        }
     };
     if is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && node::differentiable(&op, out.ty()) {
         let node = Node::record(op, args, &out, place)?;
@@ -119,7 +122,7 @@ fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<Value> 
     Some(Value::with_view(ty.clone(), Repr::Stored { storage: storage.clone(), layout }, of))
 }
 
-fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
+fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<Data> {
     let stored: SmallVec<[(&Arc<Storage>, &Layout); 3]> = args
         .iter()
         .map(|a| match a.repr() {
@@ -128,8 +131,9 @@ fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<crate::array::Array> {
         })
         .collect();
     let locked = Locked::read(stored.iter().map(|s| s.0));
-    let views: SmallVec<[_; 3]> = stored.iter().map(|(s, layout)| locked.get(s).view(layout)).collect();
-    (op.def.eval)(op, &views, ty)
+    let operands: SmallVec<[op::Operand<'_>; 3]> =
+        stored.iter().map(|(s, layout)| op::Operand::new(locked.get(s), layout)).collect();
+    op::evaluate(op, &operands, ty)
 }
 
 /// Read guards of several storages, each taken once. The locks let a thread read again what it reads already,

@@ -12,10 +12,10 @@ use super::{
     value::{Repr, Value},
 };
 use crate::{
-    array::{Data, Element, Float, Number},
+    array::{Element, Float, Number},
     emit::{Emit, Ex, V},
     error::{Error, Place, Result},
-    op::{Op, arith, window},
+    op::{Op, arith, copy_window, window},
     real::Real,
     session,
     ty::Layout,
@@ -151,55 +151,14 @@ fn write(x: &Value, y: &Value) {
             std::mem::swap(&mut *to, &mut *from);
             return;
         }
-        copy(&from, source, &mut to, layout);
+        copy_window(from.slice(), source, to.slice_mut(), layout);
         return;
     }
     // not under two locks: they may be of one storage
     let elements = y.to_array().into_data();
     let mut to = storage.data.write();
     storage.bump();
-    copy(&elements, &Layout::contiguous(&y.ty().shape), &mut to, layout);
-}
-
-fn copy(from: &Data, source: &Layout, to: &mut Data, layout: &Layout) {
-    use crate::array::Data::{Bool, F32, F64, I64};
-    match (from, to) {
-        (F32(a), F32(b)) => copy_window(a, source, b, layout),
-        (F64(a), F64(b)) => copy_window(a, source, b, layout),
-        (I64(a), I64(b)) => copy_window(a, source, b, layout),
-        (Bool(a), Bool(b)) => copy_window(a, source, b, layout),
-        (a, b) => panic!("bug: a copy from {} to {}", a.dtype(), b.dtype()),
-    }
-}
-fn copy_window<T: Copy>(from: &[T], source: &Layout, to: &mut [T], layout: &Layout) {
-    let n: usize = layout.shape.iter().product();
-    if layout.is_contiguous() && source.is_contiguous() {
-        to[layout.offset..][..n].copy_from_slice(&from[source.offset..][..n]);
-        return;
-    }
-    // the last axis is the inner loop; the others count like an odometer
-    let rank = layout.shape.len();
-    let inner = layout.shape[rank - 1];
-    let mut index = vec![0usize; rank - 1];
-    let (mut a, mut b) = (source.offset as isize, layout.offset as isize);
-    if n == 0 {
-        return;
-    }
-    loop {
-        let (sa, sb) = (source.strides[rank - 1], layout.strides[rank - 1]);
-        for i in 0..inner as isize {
-            to[(b + i * sb) as usize] = from[(a + i * sa) as usize];
-        }
-        let Some(d) = (0..rank - 1).rev().find(|&d| index[d] + 1 < layout.shape[d]) else { return };
-        index[d] += 1;
-        a += source.strides[d];
-        b += layout.strides[d];
-        for e in d + 1..rank - 1 {
-            a -= source.strides[e] * index[e] as isize;
-            b -= layout.strides[e] * index[e] as isize;
-            index[e] = 0;
-        }
-    }
+    copy_window(elements.slice(), &Layout::contiguous(&y.ty().shape), to.slice_mut(), layout);
 }
 
 /// g += ct, of tensors without a graph.
