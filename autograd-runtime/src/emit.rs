@@ -42,8 +42,9 @@ pub struct Ex<'e> {
 /// Emits an operation on expressions of one emitter.
 pub fn apply<'e>(op: Op, args: &[&Ex<'e>]) -> Ex<'e> {
     let e = args[0].e;
-    let args: SmallVec<[V; 3]> = args.iter().map(|a| a.v.clone()).collect();
-    Ex { e, v: e.emit(op, &args) }
+    let mut values: SmallVec<[V; 3]> = SmallVec::new();
+    args.iter().for_each(|a| values.push(a.v.clone()));
+    Ex { e, v: e.emit(op, &values) }
 }
 
 macro_rules! unary_methods {

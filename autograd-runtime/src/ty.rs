@@ -55,12 +55,20 @@ impl fmt::Display for DType {
 pub type Shape = SmallVec<[usize; 4]>;
 
 /// Element type and shape.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(PartialEq, Eq, Hash, Debug)]
 pub struct Ty {
     /// Element type.
     pub dtype: DType,
     /// Extents.
     pub shape: Shape,
+}
+
+// written out: a derived clone would copy the extents one by one, and the dynamic engine clones types all the time
+impl Clone for Ty {
+    #[inline]
+    fn clone(&self) -> Ty {
+        Ty { dtype: self.dtype, shape: Shape::from_slice(&self.shape) }
+    }
 }
 
 impl Ty {
@@ -152,7 +160,7 @@ pub fn resolve_dim(op: &str, dim: i64, rank: usize) -> Result<usize> {
 }
 
 /// A strided window on a linear storage: what a view is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Extents.
     pub shape: Shape,
@@ -162,10 +170,21 @@ pub struct Layout {
     pub offset: usize,
 }
 
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Layout {
+        Layout {
+            shape: Shape::from_slice(&self.shape),
+            strides: SmallVec::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
+}
+
 impl Layout {
     /// The row-major layout of a whole storage.
     pub fn contiguous(shape: &[usize]) -> Layout {
-        Layout { shape: shape.into(), strides: contiguous_strides(shape), offset: 0 }
+        Layout { shape: Shape::from_slice(shape), strides: contiguous_strides(shape), offset: 0 }
     }
     /// Whether the elements lie in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {

@@ -7,7 +7,7 @@
 use super::{
     dispatch::eager,
     mode::{is_grad_enabled, no_grad},
-    node::{Edge, Edges, Node, Owned},
+    node::{Edge, Edges, Node, Owned, Parts},
     typed::Tensor,
     value::Value,
 };
@@ -191,7 +191,7 @@ impl CustomNode {
     pub fn results(&self) -> usize {
         self.out_types.len()
     }
-    pub fn take_values(&mut self, sink: &mut Vec<Owned>) {
+    pub fn take_values(&mut self, sink: &mut Parts) {
         sink.extend(self.saved.get_mut().take().into_iter().flatten().map(|s| Owned::Value(s.value)));
     }
     pub fn pull_back(

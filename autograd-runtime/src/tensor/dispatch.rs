@@ -40,14 +40,15 @@ impl Dispatch {
 
 impl Emit for Dispatch {
     fn emit(&self, op: Op, args: &[V]) -> V {
-        let args: SmallVec<[&Value; 3]> = args
-            .iter()
-            .map(|a| match a {
+        let mut values: SmallVec<[&Value; 3]> = SmallVec::new();
+        for a in args {
+            values.push(match a {
                 V::Tensor(t) => t,
                 V::Node(n) => panic!("bug: {} mixes tensors with the graph node {n:?}", op.name()),
                 V::Type(t) => panic!("bug: {} reads a {t} that was not saved", op.name()),
-            })
-            .collect();
+            });
+        }
+        let args = values;
         let made = match session::record(&op, &args) {
             Some(traced) => traced,
             None => eager_at(op, &args, self.place, Creation::Plain),
@@ -83,7 +84,8 @@ pub(crate) fn eager(op: Op, args: &[&Value]) -> Result<Value> {
 
 /// As [`eager`], called at a place of the user's; a view is made in such a way.
 pub(super) fn eager_at(op: Op, args: &[&Value], place: Option<Place>, creation: Creation) -> Result<Value> {
-    let tys: SmallVec<[&Ty; 3]> = args.iter().map(|a| a.ty()).collect();
+    let mut tys: SmallVec<[&Ty; 3]> = SmallVec::new();
+    args.iter().for_each(|a| tys.push(a.ty()));
     let ty = op.infer(&tys)?;
     // the consequence of an earlier error, which is reported already
     if args.iter().any(|a| matches!(a.repr(), Repr::Absent)) {
@@ -123,16 +125,18 @@ fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<Value> 
 }
 
 fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<Data> {
-    let stored: SmallVec<[(&Arc<Storage>, &Layout); 3]> = args
-        .iter()
-        .map(|a| match a.repr() {
-            Repr::Stored { storage, layout } => (storage, layout),
+    // a thread may read again what it reads already: one guard an argument
+    let mut locked: SmallVec<[(RecursiveRwLockReadGuard<'_, Data>, &Layout); 3]> = SmallVec::new();
+    for a in args {
+        match a.repr() {
+            Repr::Stored { storage, layout } => locked.push((storage.data.read(), layout)),
             other => panic!("bug: {} on a value that is not stored: {other:?}", op.name()),
-        })
-        .collect();
-    let locked = Locked::read(stored.iter().map(|s| s.0));
-    let operands: SmallVec<[op::Operand<'_>; 3]> =
-        stored.iter().map(|(s, layout)| op::Operand::new(locked.get(s), layout)).collect();
+        }
+    }
+    let mut operands: SmallVec<[op::Operand<'_>; 3]> = SmallVec::new();
+    for (data, layout) in &locked {
+        operands.push(op::Operand::new(data, layout));
+    }
     op::evaluate(op, &operands, ty)
 }
 

@@ -6,8 +6,8 @@
 
 use super::{
     hooks::Hooks,
-    node::{Edge, Node},
-    value::{Repr, Value},
+    node::{Edge, Node, Owned, Parts},
+    value::{Inner, Repr, Value},
 };
 use crate::{
     error::{Error, Result},
@@ -283,11 +283,16 @@ impl Value {
         self.meta().hooks.clone()
     }
     /// What a value owns of graphs, taken out so that it can be dropped without recursion.
-    pub(super) fn take_graph(inner: &mut super::value::Inner, sink: &mut Vec<super::node::Owned>) {
-        use super::node::Owned;
+    pub(super) fn take_graph(inner: &mut Inner, sink: &mut Parts) {
         let m = inner.meta.get_mut();
-        sink.extend(m.grad_fn.take().map(|f| Owned::Node(f.0)));
-        sink.extend(m.grad.take().map(Owned::Value));
-        sink.extend(inner.view.take().map(|v| Owned::Value(v.base)));
+        if let Some((node, _)) = m.grad_fn.take() {
+            sink.push(Owned::Node(node));
+        }
+        if let Some(g) = m.grad.take() {
+            sink.push(Owned::Value(g));
+        }
+        if let Some(view) = inner.view.take() {
+            sink.push(Owned::Value(view.base));
+        }
     }
 }

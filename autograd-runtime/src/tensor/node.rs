@@ -103,16 +103,22 @@ impl Node {
     /// # Errors
     /// An argument that is a view which may not be used any more.
     pub fn record(op: Op, args: &[&Value], out: &Value, place: Option<Place>) -> Result<Arc<Node>> {
-        let edges: Edges = args.iter().map(|a| a.edge()).collect::<Result<_>>()?;
+        // loops that push: collecting into small vectors costs more, and this runs at every operation
+        let mut edges = Edges::new();
+        let mut arg_types: SmallVec<[Ty; 2]> = SmallVec::new();
         let mut reads = 0;
-        for (i, _) in edges.iter().enumerate().filter(|e| e.1.is_some()) {
-            reads |= op.def.reads(i);
+        for (i, a) in args.iter().enumerate() {
+            let edge = a.edge()?;
+            reads |= if edge.is_some() { op.def.reads(i) } else { 0 };
+            edges.push(edge);
+            arg_types.push(a.ty().clone());
         }
         let mut kept: SmallVec<[(u8, Value, u64); 2]> = SmallVec::new();
         if reads != 0 {
-            let of = |(i, &a): (usize, &&Value)| (reads >> i & 1 == 1).then(|| (i as u8, a.clone(), a.version()));
             // arguments past 30 of a variadic operation are never read
-            kept.extend(args.iter().enumerate().take(30).filter_map(of));
+            for (i, &a) in args.iter().enumerate().take(30).filter(|(i, _)| reads >> i & 1 == 1) {
+                kept.push((i as u8, a.clone(), a.version()));
+            }
             if reads & SAVE_OUT != 0 {
                 // an alias without a tape: the result itself would hold this node, which would hold it
                 kept.push((OUT, out.alias(), out.version()));
@@ -122,12 +128,7 @@ impl Node {
             Some(hole) => Saved::Hole(hole),
             None => Saved::Kept(kept),
         };
-        let kind = Kind::Op {
-            arg_types: args.iter().map(|a| a.ty().clone()).collect(),
-            out_type: out.ty().clone(),
-            saved: Mutex::new(saved),
-            op,
-        };
+        let kind = Kind::Op { arg_types, out_type: out.ty().clone(), saved: Mutex::new(saved), op };
         Ok(Node::new(kind, edges, place))
     }
     /// The node of an operation whose result exists already, and whose derivative reads nothing.
@@ -363,9 +364,12 @@ thread_local! {
     static DROPPING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What one node or value owns.
+pub(super) type Parts = SmallVec<[Owned; 4]>;
+
 /// Drops parts of a graph without recursion, however long the chains of nodes, gradients and views: what is
 /// dropped while this runs adds to the queue.
-fn drop_all(parts: Vec<Owned>) {
+fn drop_all(parts: Parts) {
     if parts.is_empty() {
         return;
     }
@@ -387,8 +391,8 @@ fn drop_all(parts: Vec<Owned>) {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let mut parts = Vec::new();
-        for e in self.edges.drain(..).flatten() {
+        let mut parts = Parts::new();
+        for e in std::mem::take(&mut self.edges).into_iter().flatten() {
             parts.push(match e {
                 Edge::Node(n, _) => Owned::Node(n),
                 Edge::Leaf(v) => Owned::Value(v),
@@ -397,7 +401,7 @@ impl Drop for Node {
         match &mut self.kind {
             Kind::Op { saved, .. } => {
                 if let Saved::Kept(kept) = saved.get_mut() {
-                    parts.extend(kept.drain(..).map(|k| Owned::Value(k.1)));
+                    std::mem::take(kept).into_iter().for_each(|k| parts.push(Owned::Value(k.1)));
                 }
             }
             Kind::Custom(c) => c.take_values(&mut parts),
@@ -408,7 +412,7 @@ impl Drop for Node {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let mut parts = Vec::new();
+        let mut parts = Parts::new();
         Value::take_graph(self, &mut parts);
         drop_all(parts);
     }
