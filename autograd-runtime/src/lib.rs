@@ -20,6 +20,7 @@ pub mod interp;
 pub mod kernel;
 mod matmul;
 pub mod op;
+pub mod optim;
 pub mod pass;
 pub mod program;
 mod real;
