@@ -575,6 +575,9 @@ fn zero_grad_clears_or_zeroes() -> Result<(), Error> {
     let g = x.grad().unwrap();
     sgd.zero_grad_in_place()?;
     assert_eq!((g.to_vec(), x.grad().unwrap().to_vec()), (vec![0.0; 2], vec![0.0; 2]));
+    x.set_grad(Some(&Tensor::ones([1]).expand([2])))?;
+    sgd.zero_grad_in_place()?;
+    assert_eq!(x.grad().unwrap().to_vec(), [0.0; 2]);
     sgd.zero_grad();
     assert!(x.grad().is_none());
     // without a gradient nothing moves and no step is counted

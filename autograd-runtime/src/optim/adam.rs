@@ -114,32 +114,28 @@ impl<const DECOUPLED: bool> Options for AdamOptions<DECOUPLED> {
         let (new1, beta2, new2) = (T::of(1.0 - beta1), T::of(beta2), T::of(1.0 - beta2));
 
         // the moments after the step, and what x becomes given the mean square to divide by
-        let moments = |x: T, g: T, m: T, v: T| {
+        let moments = move |x: T, g: T, m: T, v: T| {
             let g = if decay == T::ZERO { sign * g } else { sign * g + decay * x };
             (m + new1 * (g - m), beta2 * v + new2 * g * g)
         };
-        let moved = |x: T, m: T, v: T| shrink * x + rate * m / (v.sqrt() * unbias + eps);
+        let moved = move |x: T, m: T, v: T| shrink * x + rate * m / (v.sqrt() * unbias + eps);
 
         memory.need(0, x.len());
         memory.need(1, x.len());
         if self.amsgrad {
             memory.need(2, x.len());
-            let buffers = memory.buffers.each_mut().map(Vec::as_mut_slice);
-            return pass(x, gradient, buffers, &|x, gradient, [m, v, largest]| {
-                for ((((x, &g), m), v), largest) in x.iter_mut().zip(gradient).zip(m).zip(v).zip(largest) {
-                    (*m, *v) = moments(*x, g, *m, *v);
-                    // a NaN in v enters
-                    *largest = if *largest >= *v { *largest } else { *v };
-                    *x = moved(*x, *m, *largest);
-                }
+            let state = memory.buffers.each_mut().map(Vec::as_mut_slice);
+            return pass(x, gradient, state, move |x, g, [m, v, largest]| {
+                let (m, v) = moments(x, g, m, v);
+                // a NaN in v enters
+                let largest = if largest >= v { largest } else { v };
+                (moved(x, m, largest), [m, v, largest])
             });
         }
         let [m, v, _] = &mut memory.buffers;
-        pass(x, gradient, [m, v], &|x, gradient, [m, v]| {
-            for (((x, &g), m), v) in x.iter_mut().zip(gradient).zip(m).zip(v) {
-                (*m, *v) = moments(*x, g, *m, *v);
-                *x = moved(*x, *m, *v);
-            }
+        pass(x, gradient, [m, v], move |x, g, [m, v]| {
+            let (m, v) = moments(x, g, m, v);
+            (moved(x, m, v), [m, v])
         });
     }
 }

@@ -3,10 +3,11 @@
 //! Names as PyTorch's: with an underscore the functions take parameters and clip their `.grad`, without one they
 //! take the gradients themselves, as a compiled entry point returns them.
 
+use super::is_writable;
 use crate::{
     array::Float,
     error::{Error, Result},
-    tensor::{Repr, Tensor, no_grad},
+    tensor::{Tensor, no_grad},
 };
 use std::borrow::Borrow;
 
@@ -116,7 +117,7 @@ fn check_limit(op: &str, name: &str, x: f64) -> Result<()> {
 fn own_gradients<T: Float, P: Borrow<Tensor<T>>>(params: impl IntoIterator<Item = P>) -> Result<Vec<Tensor<T>>> {
     let own = |p: P| {
         let (p, g) = (p.borrow(), p.borrow().grad()?);
-        if g.value().is_contiguous() {
+        if is_writable(&g) {
             return Some(Ok(g));
         }
         let copy = Tensor::from_vec(g.to_vec(), g.shape());
@@ -131,8 +132,7 @@ fn writable<T: Float, G: Borrow<Tensor<T>>>(
     gradients: impl IntoIterator<Item = G>,
 ) -> Result<Vec<Tensor<T>>> {
     let gradients: Vec<Tensor<T>> = gradients.into_iter().map(|g| g.borrow().clone()).collect();
-    let ok = |g: &Tensor<T>| matches!(g.value().repr(), Repr::Stored { .. }) && g.value().is_contiguous();
-    match gradients.iter().position(|g| !ok(g)) {
+    match gradients.iter().position(|g| !is_writable(g)) {
         None => Ok(gradients),
         Some(i) => Err(Error::value(op, format!("expected a contiguous tensor, found another as gradient {i}"))),
     }

@@ -2,11 +2,11 @@
 //!
 //! A step first collects and checks all gradients, then moves one parameter after the other: nothing is half done.
 
-use super::{Rates, Scheduled, check_gradient, parameters};
+use super::{Rates, Scheduled, check_gradient, parameters, shares};
 use crate::{
     array::Float,
     error::{Error, Result},
-    tensor::{Repr, Tensor, no_grad},
+    tensor::{Tensor, no_grad},
 };
 use std::borrow::Borrow;
 
@@ -171,7 +171,7 @@ impl<T: Float, A: Algorithm> Optimizer<T, A> {
     /// Sets the elements of the gradients to 0 and keeps their buffers.
     ///
     /// # Errors
-    /// If a gradient is a strided view.
+    /// None that a gradient of `backward` can cause.
     pub fn zero_grad_in_place(&self) -> Result<()> {
         self.groups.iter().try_for_each(|g| super::zero_grad_in_place(&g.params))
     }
@@ -205,12 +205,9 @@ impl<T: Float, A: Algorithm> Optimizer<T, A> {
     }
 
     fn checked_move(&mut self) -> Result<()> {
-        let checked = self.check();
-        if checked.is_ok() {
-            no_grad(|| self.advance());
-        }
+        let done = self.check().and_then(|()| no_grad(|| self.advance()));
         self.gradients.clear();
-        checked
+        done
     }
     fn check(&self) -> Result<()> {
         if let Some(e) = &self.invalid {
@@ -232,7 +229,8 @@ impl<T: Float, A: Algorithm> Optimizer<T, A> {
         }
         Ok(())
     }
-    fn advance(&mut self) {
+    /// Cannot fail on what was checked.
+    fn advance(&mut self) -> Result<()> {
         let mut gradients = self.gradients.iter();
         for group in &mut self.groups {
             let options = group.options;
@@ -241,16 +239,11 @@ impl<T: Float, A: Algorithm> Optimizer<T, A> {
                 memory.step = memory.step.saturating_add(1);
                 let mut go = |g: &[T]| p.update(|x| options.update(x, g, memory));
                 // a gradient that is the parameter's own storage cannot be locked for reading beside it
-                let moved = if shares(p, gradient) { go(&gradient.to_vec()) } else { gradient.with_data(go) };
-                debug_assert!(moved.is_ok(), "bug: {}: a checked parameter was not writable", A::NAME);
+                if shares(p, gradient) { go(&gradient.to_vec())? } else { gradient.with_data(go)? }
             }
         }
+        Ok(())
     }
-}
-
-fn shares<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> bool {
-    matches!((a.value().repr(), b.value().repr()), (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. })
-        if std::sync::Arc::ptr_eq(a, b))
 }
 
 impl<T: Float, A: Algorithm> Scheduled for Optimizer<T, A> {
@@ -266,15 +259,16 @@ impl<T: Float, A: Algorithm> Scheduled for Optimizer<T, A> {
 /// Elements that one thread works through.
 const GRAIN: usize = 1 << 16;
 
-/// Runs an update over a parameter, its gradient and its buffers, in parts on several threads if they are long.
+/// Moves a parameter in one pass: `to` gives an element and its state after the step from the element, its gradient and
+/// its state before. Several threads work on a long parameter.
 pub(crate) fn pass<T: Float, const N: usize>(
     x: &mut [T],
     gradient: &[T],
-    buffers: [&mut [T]; N],
-    part: &(impl Fn(&mut [T], &[T], [&mut [T]; N]) + Sync),
+    state: [&mut [T]; N],
+    to: impl Fn(T, T, [T; N]) -> (T, [T; N]) + Copy + Send + Sync,
 ) {
     if x.len() <= GRAIN {
-        return part(x, gradient, buffers);
+        return sweep(x, gradient, state, to);
     }
     // a whole number of cache lines
     let half = (x.len() / 2).next_multiple_of(64);
@@ -282,13 +276,32 @@ pub(crate) fn pass<T: Float, const N: usize>(
     let (gradient, gradient2) = gradient.split_at(half);
     let mut second = [const { None }; N];
     let mut ends = second.iter_mut();
-    let first = buffers.map(|b| {
-        let (b, b2) = b.split_at_mut(half);
+    let first = state.map(|s| {
+        let (s, s2) = s.split_at_mut(half);
         if let Some(end) = ends.next() {
-            *end = Some(b2);
+            *end = Some(s2);
         }
-        b
+        s
     });
     let second = second.map(Option::unwrap_or_default);
-    rayon::join(|| pass(x, gradient, first, part), || pass(x2, gradient2, second, part));
+    rayon::join(|| pass(x, gradient, first, to), || pass(x2, gradient2, second, to));
+}
+
+/// [`pass`] on one thread. `to` comes by value: a captured number read through a reference could, for all that the
+/// compiler knows, change with x, and the loop would not be vectorised.
+fn sweep<T: Float, const N: usize>(
+    x: &mut [T],
+    gradient: &[T],
+    state: [&mut [T]; N],
+    to: impl Fn(T, T, [T; N]) -> (T, [T; N]),
+) {
+    let n = x.len();
+    let (gradient, mut state) = (&gradient[..n], state.map(|s| &mut s[..n]));
+    for i in 0..n {
+        let (moved, new) = to(x[i], gradient[i], std::array::from_fn(|k| state[k][i]));
+        x[i] = moved;
+        for (s, new) in state.iter_mut().zip(new) {
+            s[i] = new;
+        }
+    }
 }

@@ -197,7 +197,7 @@ impl<T: Float> Lbfgs<T> {
     /// Sets the elements of the gradients to 0 and keeps their buffers.
     ///
     /// # Errors
-    /// If a gradient is a strided view.
+    /// None that a gradient of `backward` can cause.
     pub fn zero_grad_in_place(&self) -> Result<()> {
         super::zero_grad_in_place(&self.params)
     }

@@ -78,9 +78,26 @@ fn zero_grad<T: Float>(params: &[Tensor<T>]) {
     params.iter().for_each(|p| p.value().set_grad(None));
 }
 
-/// Sets the elements of the gradients of parameters to 0, where there are gradients.
+/// Sets the elements of the gradients of parameters to 0, where there are gradients. One with a graph behind it, or a
+/// strided view, is replaced.
 fn zero_grad_in_place<T: Float>(params: &[Tensor<T>]) -> Result<()> {
-    params.iter().filter_map(Tensor::grad).try_for_each(|g| no_grad(|| g.update(|g| g.fill(T::ZERO))))
+    let zero = |p: &Tensor<T>| match p.grad() {
+        Some(g) if g.is_leaf() && is_writable(&g) => no_grad(|| g.update(|g| g.fill(T::ZERO))),
+        Some(g) => p.set_grad(Some(&Tensor::zeros(g.shape()))),
+        None => Ok(()),
+    };
+    params.iter().try_for_each(zero)
+}
+
+/// Whether a tensor has elements, in row-major order.
+fn is_writable<T: Float>(t: &Tensor<T>) -> bool {
+    matches!(t.value().repr(), Repr::Stored { .. }) && t.value().is_contiguous()
+}
+
+/// Whether two tensors have elements in one storage.
+fn shares<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> bool {
+    matches!((a.value().repr(), b.value().repr()), (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. })
+        if std::sync::Arc::ptr_eq(a, b))
 }
 
 /// Parameters that can be optimised: leaves with elements of their own in row-major order, each once.
@@ -95,11 +112,8 @@ fn parameters<'a, T: Float, P: Borrow<Tensor<T>>>(
         if !p.is_leaf() {
             return wrong("a leaf, found a result of tracked operations");
         }
-        if !matches!(p.value().repr(), Repr::Stored { .. }) {
-            return wrong("a tensor with elements, found a traced one");
-        }
-        if !p.value().is_contiguous() {
-            return wrong("elements in row-major order, found a strided view");
+        if !is_writable(p) {
+            return wrong("elements in row-major order, found a strided view or a traced tensor");
         }
         if !seen.insert(p.value().address()) {
             return wrong("each parameter once, found it twice");

@@ -114,11 +114,11 @@ impl Options for RmsPropOptions {
         let (rate, decay, eps, momentum) =
             (T::of(-self.lr), T::of(self.weight_decay), T::of(self.eps), T::of(self.momentum));
         let (alpha, new) = (T::of(self.alpha), T::of(1.0 - self.alpha));
-        let decayed = |g: T, x: T| if decay == T::ZERO { sign * g } else { sign * g + decay * x };
-        let square = |s: T, g: T| alpha * s + new * g * g;
-        let centre = |a: T, g: T| a + new * (g - a);
-        let plain = |g: T, s: T| g / (s.sqrt() + eps);
-        let centred = |g: T, s: T, a: T| g / ((s - a * a).sqrt() + eps);
+        let decayed = move |g: T, x: T| if decay == T::ZERO { sign * g } else { sign * g + decay * x };
+        let square = move |s: T, g: T| alpha * s + new * g * g;
+        let centre = move |a: T, g: T| a + new * (g - a);
+        let plain = move |g: T, s: T| g / (s.sqrt() + eps);
+        let centred = move |g: T, s: T, a: T| g / ((s - a * a).sqrt() + eps);
 
         memory.need(0, x.len());
         if self.centered {
@@ -129,35 +129,27 @@ impl Options for RmsPropOptions {
         }
         let [s, a, b] = &mut memory.buffers;
         match (self.centered, self.momentum > 0.0) {
-            (false, false) => pass(x, gradient, [s], &|x, gradient, [s]| {
-                for ((x, &g), s) in x.iter_mut().zip(gradient).zip(s) {
-                    let g = decayed(g, *x);
-                    *s = square(*s, g);
-                    *x = *x + rate * plain(g, *s);
-                }
+            (false, false) => pass(x, gradient, [s], move |x, g, [s]| {
+                let g = decayed(g, x);
+                let s = square(s, g);
+                (x + rate * plain(g, s), [s])
             }),
-            (false, true) => pass(x, gradient, [s, b], &|x, gradient, [s, b]| {
-                for (((x, &g), s), b) in x.iter_mut().zip(gradient).zip(s).zip(b) {
-                    let g = decayed(g, *x);
-                    *s = square(*s, g);
-                    *b = momentum * *b + plain(g, *s);
-                    *x = *x + rate * *b;
-                }
+            (false, true) => pass(x, gradient, [s, b], move |x, g, [s, b]| {
+                let g = decayed(g, x);
+                let s = square(s, g);
+                let b = momentum * b + plain(g, s);
+                (x + rate * b, [s, b])
             }),
-            (true, false) => pass(x, gradient, [s, a], &|x, gradient, [s, a]| {
-                for (((x, &g), s), a) in x.iter_mut().zip(gradient).zip(s).zip(a) {
-                    let g = decayed(g, *x);
-                    (*s, *a) = (square(*s, g), centre(*a, g));
-                    *x = *x + rate * centred(g, *s, *a);
-                }
+            (true, false) => pass(x, gradient, [s, a], move |x, g, [s, a]| {
+                let g = decayed(g, x);
+                let (s, a) = (square(s, g), centre(a, g));
+                (x + rate * centred(g, s, a), [s, a])
             }),
-            (true, true) => pass(x, gradient, [s, a, b], &|x, gradient, [s, a, b]| {
-                for ((((x, &g), s), a), b) in x.iter_mut().zip(gradient).zip(s).zip(a).zip(b) {
-                    let g = decayed(g, *x);
-                    (*s, *a) = (square(*s, g), centre(*a, g));
-                    *b = momentum * *b + centred(g, *s, *a);
-                    *x = *x + rate * *b;
-                }
+            (true, true) => pass(x, gradient, [s, a, b], move |x, g, [s, a, b]| {
+                let g = decayed(g, x);
+                let (s, a) = (square(s, g), centre(a, g));
+                let b = momentum * b + centred(g, s, a);
+                (x + rate * b, [s, a, b])
             }),
         }
     }

@@ -108,23 +108,19 @@ impl Options for SgdOptions {
     fn update<T: Float>(&self, x: &mut [T], gradient: &[T], memory: &mut Memory<T>) {
         let (sign, rate, decay) =
             (T::of(if self.maximize { -1.0 } else { 1.0 }), T::of(-self.lr), T::of(self.weight_decay));
-        let decayed = |g: T, x: T| if decay == T::ZERO { sign * g } else { sign * g + decay * x };
+        let decayed = move |g: T, x: T| if decay == T::ZERO { sign * g } else { sign * g + decay * x };
         if self.momentum == 0.0 {
-            return pass(x, gradient, [], &|x, gradient, []| {
-                x.iter_mut().zip(gradient).for_each(|(x, &g)| *x = *x + rate * decayed(g, *x));
-            });
+            return pass(x, gradient, [], move |x, g, []| (x + rate * decayed(g, x), []));
         }
         let first = memory.buffers[0].is_empty();
         memory.need(0, x.len());
         // the first gradient enters undamped
         let (kept, new) = if first { (0.0, 1.0) } else { (self.momentum, 1.0 - self.dampening) };
         let (kept, new, momentum, nesterov) = (T::of(kept), T::of(new), T::of(self.momentum), self.nesterov);
-        pass(x, gradient, [&mut memory.buffers[0]], &|x, gradient, [b]| {
-            for ((x, &g), b) in x.iter_mut().zip(gradient).zip(b) {
-                let g = decayed(g, *x);
-                *b = kept * *b + new * g;
-                *x = *x + rate * if nesterov { g + momentum * *b } else { *b };
-            }
+        pass(x, gradient, [&mut memory.buffers[0]], move |x, g, [b]| {
+            let g = decayed(g, x);
+            let b = kept * b + new * g;
+            (x + rate * if nesterov { g + momentum * b } else { b }, [b])
         });
     }
 }
