@@ -6,7 +6,8 @@
 //! 4. [`program`] fuses it into [`kernel`]s, plans the buffers and runs the result;
 //! 5. [`entry`] is what the entry points (`f::grad`) call: keys, cache, engines.
 //!
-//! Beside this path stand `tensor`, the dynamic engine on the same rules, and [`interp`], the oracle.
+//! Beside this path stand `tensor`, the dynamic engine on the same rules, [`optim`], the optimisers, and [`interp`], the
+//! oracle.
 
 pub mod array;
 pub mod compose;
@@ -21,6 +22,7 @@ pub mod interp;
 pub mod kernel;
 mod matmul;
 pub mod op;
+pub mod optim;
 pub mod pass;
 pub mod profiler;
 pub mod program;
