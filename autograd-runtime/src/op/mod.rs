@@ -7,6 +7,7 @@
 pub mod arith;
 pub mod compare;
 pub mod control;
+pub mod conv;
 pub mod create;
 pub mod elementary;
 pub mod index;
@@ -259,7 +260,7 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" => matches!(a, Attr::Ints(_)),
+            "dims" | "shape" | "perm" | "stride" | "padding" | "dilation" => matches!(a, Attr::Ints(_)),
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
             "then" | "else" | "cond" | "body" => matches!(a, Attr::Graph(_)),
@@ -294,7 +295,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 9] = [
+    let families: [&[&'static OpDef]; 10] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -302,6 +303,7 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         reduce::ALL,
         views::ALL,
         linalg::ALL,
+        conv::ALL,
         index::ALL,
         control::ALL,
     ];
