@@ -125,6 +125,11 @@ impl<const N: usize> From<usize> for PoolOptions<N> {
         PoolOptions::new(kernel)
     }
 }
+impl<const N: usize> From<[usize; N]> for PoolOptions<N> {
+    fn from(kernel: [usize; N]) -> Self {
+        PoolOptions::new(kernel)
+    }
+}
 
 /// Too large a number stays too large, so that the shape rule refuses it.
 fn integer(n: usize) -> i64 {
