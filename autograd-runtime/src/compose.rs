@@ -2,6 +2,7 @@
 //! because their parts do, in every engine and to every order.
 
 mod conv;
+mod random;
 
 pub use conv::{ConvOptions, Extents, PoolOptions};
 

@@ -22,6 +22,7 @@ mod matmul;
 pub mod op;
 pub mod pass;
 pub mod program;
+mod random;
 mod real;
 mod session;
 mod tensor;
@@ -35,6 +36,7 @@ pub use entry::{
 };
 pub use error::{Error, Place, Result};
 pub use ndarray;
+pub use random::{Generator, RngState, get_rng_state, manual_seed, set_rng_state};
 pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;

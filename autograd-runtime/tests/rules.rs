@@ -105,6 +105,8 @@ const POS: Draw = Range(0.3, 3.0);
 const UNIT: Draw = Range(-0.9, 0.9);
 const OFF: Draw = Both(0.2, 2.0);
 
+const KEY: (&str, Draw) = ("i64[2]", Given(&[17.0, 3.0]));
+
 fn rows() -> Vec<Row> {
     vec![
         // arithmetic
@@ -356,6 +358,14 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| a.f[0].avg_pool2d(PoolOptions::new([3, 2]).stride(2).padding(1))),
         ),
+        // random numbers under a key
+        op_row("rand", &[KEY], vec![Attr::DType(DType::F64), dims(&[3, 2])], 0, None),
+        op_row("randn", &[KEY], vec![Attr::DType(DType::F32), dims(&[5])], 0, None),
+        op_row("randint", &[KEY], vec![int(-3), int(9), dims(&[2, 2])], 0, None),
+        op_row("randperm", &[KEY], vec![int(7)], 0, None),
+        op_row("bernoulli", &[KEY], vec![int(1 << 31), dims(&[9])], 0, None),
+        composite("dropout", &[("f64[2,3]", R2), KEY], |x| x[0].dropout(&x[1], 0.4), 2, None),
+        composite("dropout all", &[("f64[2,3]", R2), KEY], |x| x[0].dropout(&x[1], 1.0), 2, None),
         // composites
         composite(
             "sum",

@@ -12,6 +12,7 @@ pub mod create;
 pub mod elementary;
 pub mod index;
 pub mod linalg;
+pub mod random;
 pub mod reduce;
 pub mod views;
 
@@ -295,7 +296,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 10] = [
+    let families: [&[&'static OpDef]; 11] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -304,6 +305,7 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         views::ALL,
         linalg::ALL,
         conv::ALL,
+        random::ALL,
         index::ALL,
         control::ALL,
     ];

@@ -3,13 +3,15 @@
 //! * `value`: the untyped tensor, a strided window on shared storage, or a node of a running trace;
 //! * `dispatch`: one operation on values: traced, or computed and taped;
 //! * `tape`: backward nodes and the backward sweep;
-//! * `typed`: `Tensor<T>`, the user's face of it, with PyTorch's names; `conv`: convolutions and pooling;
+//! * `typed`: `Tensor<T>`, the user's face of it, with PyTorch's names; `conv`: convolutions and
+//!   pooling; `random`: constructors that draw, dropout;
 //! * `display`: printing as PyTorch prints;
 //! * `replay`: a graph run on the tape, for comparison.
 
 mod conv;
 mod dispatch;
 mod display;
+mod random;
 mod replay;
 mod tape;
 mod typed;
