@@ -19,6 +19,7 @@ pub mod graph;
 pub mod interp;
 pub mod kernel;
 mod matmul;
+pub mod nn;
 pub mod op;
 pub mod pass;
 pub mod program;
