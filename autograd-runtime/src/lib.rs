@@ -10,6 +10,7 @@
 
 pub mod array;
 pub mod compose;
+pub mod data;
 pub mod diff;
 pub mod elementary;
 pub mod emit;

@@ -123,6 +123,23 @@ fn below(leading: u32, appended: u32, range: u64) -> u64 {
     (u128::from(word) * u128::from(range) >> 64) as u64
 }
 
+/// The numbers 0, 1, … n−1 in the order of a shuffle (Fisher and Yates): each from those not taken yet.
+fn permutation(words: Words, n: usize) -> impl Iterator<Item = usize> {
+    let swaps = fill(words, n, true, |a, b, out: &mut [[u32; 2]]| {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = [a, b]);
+    });
+    let mut y: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        let [a, b] = swaps[i];
+        y.swap(i, below(a, b, i as u64 + 1) as usize);
+    }
+    y.into_iter()
+}
+/// The order of an epoch: the permutation that a generator of this seed gives at that draw.
+pub(crate) fn shuffled(seed: u64, draw: u64, n: usize) -> Vec<usize> {
+    permutation(Words { seed, draw }, n).collect()
+}
+
 fn words(op: &Op, args: &[View<'_>]) -> Result<Words> {
     let key = args[0].typed::<i64>(op.name())?;
     Ok(Words { seed: key[[0]] as u64, draw: key[[1]] as u64 })
@@ -213,14 +230,7 @@ pub static RANDPERM: OpDef = random(
         }
     },
     |op, args, out| {
-        let n = out.numel();
-        let swaps = fill(words(op, args)?, n, true, |a, b, out: &mut [u64]| {
-            out.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = u64::from(a) << 32 | u64::from(b));
-        });
-        let mut y: Vec<i64> = (0..n as i64).collect();
-        for i in (1..n).rev() {
-            y.swap(i, below((swaps[i] >> 32) as u32, swaps[i] as u32, i as u64 + 1) as usize);
-        }
+        let y = permutation(words(op, args)?, out.numel()).map(|i| i as i64).collect();
         Ok(shaped(out, y))
     },
 );
