@@ -1,6 +1,11 @@
 //! Composite operations: plain functions over the emitter, made of declared operations. They differentiate
 //! because their parts do, in every engine and to every order.
 
+mod conv;
+mod random;
+
+pub use conv::{ConvOptions, Extents, PoolOptions};
+
 use crate::{
     emit::{Ex, iota},
     error::{Error, Result},

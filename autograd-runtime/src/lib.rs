@@ -11,6 +11,7 @@
 
 pub mod array;
 pub mod compose;
+pub mod data;
 pub mod diff;
 pub mod elementary;
 pub mod emit;
@@ -21,17 +22,20 @@ pub mod graph;
 pub mod interp;
 pub mod kernel;
 mod matmul;
+pub mod nn;
 pub mod op;
 pub mod optim;
 pub mod pass;
 pub mod profiler;
 pub mod program;
+mod random;
 mod real;
 mod session;
 mod tensor;
 pub mod ty;
 
 pub use array::{Element, Float, Number};
+pub use compose::{ConvOptions, Extents, PoolOptions};
 pub use entry::{
     BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
     current_engine, plain::detach::detach, set_cache_limits, with_engine,
@@ -39,6 +43,7 @@ pub use entry::{
 pub use error::{Error, Place, Result};
 pub use gradcheck::{GradcheckOptions, Outputs, gradcheck, gradcheck_with, gradgradcheck, gradgradcheck_with};
 pub use ndarray;
+pub use random::{Generator, RngState, get_rng_state, manual_seed, set_rng_state};
 pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;

@@ -36,8 +36,24 @@ impl<T> Matrix<T> {
         }
         m
     }
+    /// A window on a slice: rows `stride` apart, each without gaps.
+    pub fn rows(data: &[T], rows: usize, cols: usize, stride: usize) -> Matrix<T> {
+        Matrix::window(data, 0, [rows, cols], [stride as isize, 1])
+    }
+    /// The transpose.
+    pub fn t(self) -> Matrix<T> {
+        Matrix { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+fn fits(len: usize, rows: usize, cols: usize, stride: usize) -> bool {
+    rows == 0 || cols == 0 || (rows - 1) * stride + cols <= len
 }
 impl<T> MatrixMut<T> {
+    /// A window on a slice: rows `stride` apart, each without gaps.
+    pub fn window(data: &mut [T], rows: usize, cols: usize, stride: usize) -> MatrixMut<T> {
+        assert!(fits(data.len(), rows, cols, stride), "bug: a {rows}×{cols} window needs more room");
+        MatrixMut { ptr: data.as_mut_ptr(), rows, cols, row_stride: stride as isize, col_stride: 1 }
+    }
     /// A row-major slice.
     pub fn rows(data: &mut [T], rows: usize, cols: usize) -> MatrixMut<T> {
         assert!(data.len() >= rows * cols, "bug: a {rows}×{cols} result needs more room");
@@ -50,6 +66,13 @@ const PARALLEL: usize = 4 << 20;
 
 /// C = A·B. Empty sums are zeros.
 pub fn matmul<T: Float>(a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>) {
+    product(a, b, c, false);
+}
+/// C += A·B.
+pub fn matmul_add<T: Float>(a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>) {
+    product(a, b, c, true);
+}
+fn product<T: Float>(a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>, add: bool) {
     assert!(a.cols == b.rows && a.rows == c.rows && b.cols == c.cols, "bug: shapes were checked by the rule");
     if c.rows == 0 || c.cols == 0 {
         return;
@@ -66,14 +89,14 @@ pub fn matmul<T: Float>(a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>) {
             c.ptr,
             c.col_stride,
             c.row_stride,
-            false,
+            add,
             a.ptr,
             a.col_stride,
             a.row_stride,
             b.ptr,
             b.col_stride,
             b.row_stride,
-            T::zero(),
+            if add { T::one() } else { T::zero() },
             T::one(),
             false,
             false,

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
     op::{Attr, Op, arith, create, views},
+    random::{Draws, Generator, Log, RngState},
     tensor::{Repr, Value, eager, is_grad_enabled},
     ty::Ty,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     /// What the copyable handles of traced scalars stand for.
     reals: RefCell<Vec<Value>>,
     trace: Option<Trace>,
+    /// The random generators that were met.
+    random: Log,
 }
 
 struct Trace {
@@ -56,10 +59,12 @@ struct Trace {
 
 /// What a finished trace gives.
 pub(crate) struct Traced {
-    /// Inputs are the arguments' leaves, then the captures; outputs the result's leaves.
+    /// Inputs are the arguments' leaves, then the captures, then random keys; outputs the result's leaves.
     pub graph: Graph,
     /// Tensors that were met and are no arguments: read anew at every call.
     pub captures: Vec<Value>,
+    /// Random keys, the inputs after the captures: drawn anew at every call.
+    pub draws: Draws,
 }
 
 /// Pops the session also when the twin unwinds.
@@ -72,7 +77,8 @@ impl Drop for Running {
 
 fn enter(trace: Option<Trace>, twin: bool) -> Running {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace });
+    let random = Log::new(if trace.is_some() { id } else { 0 });
+    let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace, random });
     STACK.with_borrow_mut(|stack| stack.push(s.clone()));
     Running(s)
 }
@@ -285,14 +291,14 @@ pub(crate) fn trace<R>(
     }
     let nodes = outs.iter().map(|v| s.node_of(t, v)).collect();
     drop(outs);
-    Ok(TraceEnd::Graph(t.close(nodes)?, rest))
+    Ok(TraceEnd::Graph(t.close(nodes, &s.random)?, rest))
 }
 
 impl Trace {
     /// The finished graph. Constant tensors that were made while tracing and are gone with it become
     /// constants; one that outlives the trace (a global that was initialised by it) is a capture like any
     /// other tensor, since it may be written or replaced before the next call.
-    fn close(&self, outs: Vec<NodeId>) -> Result<Traced> {
+    fn close(&self, outs: Vec<NodeId>, random: &Log) -> Result<Traced> {
         let graph = self.builder.snapshot(outs)?;
         let inputs = self.inputs.borrow();
         let made = self.made.borrow();
@@ -301,17 +307,21 @@ impl Trace {
         let b = Builder::new();
         let mut captures = Vec::new();
         let mut nodes = Vec::with_capacity(inputs.len());
-        // parameters first, so that they keep their numbers; then the captures that stay
+        let keys: Vec<usize> = random.inputs().into_iter().map(|k| self.builder.node(k).op.int(0) as usize).collect();
+        // parameters first, so that they keep their numbers; then the captures that stay, then random keys
         for v in &inputs[..self.arguments.get()] {
             nodes.push(Some(b.input(v.ty())));
         }
-        for v in &inputs[self.arguments.get()..] {
-            nodes.push(if constant(v).is_some() {
+        for (i, v) in inputs.iter().enumerate().skip(self.arguments.get()) {
+            nodes.push(if constant(v).is_some() || keys.contains(&i) {
                 None
             } else {
                 captures.push(v.clone());
                 Some(b.input(v.ty()))
             });
+        }
+        for i in keys {
+            nodes[i] = Some(b.input(inputs[i].ty()));
         }
         let mut ids = Vec::with_capacity(nodes.len());
         for (v, node) in inputs.iter().zip(nodes) {
@@ -326,7 +336,7 @@ impl Trace {
             });
         }
         let outs = b.inline(&graph, &ids)?;
-        Ok(Traced { graph: b.finish(outs)?, captures })
+        Ok(Traced { graph: b.finish(outs)?, captures, draws: random.draws() })
     }
 }
 
@@ -337,6 +347,28 @@ pub(crate) fn made(v: &Value, bits: u64) {
     {
         t.made.borrow_mut().push((v.clone(), bits));
     }
+}
+
+/// Notes that a random generator is used: a trace must leave it as it was.
+pub(crate) fn meet(g: &Generator) {
+    STACK.with_borrow(|stack| stack.iter().for_each(|s| s.random.meet(g)));
+}
+
+/// A random key: an input of the running trace, or its value.
+pub(crate) fn key(g: &Generator, state: RngState) -> Value {
+    let session = top();
+    match session.as_ref().and_then(|s| Some((s, s.live_trace()?))) {
+        None => state.key(),
+        Some((s, t)) => {
+            let node = s.random.key(g, state, |key| s.node_of(t, &s.input(t, key)));
+            Value::new(t.builder.ty_of(node), Repr::Traced { session: s.id, node })
+        }
+    }
+}
+
+/// What the innermost session knows of random generators.
+pub(crate) fn starts<R: Default>(f: impl FnOnce(&Log) -> R) -> R {
+    top().map_or_else(R::default, |s| f(&s.random))
 }
 
 /// Puts a finished graph into the trace that is running now.

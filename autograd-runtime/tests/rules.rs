@@ -4,7 +4,7 @@
 mod common;
 
 use autograd_runtime::{
-    Error, Tensor,
+    ConvOptions, Error, PoolOptions, Tensor,
     array::Array,
     diff,
     emit::{Ex, apply},
@@ -63,6 +63,10 @@ fn int(n: i64) -> Attr {
 fn dims(d: &[usize]) -> Attr {
     Attr::dims(d)
 }
+/// The window of a convolution: stride, padding, dilation and groups.
+fn window(stride: &[usize], padding: &[usize], dilation: &[usize], groups: i64) -> Vec<Attr> {
+    vec![dims(stride), dims(padding), dims(dilation), int(groups)]
+}
 fn op_row(name: &'static str, args: &[(&'static str, Draw)], attrs: Vec<Attr>, order: u32, tape: Option<Tape>) -> Row {
     Row { name, args: args.to_vec(), what: What::Op(attrs), order, tape }
 }
@@ -100,6 +104,8 @@ const R2: Draw = Range(-2.0, 2.0);
 const POS: Draw = Range(0.3, 3.0);
 const UNIT: Draw = Range(-0.9, 0.9);
 const OFF: Draw = Both(0.2, 2.0);
+
+const KEY: (&str, Draw) = ("i64[2]", Given(&[17.0, 3.0]));
 
 fn rows() -> Vec<Row> {
     vec![
@@ -266,6 +272,100 @@ fn rows() -> Vec<Row> {
             2,
             None,
         ),
+        // convolution: plain, then strided, padded, dilated and in groups, over one, two and three axes
+        op_row(
+            "convolution",
+            &[("f64[2,2,5,4]", R2), ("f64[3,2,3,2]", R2)],
+            window(&[1, 1], &[0, 0], &[1, 1], 1),
+            2,
+            None,
+        ),
+        op_row("convolution", &[("f64[2,4,7]", R2), ("f64[6,2,3]", R2)], window(&[2], &[3], &[2], 2), 2, None),
+        op_row(
+            "convolution",
+            &[("f64[1,2,3,4]", R2), ("f64[3,2,1,1]", R2)],
+            window(&[1, 1], &[0, 0], &[1, 1], 1),
+            2,
+            None,
+        ),
+        op_row(
+            "convolution",
+            &[("f64[1,2,3,2,4]", R2), ("f64[2,1,2,1,3]", R2)],
+            window(&[1, 2, 3], &[1, 0, 2], &[1, 1, 2], 2),
+            2,
+            None,
+        ),
+        op_row("convolution", &[("f64[0,2,3]", R2), ("f64[3,2,2]", R2)], window(&[1], &[0], &[1], 1), 2, None),
+        op_row(
+            "convolution_input",
+            &[("f64[2,4,2,3]", R2), ("f64[4,1,3,2]", R2)],
+            [window(&[2, 1], &[1, 0], &[1, 2], 2), vec![dims(&[4, 5])]].concat(),
+            2,
+            None,
+        ),
+        op_row(
+            "convolution_weight",
+            &[("f64[2,4,6]", R2), ("f64[2,2,3]", R2)],
+            [window(&[2], &[1], &[2], 2), vec![dims(&[2])]].concat(),
+            2,
+            None,
+        ),
+        op_row(
+            "max_pool_index",
+            &[("f64[2,2,5,5]", Distinct)],
+            vec![dims(&[2, 1]), dims(&[1, 0]), dims(&[1, 2]), dims(&[3, 2])],
+            0,
+            None,
+        ),
+        composite(
+            "conv2d",
+            &[("f64[2,2,4,5]", R2), ("f64[4,1,3,2]", R2), ("f64[4]", R2)],
+            |x| x[0].conv(&x[1], Some(&x[2]), &ConvOptions::<2>::new().stride([1, 2]).padding(1).groups(2)),
+            2,
+            Some(|a| {
+                let o = ConvOptions::new().stride([1, 2]).padding(1).groups(2);
+                a.f[0].conv2d(&a.f[1], Some(&a.f[2]), &o)
+            }),
+        ),
+        composite(
+            "conv1d",
+            &[("f64[3,6]", R2), ("f64[2,3,2]", R2)],
+            |x| x[0].conv(&x[1], None, &ConvOptions::<1>::new()),
+            2,
+            Some(|a| a.f[0].conv1d(&a.f[1], None, &ConvOptions::new())),
+        ),
+        composite(
+            "conv_transpose2d",
+            &[("f64[2,4,2,3]", R2), ("f64[4,1,3,2]", R2), ("f64[2]", R2)],
+            |x| x[0].conv_transpose(&x[1], Some(&x[2]), &ConvOptions::<2>::new().stride(2).output_padding(1).groups(2)),
+            2,
+            Some(|a| {
+                let o = ConvOptions::new().stride(2).output_padding(1).groups(2);
+                a.f[0].conv_transpose2d(&a.f[1], Some(&a.f[2]), &o)
+            }),
+        ),
+        composite(
+            "max_pool2d",
+            &[("f64[2,2,5,4]", Distinct)],
+            |x| x[0].max_pool(&PoolOptions::<2>::new([3, 2]).stride(2).padding(1)),
+            2,
+            Some(|a| a.f[0].max_pool2d(PoolOptions::new([3, 2]).stride(2).padding(1))),
+        ),
+        composite(
+            "avg_pool2d",
+            &[("f64[2,5,4]", R2)],
+            |x| x[0].avg_pool(&PoolOptions::<2>::new([3, 2]).stride(2).padding(1)),
+            2,
+            Some(|a| a.f[0].avg_pool2d(PoolOptions::new([3, 2]).stride(2).padding(1))),
+        ),
+        // random numbers under a key
+        op_row("rand", &[KEY], vec![Attr::DType(DType::F64), dims(&[3, 2])], 0, None),
+        op_row("randn", &[KEY], vec![Attr::DType(DType::F32), dims(&[5])], 0, None),
+        op_row("randint", &[KEY], vec![int(-3), int(9), dims(&[2, 2])], 0, None),
+        op_row("randperm", &[KEY], vec![int(7)], 0, None),
+        op_row("bernoulli", &[KEY], vec![int(1 << 31), dims(&[9])], 0, None),
+        composite("dropout", &[("f64[2,3]", R2), KEY], |x| x[0].dropout(&x[1], 0.4), 2, None),
+        composite("dropout all", &[("f64[2,3]", R2), KEY], |x| x[0].dropout(&x[1], 1.0), 2, None),
         // composites
         composite(
             "sum",

@@ -6,7 +6,7 @@ use super::{
     call::{run, visit},
     with_engine,
 };
-use crate::Result;
+use crate::{Result, random::States};
 use std::{
     fmt,
     time::{Duration, Instant},
@@ -79,8 +79,11 @@ pub(super) fn bench<F: Function>(args: F::Args<'_>) -> Result<BenchReport> {
         };
         outs.iter().zip(like).flat_map(one).collect()
     };
-    let (dynamic, reference) =
-        with_engine(Engine::Dynamic, || Ok::<_, crate::Error>((best(|| call().map(drop))?, call()?)))?;
+    // the results that are compared draw the same random numbers
+    let start = States::now();
+    let (reference, dynamic) =
+        with_engine(Engine::Dynamic, || Ok::<_, crate::Error>((call()?, best(|| call().map(drop))?)))?;
+    start.restore();
     let compiled = with_engine(Engine::Compiled, || Ok::<_, crate::Error>((call()?, best(|| call().map(drop))?)));
     Ok(match compiled {
         Ok((outs, seconds)) => {

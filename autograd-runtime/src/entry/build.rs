@@ -14,6 +14,7 @@ use crate::{
     Error, Result, diff,
     graph::Graph,
     program::Program,
+    random::Draws,
     session::{self, TraceEnd, Traced},
     tensor::Value,
 };
@@ -49,6 +50,8 @@ pub(crate) enum Body {
         source: Graph,
         /// Further inputs of the program: the tensors that the trace met.
         captures: Vec<Value>,
+        /// And then the random keys that each call draws.
+        draws: Draws,
     },
     Dynamic {
         reason: String,
@@ -119,24 +122,25 @@ pub(crate) fn refresh<F: Function>(
         && now.graph == *source
         && constants.len() == entry.constants.len()
     {
-        return Ok(Fresh { entry: entry.clone(), captures: now.captures, constants });
+        return Ok(Fresh { entry: entry.clone(), captures: now.captures, draws: now.draws, constants });
     }
     let mut v_key = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind)));
     F::visit(args, &mut v_key);
     let Sink::Build(key) = v_key.key else { unreachable!("made to build") };
     let entry = cache::replace(key, build::<F>(args, v, kind, false)?);
-    let captures = match &entry.body {
-        Body::Compiled { captures, .. } => captures.clone(),
-        Body::Dynamic { .. } => Vec::new(),
+    let (captures, draws) = match &entry.body {
+        Body::Compiled { captures, draws, .. } => (captures.clone(), draws.clone()),
+        Body::Dynamic { .. } => Default::default(),
     };
     let constants = entry.constants.clone();
-    Ok(Fresh { entry, captures, constants })
+    Ok(Fresh { entry, captures, draws, constants })
 }
 
 /// What [`refresh`] finds.
 pub(crate) struct Fresh {
     pub entry: Arc<Entry>,
     pub captures: Vec<Value>,
+    pub draws: Draws,
     /// Static parts of the value as they are now.
     pub constants: Vec<Fixed>,
 }
@@ -185,14 +189,15 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
             scalar
         }
     };
-    entry.all_scalar = v.scalars && traced.captures.is_empty() && entry.scalar.iter().all(|s| *s);
+    entry.all_scalar =
+        v.scalars && traced.captures.is_empty() && traced.draws.is_empty() && entry.scalar.iter().all(|s| *s);
     let clock = Instant::now();
     let graph = derive(&traced.graph, &entry.wrt, kind)?;
     entry.diff_time = clock.elapsed();
     entry.body = match Program::compile(&graph, keep_clif) {
         Ok(program) => {
-            let Traced { graph: source, captures } = traced;
-            Body::Compiled { program, source, captures }
+            let Traced { graph: source, captures, draws } = traced;
+            Body::Compiled { program, source, captures, draws }
         }
         Err(e) => {
             tracing::warn!(function = F::META.name, error = %e, "runs on the dynamic engine");

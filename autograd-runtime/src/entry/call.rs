@@ -16,6 +16,7 @@ use crate::{
     Error, Result,
     array::Data,
     program::{Input, Output, Program},
+    random::{Draws, States},
     session,
     tensor::{Locked, Repr, Storage, Value},
     ty::Layout,
@@ -121,14 +122,17 @@ pub(super) fn run_entry<F: Function>(
 ) -> Result<Outcome> {
     let fresh;
     let mut constants = Vec::new();
+    // what the program takes after the arguments: captured tensors as they are now, new random keys
     let (entry, now) = match &entry.body {
-        Body::Compiled { captures, .. } if !captures.is_empty() => {
+        Body::Compiled { captures, draws, .. } if !captures.is_empty() || draws.may_change() => {
             fresh = build::refresh::<F>(entry, args, v, kind)?;
             constants.clone_from(&fresh.constants);
-            (&fresh.entry, &fresh.captures[..])
+            (&fresh.entry, [&fresh.captures[..], &fresh.draws.keys()].concat())
         }
-        _ => (entry, &[][..]),
+        Body::Compiled { draws, .. } => (entry, draws.keys()),
+        Body::Dynamic { .. } => (entry, Vec::new()),
     };
+    let now = &now[..];
     match &entry.body {
         Body::Compiled { program, .. } => {
             check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), extra)?;
@@ -140,7 +144,7 @@ pub(super) fn run_entry<F: Function>(
                 return Ok(Outcome { outs, values, constants: Constants::of(entry) });
             }
             let outs = execute(program, &v.leaves, now, extra, &entry.scalar, values, dests)?;
-            let constants = if now.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
+            let constants = if constants.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
             Ok(Outcome { outs, values, constants })
         }
         Body::Dynamic { reason } => {
@@ -430,8 +434,8 @@ enum With {
         versions: Vec<u64>,
     },
     /// Inside an annotated function: the function is differentiated again, so that derivatives of the
-    /// gradients flow.
-    Nested,
+    /// gradients flow, and draws the same random numbers.
+    Nested(States),
     Tape {
         values: Vec<Value>,
         tracked: Vec<Value>,
@@ -464,22 +468,29 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
         Ok((o.read::<F>(), Pullback { leaves: v.leaves.clone(), with, function }))
     };
     if v.nested {
+        let states = States::now();
         let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
-        return Ok((value, Pullback { leaves: v.leaves, with: With::Nested, function }));
+        return Ok((value, Pullback { leaves: v.leaves, with: With::Nested(states.with_new()), function }));
     }
     if current_engine() == Engine::Dynamic {
         return dynamic();
     }
     let mut entry = lookup::<F>(args, &v, Kind::Vjp)?;
-    let mut captures = Vec::new();
-    if matches!(&entry.body, Body::Compiled { captures, .. } if !captures.is_empty()) {
-        let now = build::refresh::<F>(&entry, args, &v, Kind::Vjp)?;
-        (entry, captures) = (now.entry, now.captures);
+    let (mut captures, mut draws) = (Vec::new(), Draws::default());
+    if let Body::Compiled { captures: met, draws: drawn, .. } = &entry.body {
+        if met.is_empty() && !drawn.may_change() {
+            draws = drawn.clone();
+        } else {
+            let now = build::refresh::<F>(&entry, args, &v, Kind::Vjp)?;
+            (entry, captures, draws) = (now.entry, now.captures, now.draws);
+        }
     }
     if let Body::Dynamic { reason } = &entry.body {
         accept_dynamic(F::META.name, reason)?;
         return dynamic();
     }
+    // the value draws the same random numbers once more
+    captures.extend(draws.states().again(|| draws.keys()));
     let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
     let versions = versions(&v.leaves, &captures);
     Ok((value, Pullback { leaves: v.leaves, with: With::Entry { entry, captures, versions }, function }))
@@ -493,9 +504,9 @@ fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
 impl<F: Function> Pullback<F> {
     fn pull(&self, args: F::Args<'_>, cts: &[LeafIn]) -> Result<Outs> {
         match &self.with {
-            With::Nested => {
+            With::Nested(states) => {
                 let v = visit::<F>(args, Kind::Vjp);
-                let o = run::<F>(args, v, Kind::Vjp, cts, None)?;
+                let o = states.again(|| run::<F>(args, v, Kind::Vjp, cts, None))?;
                 Ok(o.outs[o.values..].iter().cloned().collect())
             }
             With::Entry { entry: e, captures, versions: then } => {

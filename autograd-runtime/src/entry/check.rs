@@ -121,11 +121,13 @@ fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
 }
 
 pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
+    let v = visit::<F>(args, Kind::Value);
+    let now = refresh::<F>(&lookup::<F>(args, &v, Kind::Value)?, args, &v, Kind::Value)?;
+    // all evaluations draw the same random numbers
+    let start = now.draws.states();
     let v = visit::<F>(args, Kind::Grad);
     let leaves = v.leaves.clone();
     let grads = run::<F>(args, v, Kind::Grad, &[], None)?.outs;
-    let v = visit::<F>(args, Kind::Value);
-    let now = refresh::<F>(&lookup::<F>(args, &v, Kind::Value)?, args, &v, Kind::Value)?;
     let double = match &now.entry.body {
         Body::Compiled { source, .. } => Some((Program::compile(&widened(source)?, false)?, &now.captures)),
         Body::Dynamic { .. } => None,
@@ -138,9 +140,10 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
         None => (1e-5, 1e-6),
     };
     let value = |at: LeafList| -> Result<f64> {
+        start.restore();
         if let Some((program, captures)) = &double {
-            let inputs: Vec<Array> =
-                at.iter().map(LeafIn::value).chain(captures.iter().cloned()).map(|v| wide(v.to_array())).collect();
+            let others = captures.iter().cloned().chain(now.draws.keys());
+            let inputs: Vec<Array> = at.iter().map(LeafIn::value).chain(others).map(|v| wide(v.to_array())).collect();
             let out = program.run_arrays(&inputs)?;
             return Ok(out.first().and_then(|y| y.to_f64_vec().first().copied()).unwrap_or(f64::NAN));
         }

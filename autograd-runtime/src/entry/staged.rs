@@ -75,7 +75,8 @@ pub(crate) fn derivative<R>(
                 }
                 let n = t.graph.outputs().len();
                 let g = derive(&t.graph, wrt, kind)?;
-                let all: Vec<Value> = inputs.iter().chain(&t.captures).chain(extra).cloned().collect();
+                let keys = t.draws.keys();
+                let all: Vec<Value> = inputs.iter().chain(&t.captures).chain(&keys).chain(extra).cloned().collect();
                 let mut value = session::inline(&g, &all)?;
                 let derivative = value.split_off(if kind.has_value() { n } else { 0 });
                 return constant_in_no_grad(Derived { value, derivative, rest });

@@ -7,12 +7,14 @@
 pub mod arith;
 pub mod compare;
 pub mod control;
+pub mod conv;
 pub mod create;
 pub mod custom;
 pub mod elementary;
 mod evaluate;
 pub mod index;
 pub mod linalg;
+pub mod random;
 pub mod reduce;
 pub mod views;
 pub mod window;
@@ -297,7 +299,9 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" | "strides" | "base" => matches!(a, Attr::Ints(_)),
+            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" => {
+                matches!(a, Attr::Ints(_))
+            }
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
             "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
@@ -332,7 +336,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 11] = [
+    let families: [&[&'static OpDef]; 13] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -340,6 +344,8 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         reduce::ALL,
         views::ALL,
         linalg::ALL,
+        conv::ALL,
+        random::ALL,
         index::ALL,
         control::ALL,
         window::ALL,

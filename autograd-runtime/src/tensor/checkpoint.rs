@@ -11,6 +11,7 @@ use crate::{
     array::Float,
     error::{Error, Result},
     op::Op,
+    random::{RngState, get_rng_state, set_rng_state},
     session,
 };
 use parking_lot::Mutex;
@@ -30,6 +31,8 @@ type Kept = SmallVec<[(u8, Value, u64); 2]>;
 /// One checkpointed stretch.
 struct Frame {
     rerun: Box<dyn Fn() -> Result<()> + Send + Sync>,
+    /// Where the random numbers of the first run began.
+    random: RngState,
     holes: AtomicUsize,
     /// What the last run again gave, by hole, with the operation.
     filled: Mutex<FxHashMap<usize, (Op, Kept)>>,
@@ -85,6 +88,21 @@ pub(super) fn swallow(op: &Op, kept: &mut Kept) -> Option<Hole> {
     })
 }
 
+/// Draws the random numbers of a state again; afterwards drawing goes on where it was.
+struct Redraw(RngState);
+impl Redraw {
+    fn from(state: &RngState) -> Redraw {
+        let now = get_rng_state();
+        set_rng_state(*state);
+        Redraw(now)
+    }
+}
+impl Drop for Redraw {
+    fn drop(&mut self) {
+        set_rng_state(self.0);
+    }
+}
+
 impl Hole {
     /// The values, computed again if that has not been done.
     pub fn fill(&self, op: &Op, name: &str) -> Result<Kept> {
@@ -94,6 +112,7 @@ impl Hole {
             None => {
                 {
                     let _running = Running::start(&self.frame, true);
+                    let _drawn = Redraw::from(&self.frame.random);
                     enable_grad(|| (self.frame.rerun)())?;
                 }
                 let found = self.frame.filled.lock().remove(&self.index);
@@ -151,7 +170,8 @@ pub fn checkpoint<T: Float>(
     let f = Arc::new(f);
     let (again, args) = (f.clone(), inputs.clone());
     let rerun = move || session::collect_errors(|| Ok(drop(again(&args))));
-    let frame = Arc::new(Frame { rerun: Box::new(rerun), holes: AtomicUsize::new(0), filled: Mutex::default() });
+    let (rerun, holes) = (Box::new(rerun), AtomicUsize::new(0));
+    let frame = Arc::new(Frame { rerun, random: get_rng_state(), holes, filled: Mutex::default() });
     let _running = Running::start(&frame, false);
     f(&inputs)
 }

@@ -463,10 +463,12 @@ fn traced<T: Float>(f: &impl Function<T>, args: &[Tensor<T>]) -> Result<Vec<Tens
     };
     let TraceEnd::Graph(g, ()) = session::trace(values(), &mut backward)? else { return Ok(outs) };
     let node = Op::with(&op::CUSTOM_VJP, [Attr::Graph(Arc::new(g.graph)), Attr::Int(n as i64), Attr::Int(m as i64)]);
+    let keys = g.draws.keys();
     let operands: Vec<&Value> = [primal.value()]
         .into_iter()
         .chain(args.iter().chain(&intermediates).map(Tensor::value))
         .chain(&g.captures)
+        .chain(&keys)
         .collect();
     let wrapped = match session::record(&node, &operands) {
         Some(v) => Tensor::<T>::from_value(v?),

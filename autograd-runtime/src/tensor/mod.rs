@@ -10,13 +10,14 @@
 //! * `inplace`: writing in place, and views whose base was written to;
 //! * `custom`: derivatives of the user's; `checkpoint`: saved values that are computed again.
 //!
-//! The user's side: `typed` (`Tensor<T>` and its operations, with PyTorch's names), `indexing`, `parts`, `autograd` (tracking,
+//! The user's side: `typed` (`Tensor<T>` and its operations, with PyTorch's names), `indexing`, `parts`, `conv`, `random`, `autograd` (tracking,
 //! gradients, hooks), `backward` (the calls), `dot` (drawing the graph), `display` (printing as PyTorch prints).
 //! `replay` runs a graph on the tape, for comparison.
 
 mod autograd;
 mod backward;
 mod checkpoint;
+mod conv;
 mod custom;
 mod dispatch;
 mod display;
@@ -28,6 +29,7 @@ mod meta;
 mod mode;
 mod node;
 mod parts;
+mod random;
 mod replay;
 mod sweep;
 mod typed;

@@ -1,0 +1,249 @@
+//! Convolutions, transposed convolutions and pooling as PyTorch defines them, over the operations of
+//! `op::conv`: batches or single images, bias, named options.
+
+use super::attempt;
+use crate::{
+    emit::{Ex, apply},
+    error::{Error, Result},
+    op::{Attr, conv},
+    ty::Shape,
+};
+
+/// One number for each of `N` spatial axes: from one number for all of them, or an array.
+///
+/// ```
+/// use autograd_runtime::Extents;
+/// assert_eq!(Extents::<2>::from(3), Extents::from([3, 3]));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extents<const N: usize>(pub [usize; N]);
+impl<const N: usize> From<usize> for Extents<N> {
+    fn from(n: usize) -> Self {
+        Extents([n; N])
+    }
+}
+impl<const N: usize> From<[usize; N]> for Extents<N> {
+    fn from(n: [usize; N]) -> Self {
+        Extents(n)
+    }
+}
+
+/// How a convolution over `N` spatial axes slides, with PyTorch's defaults.
+///
+/// ```
+/// use autograd_runtime::ConvOptions;
+/// let o = ConvOptions::<2>::new().stride(2).padding([0, 1]);
+/// assert_eq!((o.stride, o.padding, o.dilation, o.groups), ([2, 2], [0, 1], [1, 1], 1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvOptions<const N: usize> {
+    /// Steps of the kernel; 1.
+    pub stride: [usize; N],
+    /// Zeros on either side of the input; 0.
+    pub padding: [usize; N],
+    /// Steps between elements of the kernel; 1.
+    pub dilation: [usize; N],
+    /// Channels in this many groups, each convolved on its own; 1.
+    pub groups: usize,
+    /// Elements that a transposed convolution adds at the far end, fewer than `stride`; 0.
+    pub output_padding: [usize; N],
+}
+impl<const N: usize> Default for ConvOptions<N> {
+    fn default() -> Self {
+        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
+    }
+}
+impl<const N: usize> ConvOptions<N> {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// With other steps of the kernel.
+    #[must_use]
+    pub fn stride(self, stride: impl Into<Extents<N>>) -> Self {
+        ConvOptions { stride: stride.into().0, ..self }
+    }
+    /// With zeros on either side of the input.
+    #[must_use]
+    pub fn padding(self, padding: impl Into<Extents<N>>) -> Self {
+        ConvOptions { padding: padding.into().0, ..self }
+    }
+    /// With steps between elements of the kernel.
+    #[must_use]
+    pub fn dilation(self, dilation: impl Into<Extents<N>>) -> Self {
+        ConvOptions { dilation: dilation.into().0, ..self }
+    }
+    /// With channels in groups.
+    #[must_use]
+    pub fn groups(self, groups: usize) -> Self {
+        ConvOptions { groups, ..self }
+    }
+    /// With a larger result of the transposed convolution.
+    #[must_use]
+    pub fn output_padding(self, padding: impl Into<Extents<N>>) -> Self {
+        ConvOptions { output_padding: padding.into().0, ..self }
+    }
+    fn attrs(&self) -> [Attr; 4] {
+        window(&self.stride, &self.padding, &self.dilation, Attr::Int(integer(self.groups)))
+    }
+}
+
+/// How pooling over `N` spatial axes slides, with PyTorch's defaults: windows side by side.
+///
+/// ```
+/// use autograd_runtime::PoolOptions;
+/// assert_eq!(PoolOptions::<2>::new(3).padding(1).stride, [3, 3]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolOptions<const N: usize> {
+    /// Extents of the window.
+    pub kernel: [usize; N],
+    /// Steps of the window; its extents.
+    pub stride: [usize; N],
+    /// Elements on either side of the input, which a maximum leaves out and a mean counts as zeros; 0.
+    pub padding: [usize; N],
+}
+impl<const N: usize> PoolOptions<N> {
+    /// Windows of these extents, side by side.
+    pub fn new(kernel: impl Into<Extents<N>>) -> Self {
+        let kernel = kernel.into().0;
+        PoolOptions { kernel, stride: kernel, padding: [0; N] }
+    }
+    /// With other steps.
+    #[must_use]
+    pub fn stride(self, stride: impl Into<Extents<N>>) -> Self {
+        PoolOptions { stride: stride.into().0, ..self }
+    }
+    /// With elements on either side of the input.
+    #[must_use]
+    pub fn padding(self, padding: impl Into<Extents<N>>) -> Self {
+        PoolOptions { padding: padding.into().0, ..self }
+    }
+}
+impl<const N: usize> From<usize> for PoolOptions<N> {
+    fn from(kernel: usize) -> Self {
+        PoolOptions::new(kernel)
+    }
+}
+impl<const N: usize> From<[usize; N]> for PoolOptions<N> {
+    fn from(kernel: [usize; N]) -> Self {
+        PoolOptions::new(kernel)
+    }
+}
+
+/// Too large a number stays too large, so that the shape rule refuses it.
+fn integer(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+fn ints(v: &[usize]) -> Attr {
+    Attr::Ints(v.iter().map(|&n| integer(n)).collect())
+}
+fn window(stride: &[usize], padding: &[usize], dilation: &[usize], last: Attr) -> [Attr; 4] {
+    [ints(stride), ints(padding), ints(dilation), last]
+}
+
+/// The input as a batch, and whether it was one.
+fn batched<'e>(name: &str, x: &Ex<'e>, spatial: usize) -> Result<(Ex<'e>, bool)> {
+    match x.rank() {
+        n if n == spatial + 2 => Ok((x.clone(), true)),
+        n if n == spatial + 1 => Ok((x.unsqueeze(0), false)),
+        _ => {
+            let want = format!("an input [n, c, ..] or [c, ..] with {spatial} spatial axes");
+            Err(Error::shape(name, want, format!("{:?}", x.shape().as_slice())))
+        }
+    }
+}
+/// Adds the bias of each channel and takes the batch axis off again.
+fn finish<'e>(name: &str, y: &Ex<'e>, bias: Option<&Ex<'e>>, batch: bool) -> Result<Ex<'e>> {
+    let shape = y.shape();
+    let y = match bias {
+        None => y.clone(),
+        Some(b) if b.shape().as_slice() == &shape[1..2] => {
+            let spread: Shape = shape.iter().enumerate().skip(1).map(|(d, &n)| if d == 1 { n } else { 1 }).collect();
+            y + b.reshape(&spread)
+        }
+        Some(b) => {
+            let found = format!("{:?}", b.shape().as_slice());
+            return Err(Error::shape(name, format!("a bias [{}]", shape[1]), found));
+        }
+    };
+    Ok(if batch { y } else { y.squeeze(0) })
+}
+
+#[allow(missing_docs)] // documented on `Tensor`
+impl<'e> Ex<'e> {
+    pub fn conv<const N: usize>(&self, weight: &Ex<'e>, bias: Option<&Ex<'e>>, o: &ConvOptions<N>) -> Ex<'e> {
+        attempt(self, || {
+            let name = format!("conv{N}d");
+            let (x, batch) = batched(&name, self, N)?;
+            let op = conv::convolution(&name, o.attrs(), &x.shape(), &weight.shape())?;
+            finish(&name, &apply(op, &[&x, weight]), bias, batch)
+        })
+    }
+    pub fn conv_transpose<const N: usize>(&self, weight: &Ex<'e>, bias: Option<&Ex<'e>>, o: &ConvOptions<N>) -> Ex<'e> {
+        attempt(self, || {
+            let name = format!("conv_transpose{N}d");
+            let (d, batch) = batched(&name, self, N)?;
+            let (ds, ws) = (d.shape(), weight.shape());
+            if ws.len() != N + 2 || ws[0] != ds[1] {
+                let want = format!("an input [n, c, ..] and a weight [c, o/groups, ..] with {N} spatial axes each");
+                return Err(Error::shape(&name, want, format!("{:?} and {:?}", ds.as_slice(), ws.as_slice())));
+            }
+            let mut extents = Shape::new();
+            for i in 0..N {
+                if o.output_padding[i] >= o.stride[i] {
+                    let want = "expected an output_padding below the stride";
+                    let found = format!("{:?} and {:?}", o.output_padding, o.stride);
+                    return Err(Error::value(&name, format!("{want}, found {found}")));
+                }
+                // the input of the convolution with these positions
+                let wide = |n: usize| n as i128;
+                let n = (wide(ds[i + 2]) - 1) * wide(o.stride[i]) - 2 * wide(o.padding[i])
+                    + wide(o.dilation[i]) * (wide(ws[i + 2]) - 1)
+                    + wide(o.output_padding[i])
+                    + 1;
+                let Some(n) = usize::try_from(n).ok().filter(|&n| n > 0) else {
+                    let want = format!("a result of at least one element along axis {i}");
+                    return Err(Error::shape(&name, want, format!("{n} from {:?}", ds.as_slice())));
+                };
+                extents.push(n);
+            }
+            let op = conv::transposed(&name, o.attrs(), &extents, &ds, &ws)?;
+            finish(&name, &apply(op, &[&d, weight]), bias, batch)
+        })
+    }
+    /// The index of each maximum is found once; the values are picked by it, so that derivatives of any order
+    /// are those of picking.
+    pub fn max_pool<const N: usize>(&self, o: &PoolOptions<N>) -> Ex<'e> {
+        attempt(self, || {
+            let name = format!("max_pool{N}d");
+            let (x, batch) = batched(&name, self, N)?;
+            let shape = x.shape();
+            let op = conv::max_pool(&name, window(&o.stride, &o.padding, &[1; N], ints(&o.kernel)), &shape)?;
+            let index = apply(op, &[&x]);
+            let out = index.shape();
+            let flat = |s: &[usize]| [s[0], s[1], s[2..].iter().product()];
+            let y = x.reshape(&flat(&shape)).gather(2, &index.reshape(&flat(&out))).reshape(&out);
+            finish(&name, &y, None, batch)
+        })
+    }
+    /// A convolution of each channel with a constant kernel.
+    pub fn avg_pool<const N: usize>(&self, o: &PoolOptions<N>) -> Ex<'e> {
+        attempt(self, || {
+            let name = format!("avg_pool{N}d");
+            let (x, batch) = batched(&name, self, N)?;
+            let shape = x.shape();
+            if o.padding.iter().zip(&o.kernel).any(|(p, k)| *p > k / 2) {
+                let want = format!("expected a padding of at most half the kernel {:?}", o.kernel);
+                return Err(Error::value(&name, format!("{want}, found {:?}", o.padding)));
+            }
+            let images = [&[shape[0] * shape[1], 1], &shape[2..]].concat();
+            let kernel = [&[1, 1], &o.kernel[..]].concat();
+            let op = conv::convolution(&name, window(&o.stride, &o.padding, &[1; N], Attr::Int(1)), &images, &kernel)?;
+            let share = x.lit(1.0 / o.kernel.iter().map(|&k| k as f64).product::<f64>()).expand(&kernel);
+            let y = apply(op, &[&x.reshape(&images), &share]);
+            let out = [&shape[..2], &y.shape()[2..]].concat();
+            finish(&name, &y.reshape(&out), None, batch)
+        })
+    }
+}
