@@ -140,7 +140,7 @@ impl FromJson for RmsPropOptions {
 }
 
 fn kept(step: usize) -> bool {
-    step % 5 == 0 || step == 1 || step == STEPS
+    step.is_multiple_of(5) || step == 1 || step == STEPS
 }
 
 /// Follows a run of the data with the two groups of the problem.
@@ -546,7 +546,8 @@ fn clipping_at_the_edges() -> Result<(), Error> {
 
 #[test]
 fn both_engines_feed_one_optimiser() -> Result<(), Error> {
-    let run = |step: &dyn Fn(&Params<f64>, &mut Adam<f64>) -> Result<(), Error>| {
+    type Step<'s> = &'s dyn Fn(&Params<f64>, &mut Adam<f64>) -> Result<(), Error>;
+    let run = |step: Step<'_>| {
         let p = start().map(|t| t.requires_grad_(true));
         let mut adam = Adam::new(&p, 0.03);
         (0..STEPS).try_for_each(|_| step(&p, &mut adam)).map(|()| elements(&p))

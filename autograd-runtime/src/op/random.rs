@@ -120,7 +120,7 @@ fn normal<T: Float>(words: Words, n: usize) -> Vec<T> {
 /// Below `range` by multiplication; no number is more likely than another by more than range·2⁻⁶⁴.
 fn below(leading: u32, appended: u32, range: u64) -> u64 {
     let word = u64::from(leading) << 32 | u64::from(appended);
-    (u128::from(word) * u128::from(range) >> 64) as u64
+    ((u128::from(word) * u128::from(range)) >> 64) as u64
 }
 
 /// The numbers 0, 1, … n−1 in the order of a shuffle (Fisher and Yates): each from those not taken yet.

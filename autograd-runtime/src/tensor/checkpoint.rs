@@ -169,7 +169,7 @@ pub fn checkpoint<T: Float>(
     }
     let f = Arc::new(f);
     let (again, args) = (f.clone(), inputs.clone());
-    let rerun = move || session::collect_errors(|| Ok(drop(again(&args))));
+    let rerun = move || session::try_eval(|| drop(again(&args)));
     let (rerun, holes) = (Box::new(rerun), AtomicUsize::new(0));
     let frame = Arc::new(Frame { rerun, random: get_rng_state(), holes, filled: Mutex::default() });
     let _running = Running::start(&frame, false);

@@ -419,7 +419,7 @@ fn traced<T: Float>(f: &impl Function<T>, args: &[Tensor<T>]) -> Result<Vec<Tens
     // the backward as a graph of: inputs, intermediates, results, cotangents
     let (n, m) = (args.len(), intermediates.len());
     let values = || args.iter().chain(&intermediates).chain([&primal, &primal]).map(|t| t.value().clone()).collect();
-    let mut backward = |fresh: Vec<Value>| -> Result<(Vec<Value>, ())> {
+    let backward = |fresh: Vec<Value>| -> Result<(Vec<Value>, ())> {
         let fresh: Vec<Tensor<T>> = fresh.into_iter().map(Tensor::from_value).collect();
         let (results, cts) = (unpack(&fresh[n + m], &types), unpack(&fresh[n + m + 1], &types));
         let here = |t: &Tensor<T>| match (at(args, t), at(&differentiable, t), at(&intermediates, t)) {
@@ -461,7 +461,7 @@ fn traced<T: Float>(f: &impl Function<T>, args: &[Tensor<T>]) -> Result<Vec<Tens
         };
         Ok((grads.iter().zip(args).map(of).collect::<Result<_>>()?, ()))
     };
-    let TraceEnd::Graph(g, ()) = session::trace(values(), &mut backward)? else { return Ok(outs) };
+    let TraceEnd::Graph(g, ()) = session::trace(values(), backward)? else { return Ok(outs) };
     let node = Op::with(&op::CUSTOM_VJP, [Attr::Graph(Arc::new(g.graph)), Attr::Int(n as i64), Attr::Int(m as i64)]);
     let keys = g.draws.keys();
     let operands: Vec<&Value> = [primal.value()]

@@ -44,6 +44,8 @@ pub(super) struct Node {
 
 pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
 
+// custom functions are rare: the box costs them an allocation, operations none
+#[allow(clippy::large_enum_variant)]
 enum Kind {
     Op { op: Op, arg_types: SmallVec<[Ty; 2]>, out_type: Ty, saved: Mutex<Saved> },
     Custom(Box<CustomNode>),
