@@ -49,7 +49,7 @@ thread_local! {
 /// let a = Tensor::<f32>::rand_with(&g, [3]);
 /// let b = Tensor::<f32>::rand_with(&g, [3]);
 /// g.manual_seed(7);
-/// assert_eq!(Tensor::rand_with(&g, [3]).to_vec(), a.to_vec());
+/// assert_eq!(Tensor::<f32>::rand_with(&g, [3]).to_vec(), a.to_vec());
 /// assert_ne!(a.to_vec(), b.to_vec());
 /// ```
 #[derive(Clone, Debug, Default)]

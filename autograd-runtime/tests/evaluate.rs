@@ -104,9 +104,9 @@ fn window(dtype: DType, shape: &[usize], form: usize, rng: &mut Rng) -> Window {
         }
         3 => l.strides.iter_mut().for_each(|s| *s *= 3),
         4 => {
-            for d in 0..rank {
-                l.offset += l.strides[d] as usize * shape[d].saturating_sub(1);
-                l.strides[d] = -l.strides[d];
+            for (s, &n) in l.strides.iter_mut().zip(shape) {
+                l.offset += *s as usize * n.saturating_sub(1);
+                *s = -*s;
             }
         }
         5 => {
@@ -327,7 +327,7 @@ fn copies_convert_and_broadcast() {
         let mut out = window(to, shape, round % REPEATING, &mut rng);
         op::copy_into(src.operand(), &mut out.data, &out.layout).expect("copies");
         let cast = Op::with(&compare::CAST, [Attr::DType(to)]);
-        let want = naive(&cast, &[src.clone()], &Ty::new(to, shape).expect("small"));
+        let want = naive(&cast, std::slice::from_ref(&src), &Ty::new(to, shape).expect("small"));
         assert!(same(&out.dense(), &want), "{src:?} into {:?}", out.layout);
     }
     let (src, mut out) = (window(DType::F32, &[3], 0, &mut rng), window(DType::F32, &[4], 0, &mut rng));
@@ -498,8 +498,11 @@ fn reductions_depend_on_the_shape_alone() {
             w.data = Data::F32((0..w.data.len()).map(|_| rng.float(-1.0, 1.0) as f32).collect());
             let dense = Window { data: w.dense(), layout: Layout::contiguous(&shape) };
             let ty = infer(&op, &[w.clone()]).expect("fits");
-            let one = on_threads(1, || run(&op, &[dense.clone()], &ty));
-            assert!(same(&one, &on_threads(3, || run(&op, &[dense.clone()], &ty))), "{shape:?} over {dims:?}");
+            let one = on_threads(1, || run(&op, std::slice::from_ref(&dense), &ty));
+            assert!(
+                same(&one, &on_threads(3, || run(&op, std::slice::from_ref(&dense), &ty))),
+                "{shape:?} over {dims:?}"
+            );
             assert!(same(&one, &on_threads(2, || run(&op, &[w.clone()], &ty))), "{shape:?} over {dims:?}, transposed");
             let exact: Vec<f64> = groups(&dense, &dims).iter().map(|g| g.iter().sum()).collect();
             for (a, b) in as_f64(&one).iter().zip(exact) {

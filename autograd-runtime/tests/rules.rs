@@ -80,6 +80,15 @@ fn composite(
     Row { name, args: args.to_vec(), what: What::Composite(f), order, tape }
 }
 
+/// The backward of a user's function of one argument: dx = 2·ct, from the argument, the result and ct.
+fn doubling_backward() -> Attr {
+    let b = Builder::new();
+    let ty = ty("f64[3]");
+    let [_, _, ct] = [0; 3].map(|_| b.input(&ty));
+    let dx = (b.ex(ct) * 2.0).node().expect("a node");
+    Attr::Graph(std::sync::Arc::new(b.finish(vec![dx]).expect("a graph")))
+}
+
 /// A row of a function of one argument; of two; with the tensor method of the same name.
 macro_rules! unary {
     ($name:literal, $from:expr, $order:literal, $method:ident) => {
@@ -123,6 +132,7 @@ fn rows() -> Vec<Row> {
         unary!("square", R2, 2, square),
         unary!("relu", OFF, 2, relu),
         op_row("detach", &[("f64[2,3]", R2)], vec![], 0, None),
+        unary!("copy", R2, 2, copy),
         binary!("add", R2, R2, 2, Some(|a| &a.f[0] + &a.f[1])),
         binary!("sub", R2, R2, 2, Some(|a| &a.f[0] - &a.f[1])),
         binary!("mul", R2, R2, 2, Some(|a| &a.f[0] * &a.f[1])),
@@ -257,6 +267,19 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| Tensor::cat(&[&a.f[0], &a.f[1], &a.f[2]], 1)),
         ),
+        // windows: on a row-major base; with repeats on a transposed one; written to a transposed one
+        op_row("window", &[("f64[3,4]", R2)], vec![dims(&[2, 2]), dims(&[8, 1]), int(1), dims(&[4, 1])], 2, None),
+        op_row("window", &[("f64[3,4]", R2)], vec![dims(&[2, 2]), dims(&[0, 3]), int(2), dims(&[1, 3])], 2, None),
+        op_row("window_add", &[("f64[2,2]", R2)], vec![dims(&[3, 4]), dims(&[0, 3]), int(2), dims(&[1, 3])], 2, None),
+        op_row(
+            "set_window",
+            &[("f64[3,4]", R2), ("f64[2,2]", R2)],
+            vec![dims(&[1, 6]), int(1), dims(&[1, 3])],
+            2,
+            None,
+        ),
+        // the identity in its first argument; its derivative is whatever the user says
+        op_row("custom_vjp", &[("f64[3]", R2), ("f64[3]", R2)], vec![doubling_backward(), int(1), int(0)], 0, None),
         op_row("unslice", &[("f64[2,3]", R2)], vec![int(1), int(1), int(2), int(7)], 2, None),
         op_row(
             "gather",

@@ -12,7 +12,7 @@ use std::borrow::Borrow;
 ///
 /// ```
 /// use autograd_runtime::{Tensor, optim::Adam};
-/// let x = Tensor::from_vec(vec![1.0, 2.0], [2]);
+/// let x = Tensor::from_vec(vec![1.0f64, 2.0], [2]);
 /// let mut adam = Adam::new(&[x.clone()], 0.1).betas(0.9, 0.99);
 /// adam.step_with([&x * 2.0])?;
 /// assert!((x.to_vec()[0] - 0.9).abs() < 1e-8);

@@ -19,7 +19,7 @@ use std::borrow::Borrow;
 ///
 /// ```
 /// use autograd_runtime::{Tensor, optim::clip_grad_norm_};
-/// let x = Tensor::from_vec(vec![3.0, 4.0], [2]).requires_grad_(true);
+/// let x = Tensor::from_vec(vec![3.0f64, 4.0], [2]).requires_grad_(true);
 /// (&x * &x * 0.5).sum().backward()?;
 /// assert_eq!(clip_grad_norm_([&x], 1.0)?, 5.0);
 /// assert!((x.grad().unwrap().norm().item() - 1.0).abs() < 1e-6);

@@ -90,7 +90,7 @@ impl LbfgsOptions {
 ///
 /// ```
 /// use autograd_runtime::{Tensor, optim::{Lbfgs, LineSearch}};
-/// let x = Tensor::from_vec(vec![-1.5, 2.0], [2]).requires_grad_(true);
+/// let x = Tensor::from_vec(vec![-1.5f64, 2.0], [2]).requires_grad_(true);
 /// let mut optimizer = Lbfgs::new([&x], 1.0).max_iter(100).line_search(LineSearch::StrongWolfe);
 /// optimizer.step(|| {
 ///     x.set_grad(None)?;

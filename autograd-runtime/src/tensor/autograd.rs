@@ -122,7 +122,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::Tensor;
-    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    /// let x = Tensor::from_vec(vec![1.0f64, 2.0], [2]).requires_grad_(true);
     /// let y = &x * 3.0;
     /// let handle = y.register_hook(|g: &Tensor<f64>| g * 10.0)?;
     /// y.sum().backward()?;

@@ -24,7 +24,7 @@ impl<T: Float> Tensor<T> {
         f: Conv<N>,
     ) -> Self {
         let y = evaluate(|e| f(&ex(self, e), &ex(weight, e), bias.map(|b| ex(b, e)).as_ref(), options));
-        y.label("convolution");
+        y.label("ConvolutionBackward0");
         Tensor::from_value(y)
     }
     /// The convolution (cross-correlation) of signals `[n, c, length]`, or one `[c, length]`, with a weight
