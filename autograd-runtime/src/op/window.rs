@@ -7,6 +7,7 @@
 use super::{Attr, Derivative, Eval, Lower, Op, OpDef, infer};
 use crate::{
     array::{Array, Data, Element, View},
+    emit::apply,
     error::{Error, Result},
     ty::{Layout, Shape, Ty, contiguous_strides},
 };
@@ -145,22 +146,31 @@ pub static WINDOW_ADD: OpDef = linear(
 );
 
 /// y = x with the window replaced by v;  dx = ct with zeros in the window, dv = the window of ct
-pub static SET_WINDOW: OpDef = linear(
-    "set_window",
-    &["strides", "offset", "base"],
-    2,
-    |op, a| infer::same_dtype(op, a).map(|_| a[0].clone()),
-    |op, args, out| {
-        let at = positions(op, 0, &out.shape, args[1].shape())?;
-        Ok(Array::from_data(by_dtype!(&args[0], put(&args[0], &args[1], op, &at))?, &out.shape))
-    },
-    |cx, i, t| {
-        let v = &cx.args[1];
-        Some(if i == 0 {
-            crate::emit::apply(cx.op.clone(), &[t, &v.full_like(0.0)])
-        } else {
-            let shape = Attr::dims(&v.shape());
-            t.emit_op(Op::with(&WINDOW, [shape].into_iter().chain(geometry_of(cx.op, 0))))
-        })
-    },
-);
+pub static SET_WINDOW: OpDef = OpDef {
+    derivative: Derivative::General(
+        |cx, i, t| {
+            let v = &cx.args[1];
+            Some(if i == 0 {
+                apply(cx.op.clone(), &[t, &v.full_like(0.0)])
+            } else {
+                let shape = Attr::dims(&v.shape());
+                t.emit_op(Op::with(&WINDOW, [shape].into_iter().chain(geometry_of(cx.op, 0))))
+            })
+        },
+        |cx, t| {
+            let of = |i: usize| t[i].clone().unwrap_or_else(|| cx.args[i].full_like(0.0));
+            Some(apply(cx.op.clone(), &[&of(0), &of(1)]))
+        },
+    ),
+    ..linear(
+        "set_window",
+        &["strides", "offset", "base"],
+        2,
+        |op, a| infer::same_dtype(op, a).map(|_| a[0].clone()),
+        |op, args, out| {
+            let at = positions(op, 0, &out.shape, args[1].shape())?;
+            Ok(Array::from_data(by_dtype!(&args[0], put(&args[0], &args[1], op, &at))?, &out.shape))
+        },
+        |_, _, _| None,
+    )
+};
