@@ -191,6 +191,10 @@ impl CustomNode {
     pub fn results(&self) -> usize {
         self.out_types.len()
     }
+    /// Whether there are saved tensors, or were before they were freed.
+    pub fn saves(&self) -> bool {
+        self.saved.lock().as_ref().is_none_or(|s| !s.is_empty())
+    }
     pub fn take_values(&mut self, sink: &mut Parts) {
         sink.extend(self.saved.get_mut().take().into_iter().flatten().map(|s| Owned::Value(s.value)));
     }

@@ -141,7 +141,11 @@ impl Value {
         Self::with_view(ty, repr, None)
     }
     pub(super) fn with_view(ty: Ty, repr: Repr, view: Option<Box<ViewOf>>) -> Value {
-        Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }))
+        let v = Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }));
+        if v.0.view.is_some() {
+            v.mark_seen();
+        }
+        v
     }
     pub(super) fn downgrade(&self) -> WeakValue {
         WeakValue(Arc::downgrade(&self.0))
