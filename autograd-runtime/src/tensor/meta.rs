@@ -86,13 +86,9 @@ impl Value {
     pub(super) fn mark_seen(&self) {
         self.meta().seen = self.version();
     }
-    /// Whether gradients flow to or through the value. A view of what was not tracked then is not tracked until a
-    /// write makes its base's past its own.
+    /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {
-        self.is_tracked()
-            || self.0.view.as_ref().is_some_and(|v| {
-                v.creation != Creation::NoGrad && v.base.is_tracked() && self.meta().seen != self.version()
-            })
+        self.is_tracked() || self.0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
     }
     /// Whether the value was made by the user and not by a tracked operation.
     pub(crate) fn is_leaf(&self) -> bool {

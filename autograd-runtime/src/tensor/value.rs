@@ -185,6 +185,12 @@ impl Value {
     pub(crate) fn version(&self) -> u64 {
         if let Repr::Stored { storage, .. } = &self.0.repr { storage.version() } else { 0 }
     }
+    /// Notes that the elements have been written to.
+    pub(super) fn bump(&self) {
+        if let Repr::Stored { storage, .. } = &self.0.repr {
+            storage.bump();
+        }
+    }
     /// Whether this many handles of the value exist.
     pub(crate) fn is_held_by(&self, n: usize) -> bool {
         Arc::strong_count(&self.0) == n
