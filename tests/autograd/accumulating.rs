@@ -1,9 +1,7 @@
 //! Gradients accumulating in `.grad`, and what the calls of backward take and give.
 
 use super::{close, fails, grad_of, gradient, matrix, t, tracked};
-use autograd::{
-    Context, Error, Function, GradOptions, Result, Tensor, backward, backward_inputs, grad, grad_options,
-};
+use autograd::{Context, Error, Function, GradOptions, Result, Tensor, backward, backward_inputs, grad, grad_options};
 
 #[test]
 fn grads_accumulate_in_place_and_grad_keeps_its_identity() {

@@ -148,7 +148,10 @@ fn a_long_chain_of_detached_and_custom_values_drops_on_a_small_stack() {
         let mut y = &x * 1.0;
         for _ in 0..100_000 {
             let next = &y * 1.0;
-            next.register_hook(move |_: &Tensor<f64>| { y.shape(); }).unwrap();
+            next.register_hook(move |_: &Tensor<f64>| {
+                y.shape();
+            })
+            .unwrap();
             y = next;
         }
         drop(y);
@@ -296,7 +299,13 @@ fn a_graph_made_on_one_thread_runs_on_another() {
 #[test]
 fn checkpointing_gives_the_same_gradients() {
     let w = tracked(&[0.5, -1.5]);
-    let f = |w: Tensor<f64>| move |x: &[Tensor<f64>]| { let y = (&x[0] * &w).exp().sin(); y.mul_(&x[0]); y * &w };
+    let f = |w: Tensor<f64>| {
+        move |x: &[Tensor<f64>]| {
+            let y = (&x[0] * &w).exp().sin();
+            y.mul_(&x[0]);
+            y * &w
+        }
+    };
     let (a, b) = (tracked(&[1.0, 2.0]), tracked(&[1.0, 2.0]));
     f(w.clone())(&[a.clone()]).sum().backward().unwrap();
     let plain = (gradient(&a), gradient(&w));

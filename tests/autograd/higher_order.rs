@@ -1,9 +1,7 @@
 //! Derivatives of derivatives, and functions with derivatives of the user's.
 
 use super::{close, fails, grad_of, gradient, matrix, panics, t, tracked};
-use autograd::{
-    Context, Error, Function, Result, Tensor, backward, grad, gradcheck, gradgradcheck, is_grad_enabled,
-};
+use autograd::{Context, Error, Function, Result, Tensor, backward, grad, gradcheck, gradgradcheck, is_grad_enabled};
 
 fn graph_grad(y: &Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {
     grad(&[y], &[x], &[], true, true, false).unwrap().remove(0).unwrap()
@@ -95,7 +93,9 @@ fn a_gradient_of_the_wrong_shape_is_an_error() {
     let run = |f| Bad(f).apply(&[&x]).unwrap().sum().backward();
     fails(
         run(|_| Ok(vec![Some(Tensor::ones([3]))])),
-        &["Function BadBackward returned an invalid gradient at index 0 - got [3] but expected shape compatible with [1, 2]"],
+        &[
+            "Function BadBackward returned an invalid gradient at index 0 - got [3] but expected shape compatible with [1, 2]",
+        ],
     );
     fails(
         run(|_| Ok(vec![])),
@@ -254,5 +254,10 @@ fn a_gradient_without_create_graph_is_untracked() {
     let x = tracked(&[2.0]);
     assert!(!grad_of(&x.powi(3), &x).requires_grad());
     fails(grad_of(&x.powi(3), &x).backward(), &["does not require grad"]);
-    panics(|| { x.mul_(2.0); }, &["leaf"]);
+    panics(
+        || {
+            x.mul_(2.0);
+        },
+        &["leaf"],
+    );
 }

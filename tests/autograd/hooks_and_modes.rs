@@ -85,8 +85,16 @@ fn tensor_hooks_then_pre_hooks_then_the_node_then_post_hooks() {
         None
     })
     .unwrap();
-    y.register_hook(move |_: &Tensor<f64>| { hook(); Tensor::full([1], 5.0) }).unwrap();
-    x.register_post_accumulate_grad_hook(move |x| { after(); assert_eq!(gradient(x), [14.0]) }).unwrap();
+    y.register_hook(move |_: &Tensor<f64>| {
+        hook();
+        Tensor::full([1], 5.0)
+    })
+    .unwrap();
+    x.register_post_accumulate_grad_hook(move |x| {
+        after();
+        assert_eq!(gradient(x), [14.0])
+    })
+    .unwrap();
     x.register_hook(move |_: &Tensor<f64>| leaf()).unwrap();
     y.backward().unwrap();
     assert_eq!(taken(&log), ["tensor", "pre", "post", "leaf", "accumulated"]);
@@ -131,7 +139,11 @@ fn a_post_accumulate_hook_steps_and_drops_the_gradient() {
 fn leaf_hooks_run_for_grad_but_post_accumulate_hooks_do_not() {
     let (x, log) = (tracked(&[1.0]), Log::default());
     let (hook, after) = (note(&log, "hook"), note(&log, "accumulated"));
-    x.register_hook(move |g: &Tensor<f64>| { hook(); g * 2.0 }).unwrap();
+    x.register_hook(move |g: &Tensor<f64>| {
+        hook();
+        g * 2.0
+    })
+    .unwrap();
     x.register_post_accumulate_grad_hook(move |_| after()).unwrap();
     let g = grad(&[&(&x * 3.0)], &[&x], &[], false, false, false).unwrap();
     assert_eq!((g[0].as_ref().unwrap().item(), taken(&log)), (6.0, vec!["hook".to_string()]));
@@ -206,7 +218,11 @@ fn a_hook_with_a_downgraded_handle_makes_no_cycle() {
     let (y, leaf) = (x.exp(), x.downgrade());
     let (weak, own) = (y.downgrade(), y.downgrade());
     y.register_hook(move |g: &Tensor<f64>| own.upgrade().map(|y| g * y.detach())).unwrap();
-    x.register_hook({ let l = leaf.clone(); move |_: &Tensor<f64>| drop(l.upgrade()) }).unwrap();
+    x.register_hook({
+        let l = leaf.clone();
+        move |_: &Tensor<f64>| drop(l.upgrade())
+    })
+    .unwrap();
     drop((x, y));
     assert!(weak.upgrade().is_none() && leaf.upgrade().is_none());
 }
@@ -324,7 +340,10 @@ fn hooks_run_in_every_backward_of_a_graph_that_saved_nothing() {
     for y in [&x + 1.0, Double.apply(&[&x]).unwrap()] {
         let calls = Arc::new(AtomicUsize::new(0));
         let c = calls.clone();
-        y.register_hook(move |_: &Tensor<f64>| { c.fetch_add(1, Ordering::Relaxed); }).unwrap();
+        y.register_hook(move |_: &Tensor<f64>| {
+            c.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
         y.backward().unwrap();
         y.backward().unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 2);

@@ -13,18 +13,78 @@ fn ones2() -> Tensor<f64> {
 #[test]
 fn an_operation_in_place_is_the_operation_out_of_place() {
     let pairs: [(fn(&Tensor<f64>), fn(&Tensor<f64>) -> Tensor<f64>); 12] = [
-        (|x| { x.add_(2.0); }, |x| x + 2.0),
-        (|x| { x.mul_(&t(&[2.0, 3.0])); }, |x| x * t(&[2.0, 3.0])),
-        (|x| { x.div_(4.0); }, |x| x / 4.0),
-        (|x| { x.exp_(); }, Tensor::exp),
-        (|x| { x.sin_(); }, Tensor::sin),
-        (|x| { x.sqrt_(); }, Tensor::sqrt),
-        (|x| { x.tanh_(); }, Tensor::tanh),
-        (|x| { x.square_(); }, Tensor::square),
-        (|x| { x.reciprocal_(); }, Tensor::recip),
-        (|x| { x.log_(); }, Tensor::ln),
-        (|x| { x.clamp_(0.0, 1.0); }, |x| x.clamp(0.0, 1.0)),
-        (|x| { x.zero_(); }, |x| x * 0.0),
+        (
+            |x| {
+                x.add_(2.0);
+            },
+            |x| x + 2.0,
+        ),
+        (
+            |x| {
+                x.mul_(&t(&[2.0, 3.0]));
+            },
+            |x| x * t(&[2.0, 3.0]),
+        ),
+        (
+            |x| {
+                x.div_(4.0);
+            },
+            |x| x / 4.0,
+        ),
+        (
+            |x| {
+                x.exp_();
+            },
+            Tensor::exp,
+        ),
+        (
+            |x| {
+                x.sin_();
+            },
+            Tensor::sin,
+        ),
+        (
+            |x| {
+                x.sqrt_();
+            },
+            Tensor::sqrt,
+        ),
+        (
+            |x| {
+                x.tanh_();
+            },
+            Tensor::tanh,
+        ),
+        (
+            |x| {
+                x.square_();
+            },
+            Tensor::square,
+        ),
+        (
+            |x| {
+                x.reciprocal_();
+            },
+            Tensor::recip,
+        ),
+        (
+            |x| {
+                x.log_();
+            },
+            Tensor::ln,
+        ),
+        (
+            |x| {
+                x.clamp_(0.0, 1.0);
+            },
+            |x| x.clamp(0.0, 1.0),
+        ),
+        (
+            |x| {
+                x.zero_();
+            },
+            |x| x * 0.0,
+        ),
     ];
     for (i, (write, pure)) in pairs.into_iter().enumerate() {
         let (a, b) = (tracked(&[0.5, 1.5]), tracked(&[0.5, 1.5]));
@@ -40,7 +100,12 @@ fn an_operation_in_place_is_the_operation_out_of_place() {
 #[test]
 fn writing_to_a_tracked_leaf_is_an_error_outside_no_grad() {
     let x = tracked(&[1.0, 2.0]);
-    panics(|| { x.add_(1.0); }, &[LEAF, "no_grad"]);
+    panics(
+        || {
+            x.add_(1.0);
+        },
+        &[LEAF, "no_grad"],
+    );
     fails(x.update(|v| v[0] = 7.0), &["a leaf variable that requires grad", "no_grad"]);
     assert_eq!((x.to_vec(), x.version()), (vec![1.0, 2.0], 0));
     no_grad(|| x.add_(1.0));
@@ -51,11 +116,28 @@ fn writing_to_a_tracked_leaf_is_an_error_outside_no_grad() {
 #[test]
 fn writing_to_a_view_of_a_tracked_leaf_is_an_error_outside_no_grad() {
     let x = tracked(&[1.0, 2.0]);
-    panics(|| { x.narrow(0, 0, 1).mul_(2.0); }, &[LEAF_VIEW]);
-    panics(|| { x.index_put_(0, 2.0); }, &[LEAF_VIEW]);
-    panics(|| { x.narrow(0, 0, 1).copy_(&tracked(&[1.0])); }, &[LEAF_VIEW]);
+    panics(
+        || {
+            x.narrow(0, 0, 1).mul_(2.0);
+        },
+        &[LEAF_VIEW],
+    );
+    panics(
+        || {
+            x.index_put_(0, 2.0);
+        },
+        &[LEAF_VIEW],
+    );
+    panics(
+        || {
+            x.narrow(0, 0, 1).copy_(&tracked(&[1.0]));
+        },
+        &[LEAF_VIEW],
+    );
     assert_eq!((x.to_vec(), x.version()), (vec![1.0, 2.0], 0));
-    no_grad(|| { x.narrow(0, 0, 1).mul_(5.0); });
+    no_grad(|| {
+        x.narrow(0, 0, 1).mul_(5.0);
+    });
     assert_eq!(x.to_vec(), [5.0, 2.0]);
 }
 
@@ -66,7 +148,12 @@ fn a_view_made_before_its_base_was_tracked_has_no_past_and_is_not_written_to() {
     let v = x.narrow(0, 0, 1);
     x.set_requires_grad(true).unwrap();
     assert!(v.grad_fn().is_none() && v.is_leaf());
-    panics(|| { v.mul_(2.0); }, &[LEAF_VIEW]);
+    panics(
+        || {
+            v.mul_(2.0);
+        },
+        &[LEAF_VIEW],
+    );
 }
 
 #[test]
@@ -185,7 +272,15 @@ fn views_of_a_base_that_is_not_contiguous_are_written_through() {
     d.mul_(&big.select(2, 0).t());
     d.select(0, 2).mul_(5.0);
     d.sum().backward().unwrap();
-    let of = |i: usize| if i % 2 == 1 { 0.0 } else if i % 6 == 4 { 5.0 } else { 1.0 };
+    let of = |i: usize| {
+        if i % 2 == 1 {
+            0.0
+        } else if i % 6 == 4 {
+            5.0
+        } else {
+            1.0
+        }
+    };
     assert_eq!(gradient(&big), (0..12).map(of).collect::<Vec<_>>());
 }
 
@@ -199,10 +294,25 @@ fn a_write_to_one_of_several_views_of_one_operation_is_an_error() {
         (|x| x.chunk(2, 1), "Output 1 of Split is a view and is being modified inplace"),
     ];
     for (parts, message) in makers {
-        panics(|| { parts(&x)[1].mul_(2.0); }, &[message, "function that returns multiple views"]);
-        panics(|| { parts(&x)[1].narrow(0, 0, 1).mul_(2.0); }, &[message]);
+        panics(
+            || {
+                parts(&x)[1].mul_(2.0);
+            },
+            &[message, "function that returns multiple views"],
+        );
+        panics(
+            || {
+                parts(&x)[1].narrow(0, 0, 1).mul_(2.0);
+            },
+            &[message],
+        );
         // nor on untracked parts, once something tracked is written
-        panics(|| { parts(&x.detach())[1].mul_(&Tensor::ones([1]).requires_grad_(true)); }, &[message]);
+        panics(
+            || {
+                parts(&x.detach())[1].mul_(&Tensor::ones([1]).requires_grad_(true));
+            },
+            &[message],
+        );
     }
     x.unbind(0)[1].sum().backward().unwrap();
     assert_eq!(gradient(&root), [0.0, 0.0, 1.0, 1.0]);
@@ -213,7 +323,10 @@ fn several_views_of_one_operation_are_useless_after_a_write_to_their_base() {
     let x = ones2().copy();
     let parts = x.unbind(0);
     x.mul_(2.0);
-    panics(|| &parts[0] * 2.0, &["Output 0 of Unbind is a view and its base or another view of its base has been modified"]);
+    panics(
+        || &parts[0] * 2.0,
+        &["Output 0 of Unbind is a view and its base or another view of its base has been modified"],
+    );
 }
 
 #[test]
@@ -230,8 +343,18 @@ fn a_view_made_under_no_grad_is_not_written_to_outside() {
     let v = no_grad(|| x.narrow(0, 0, 1));
     assert!(!v.requires_grad());
     let message = ["A view was created in no_grad mode and is being modified inplace with grad mode enabled"];
-    panics(|| { v.mul_(2.0); }, &message);
-    panics(|| { v.copy_(&matrix(&[[1.0, 2.0]])); }, &message);
+    panics(
+        || {
+            v.mul_(2.0);
+        },
+        &message,
+    );
+    panics(
+        || {
+            v.copy_(&matrix(&[[1.0, 2.0]]));
+        },
+        &message,
+    );
     assert_eq!(x.to_vec(), [1.0; 4]);
     no_grad(|| v.mul_(2.0));
     assert_eq!(x.to_vec(), [2.0, 2.0, 1.0, 1.0]);
@@ -262,11 +385,21 @@ fn indexed_assignment_sends_gradients_to_both_sides() {
     let (a, v) = (matrix(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), tracked(&[7.0, 8.0]));
     let rows = Tensor::from_vec(vec![2, 0], [2]);
     let writes: [fn(&Tensor<f64>, &Tensor<f64>, &Tensor<i64>); 5] = [
-        |x, v, _| { x.index_put_(1, v); },
-        |x, v, _| { x.index_put_((1..3, 0), v); },
-        |x, v, _| { x.index_put_((Rest, -1), &v.narrow(0, 0, 1)); },
-        |x, v, i| { x.index_put_((i, ..), v); },
-        |x, v, i| { x.index_put_((i, i.lt(&Tensor::scalar(1))), &v.unsqueeze(1).narrow(0, 0, 1).squeeze(1)); },
+        |x, v, _| {
+            x.index_put_(1, v);
+        },
+        |x, v, _| {
+            x.index_put_((1..3, 0), v);
+        },
+        |x, v, _| {
+            x.index_put_((Rest, -1), &v.narrow(0, 0, 1));
+        },
+        |x, v, i| {
+            x.index_put_((i, ..), v);
+        },
+        |x, v, i| {
+            x.index_put_((i, i.lt(&Tensor::scalar(1))), &v.unsqueeze(1).narrow(0, 0, 1).squeeze(1));
+        },
     ];
     for (k, write) in writes.into_iter().enumerate() {
         let i = if k == 4 { Tensor::from_vec(vec![1, 0], [2]) } else { rows.clone() };
@@ -294,9 +427,25 @@ fn masked_assignment_sends_gradients_to_both_sides() {
     let (a, v, one) = (tracked(&[1.0, -2.0, 3.0]), tracked(&[5.0, 6.0]), Tensor::scalar(4.0).requires_grad_(true));
     let mask = a.gt(&t(&[0.0; 3]));
     let m = mask.clone();
-    gradcheck(move |x| { let y = x[0].copy(); y.index_put_(&m, &x[1]); y.square() }, &[&a, &v]).unwrap();
+    gradcheck(
+        move |x| {
+            let y = x[0].copy();
+            y.index_put_(&m, &x[1]);
+            y.square()
+        },
+        &[&a, &v],
+    )
+    .unwrap();
     let m = mask.clone();
-    gradcheck(move |x| { let y = x[0].copy(); y.index_put_(&m, &x[1]); y.square() }, &[&a, &one]).unwrap();
+    gradcheck(
+        move |x| {
+            let y = x[0].copy();
+            y.index_put_(&m, &x[1]);
+            y.square()
+        },
+        &[&a, &one],
+    )
+    .unwrap();
     let y = a.copy();
     y.masked_fill_(&mask, 9.0);
     y.sum().backward().unwrap();
@@ -316,10 +465,30 @@ fn a_mask_without_hits_changes_nothing() {
 #[test]
 fn an_assignment_of_another_shape_is_an_error_and_writes_nothing() {
     let x = &tracked(&[1.0, 2.0, 3.0]) * 1.0;
-    panics(|| { x.index_put_(0..2, &t(&[1.0, 2.0, 3.0])); }, &["[3]", "[2]"]);
-    panics(|| { x.index_put_(&Tensor::from_vec(vec![0, 1], [2]), &t(&[1.0, 2.0, 3.0])); }, &["index_put_", "[2]", "[3]"]);
-    panics(|| { x.add_(&Tensor::ones([2, 3])); }, &["output with shape [3] doesn't match the broadcast shape [2, 3]"]);
-    panics(|| { x.index_put_(5, 1.0); }, &["expected an index below 3 along axis 0, found 5"]);
+    panics(
+        || {
+            x.index_put_(0..2, &t(&[1.0, 2.0, 3.0]));
+        },
+        &["[3]", "[2]"],
+    );
+    panics(
+        || {
+            x.index_put_(&Tensor::from_vec(vec![0, 1], [2]), &t(&[1.0, 2.0, 3.0]));
+        },
+        &["index_put_", "[2]", "[3]"],
+    );
+    panics(
+        || {
+            x.add_(&Tensor::ones([2, 3]));
+        },
+        &["output with shape [3] doesn't match the broadcast shape [2, 3]"],
+    );
+    panics(
+        || {
+            x.index_put_(5, 1.0);
+        },
+        &["expected an index below 3 along axis 0, found 5"],
+    );
     assert_eq!((x.to_vec(), x.version()), (vec![1.0, 2.0, 3.0], 0));
 }
 
@@ -350,7 +519,12 @@ fn a_detached_tensor_is_no_view_for_backward_but_shares_elements() {
 #[test]
 fn elements_that_share_a_place_are_not_written_to() {
     let x = t(&[1.0]).expand([3]);
-    panics(|| { x.add_(1.0); }, &["add_", "more than one element of the written-to tensor refers to a single memory location"]);
+    panics(
+        || {
+            x.add_(1.0);
+        },
+        &["add_", "more than one element of the written-to tensor refers to a single memory location"],
+    );
 }
 
 #[test]

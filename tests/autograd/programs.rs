@@ -223,7 +223,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn gradients_are_those_of_the_program_without_views_and_writes_or_an_error(
-        steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0usize..64, 0usize..64), 1..14)
+        steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0usize..64, 0usize..64), 1..22)
     ) {
         run(&steps)?;
     }

@@ -3,8 +3,7 @@
 use super::{close, fails, gradient, matrix, t, tracked};
 use autograd::{Tensor, backward, grad, no_grad};
 
-const CHANGED: &str =
-    "one of the variables needed for gradient computation has been modified by an inplace operation";
+const CHANGED: &str = "one of the variables needed for gradient computation has been modified by an inplace operation";
 
 #[test]
 fn a_second_backward_over_saved_values_is_an_error_that_names_retain_graph() {
@@ -88,13 +87,8 @@ fn nothing_needless_is_saved() {
 #[test]
 fn either_the_argument_or_the_result_is_saved() {
     let root = tracked(&[0.5, 0.25]);
-    let of: [(fn(&Tensor<f64>) -> Tensor<f64>, bool); 5] = [
-        (Tensor::exp, false),
-        (Tensor::sqrt, false),
-        (Tensor::abs, true),
-        (Tensor::tanh, true),
-        (Tensor::sin, true),
-    ];
+    let of: [(fn(&Tensor<f64>) -> Tensor<f64>, bool); 5] =
+        [(Tensor::exp, false), (Tensor::sqrt, false), (Tensor::abs, true), (Tensor::tanh, true), (Tensor::sin, true)];
     for (f, argument) in of {
         let x = &root * 1.0;
         let weak = x.downgrade();
@@ -145,7 +139,12 @@ fn a_saved_argument_that_is_written_to_is_an_error() {
     a.add_(1.0);
     fails(
         y.sum().backward(),
-        &[CHANGED, "[torch.DoubleTensor [2]]", "output 0 of AddBackward0", "is at version 1; expected version 0 instead"],
+        &[
+            CHANGED,
+            "[torch.DoubleTensor [2]]",
+            "output 0 of AddBackward0",
+            "is at version 1; expected version 0 instead",
+        ],
     );
     fails(y.sum().backward(), &["It was saved by SinBackward0", file!()]);
 }
@@ -162,11 +161,21 @@ fn a_saved_result_that_is_written_to_is_an_error() {
 fn a_write_through_any_alias_counts() {
     let x = tracked(&[1.0, 2.0]);
     for write in [
-        (|a: &Tensor<f64>| { a.detach().zero_(); }) as fn(&Tensor<f64>),
-        |a| { a.narrow(0, 1, 1).mul_(2.0); },
-        |a| no_grad(|| { a.fill_(0.0); }),
+        (|a: &Tensor<f64>| {
+            a.detach().zero_();
+        }) as fn(&Tensor<f64>),
+        |a| {
+            a.narrow(0, 1, 1).mul_(2.0);
+        },
+        |a| {
+            no_grad(|| {
+                a.fill_(0.0);
+            })
+        },
         |a| no_grad(|| a.update(|v| v[0] = 0.0)).unwrap(),
-        |a| { a.reshape(&[1, 2]).t().select(0, 0).neg_(); },
+        |a| {
+            a.reshape(&[1, 2]).t().select(0, 0).neg_();
+        },
     ] {
         let a = &x + 0.0;
         let y = &a * &a;
