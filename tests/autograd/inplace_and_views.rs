@@ -542,3 +542,16 @@ fn a_tensor_written_to_with_itself_is_right_or_an_error() {
     m.add_(&m.t());
     assert_eq!(m.to_vec(), [2.0, 5.0, 5.0, 8.0]);
 }
+
+#[test]
+fn a_mask_of_rank_0_is_all_or_nothing() {
+    let (x, yes, no) = (t(&[1.0, 2.0]), Tensor::scalar(true), Tensor::scalar(false));
+    assert_eq!((x.index(&yes).shape(), x.index(&no).shape()), (&[1, 2][..], &[0, 2][..]));
+    x.index_put_(&no, 5.0);
+    assert_eq!(x.to_vec(), [1.0, 2.0]);
+    x.index_put_(&yes, 7.0);
+    assert_eq!(x.to_vec(), [7.0, 7.0]);
+    let s = Tensor::scalar(0.1);
+    s.index_put_(&s.gt(&Tensor::scalar(0.3)), 9.0);
+    assert_eq!(s.item(), 0.1);
+}

@@ -95,7 +95,7 @@ fn written(k: u8, x: &Tensor<f64>, y: &Tensor<f64>) -> Tensor<f64> {
         2 => x.sin(),
         3 => y.expand(x.shape()) * 1.0,
         4 => x * 0.0,
-        5 => x.gt(&Tensor::scalar(0.3)).where_(&y.mean().expand(x.shape()), x),
+        5 => x.gt(&Tensor::scalar(0.271_828)).where_(&y.mean().expand(x.shape()), x),
         6 => (x * 0.3).exp(),
         7 => x / (y.square() + 1.0),
         _ => x.tanh(),
@@ -109,7 +109,7 @@ fn write(k: u8, x: &Tensor<f64>, y: &Tensor<f64>) {
         2 => x.sin_(),
         3 => x.copy_(&y),
         4 => x.zero_(),
-        5 => x.index_put_(&x.gt(&Tensor::scalar(0.3)), &y.mean()),
+        5 => x.index_put_(&x.gt(&Tensor::scalar(0.271_828)), &y.mean()),
         6 => x.mul_(0.3).exp_(),
         7 => x.div_(&(y.square() + 1.0)),
         _ => x.tanh_(),
@@ -149,7 +149,9 @@ fn run(steps: &[Step]) -> Result<bool, TestCaseError> {
     for &(what, k, i, j) in steps {
         let (i, j) = (i % real.len(), j % real.len());
         let leaf = pure.windows[i].value < 2;
-        let (x, y) = (real[i].clone(), real[j].clone());
+        // a failing expression goes on with placeholders until the end: what may fail alone runs alone
+        let x = real[i].clone();
+        let Ok(y) = try_eval(|| beside(&x, &real[j])) else { continue };
         match what % 8 {
             0 => {
                 if let Ok(z) = try_eval(|| unary(k, &x)) {
@@ -220,7 +222,7 @@ fn run(steps: &[Step]) -> Result<bool, TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn gradients_are_those_of_the_program_without_views_and_writes_or_an_error(
         steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0usize..64, 0usize..64), 1..22)
