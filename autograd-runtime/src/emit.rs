@@ -207,6 +207,12 @@ impl<'e> Ex<'e> {
         self.with(&index::UNSLICE, attrs)
     }
     pub fn concat(items: &[Ex<'e>], dim: usize) -> Ex<'e> {
+        // groups of groups: the place of an item in its group is a sum over those before it, for every item
+        const GROUP: usize = 64;
+        if items.len() > GROUP {
+            let groups: Vec<Ex<'e>> = items.chunks(GROUP).map(|group| Ex::concat(group, dim)).collect();
+            return Ex::concat(&groups, dim);
+        }
         let args: Vec<&Ex<'e>> = items.iter().collect();
         apply(Op::with(&index::CONCAT, [Attr::Int(dim as i64)]), &args)
     }

@@ -6,6 +6,7 @@
 
 use super::{
     dispatch::eager,
+    inplace::rebase,
     mode::{is_grad_enabled, no_grad},
     node::{Edge, Edges, Node, Owned, Parts},
     typed::Tensor,
@@ -191,6 +192,10 @@ impl CustomNode {
     pub fn results(&self) -> usize {
         self.out_types.len()
     }
+    /// Whether there are saved tensors, or were before they were freed.
+    pub fn saves(&self) -> bool {
+        self.saved.lock().as_ref().is_none_or(|s| !s.is_empty())
+    }
     pub fn take_values(&mut self, sink: &mut Parts) {
         sink.extend(self.saved.get_mut().take().into_iter().flatten().map(|s| Owned::Value(s.value)));
     }
@@ -307,6 +312,22 @@ fn apply<T: Float, F: Function<T>>(f: Arc<F>, inputs: &[&Tensor<T>], place: Plac
     let outs = no_grad(|| session::collect_errors(|| f.forward(&mut ctx, &args)))?;
     let tracked = needs.contains(&true);
     let is = |list: &[Value], t: &Tensor<T>| list.iter().any(|v| v.same(t.value()));
+    for v in &ctx.dirty {
+        if !outs.iter().any(|o| o.value().same(v)) {
+            return Err(Error::Autograd(format!(
+                "{}: some elements marked as dirty during the forward were not returned as output. The inputs that are \
+                 modified inplace must all be outputs of the function",
+                f.name()
+            )));
+        }
+        if record {
+            v.check_in_place()?;
+        }
+        if tracked {
+            v.check_view_kind()?;
+        }
+        v.bump();
+    }
     let mut values: Vec<Value> = Vec::with_capacity(outs.len());
     for out in &outs {
         let v = out.value();
@@ -368,7 +389,12 @@ fn apply<T: Float, F: Function<T>>(f: Arc<F>, inputs: &[&Tensor<T>], place: Plac
         };
         let node = Node::custom(custom, edges, Some(place));
         for (i, v) in values.iter().enumerate() {
-            if !is(&ctx.non_differentiable, &outs[i]) {
+            if is(&ctx.non_differentiable, &outs[i]) {
+                continue;
+            }
+            if is(&ctx.dirty, &outs[i]) {
+                rebase(v, node.clone(), i as u32, place)?;
+            } else {
                 v.set_grad_fn(node.clone(), i as u32);
             }
         }

@@ -148,6 +148,13 @@ fn resolve<'e>(x: &Ex<'e>, index: &[Index]) -> Result<Resolved<'e>> {
                 picks.push((axis, t.clone()));
                 axis += 1;
             }
+            Index::Mask(m) if m.ndim() == 0 => {
+                // all or nothing, on a new axis
+                view = view.unsqueeze(axis as i64);
+                let at = if m.item() { vec![0] } else { vec![] };
+                picks.push((axis, Tensor::from_vec(at.clone(), [at.len()])));
+                axis += 1;
+            }
             Index::Mask(m) => {
                 let shape = view.shape();
                 if shape.get(axis..axis + m.ndim()) != Some(m.shape()) {
@@ -343,6 +350,7 @@ impl<T: Element> Tensor<T> {
         let basic: Vec<Index> = index
             .iter()
             .flat_map(|i| match i {
+                Index::Mask(m) if m.ndim() == 0 => vec![Index::NewAxis],
                 Index::Mask(m) => vec![Index::Range(0, None, 1); m.ndim()],
                 Index::Tensor(_) => vec![Index::Range(0, None, 1)],
                 other => vec![other.clone()],

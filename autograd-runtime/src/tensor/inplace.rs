@@ -7,7 +7,7 @@
 use super::{
     dispatch::{Dispatch, eager},
     mode::{is_grad_enabled, no_grad},
-    node::Node,
+    node::{Edge, Node},
     typed::{Scalar, Tensor, evaluate, report},
     value::{Repr, Value},
 };
@@ -20,6 +20,7 @@ use crate::{
     session,
     ty::Layout,
 };
+use std::sync::Arc;
 
 /// x ← f(x)
 ///
@@ -45,7 +46,8 @@ pub(super) fn in_place(
     }
     let recording = is_grad_enabled();
     let was_tracked = recording && x.requires_grad();
-    if was_tracked {
+    if recording {
+        // a view made under no_grad is not tracked and may not be written to either, if its base is
         x.check_in_place()?;
     }
     let run = |old: Value| -> Result<Value> {
@@ -98,8 +100,8 @@ pub(super) fn in_place(
 fn past(x: &Value) -> Result<Value> {
     let old = no_grad(|| eager(Op::new(&arith::COPY), &[x]))?;
     match x.edge()? {
-        Some(super::node::Edge::Node(n, i)) => old.set_grad_fn(n, i),
-        Some(super::node::Edge::Leaf(_)) => {
+        Some(Edge::Node(n, i)) => old.set_grad_fn(n, i),
+        Some(Edge::Leaf(_)) => {
             return Err(Error::Autograd(
                 "a leaf Variable that requires grad is being used in an in-place operation".into(),
             ));
@@ -110,29 +112,44 @@ fn past(x: &Value) -> Result<Value> {
 }
 
 /// The node of the written tensor, or of its base if it is a view.
-fn new_past(x: &Value, y: &Value, was_tracked: bool, place: Place, what: &'static str) -> Result<std::sync::Arc<Node>> {
-    let place = Some(place);
-    let of = |base: &Value| match (base.repr(), x.repr()) {
-        (Repr::Stored { layout: of, .. }, Repr::Stored { layout, .. }) => window::set_window(layout, of),
-        _ => panic!("bug: {what} in place on values without storage"),
-    };
+fn new_past(x: &Value, y: &Value, was_tracked: bool, place: Place, what: &'static str) -> Result<Arc<Node>> {
     if let Some(view) = &x.0.view {
-        let args = [(view.base.edge()?, view.base.ty().clone()), (y.edge()?, x.ty().clone())];
-        return Ok(Node::of(of(&view.base), args, view.base.ty().clone(), place));
+        return window_node(x, &view.base, y.edge()?, place);
     }
     if let Some(node) = y.node() {
         return Ok(node);
     }
     // the whole is replaced by something without a past: what it was gets zeros
     debug_assert!(was_tracked);
-    let args = [(x.edge()?, x.ty().clone()), (None, x.ty().clone())];
-    let node = Node::of(of(x), args, x.ty().clone(), place);
+    let node = window_node(x, x, None, place)?;
     node.label(match what {
         "zero_" => "ZeroBackward0",
         "fill_" => "FillBackward0",
         _ => "CopyBackwards",
     });
     Ok(node)
+}
+
+/// `base` with the window that `x` is on it replaced by something with this past.
+fn window_node(x: &Value, base: &Value, new: Option<Edge>, place: Place) -> Result<Arc<Node>> {
+    let (Repr::Stored { layout: of, .. }, Repr::Stored { layout, .. }) = (base.repr(), x.repr()) else {
+        panic!("bug: written in place without storage");
+    };
+    let args = [(base.edge()?, base.ty().clone()), (new, x.ty().clone())];
+    Ok(Node::of(window::set_window(layout, of), args, base.ty().clone(), Some(place)))
+}
+
+/// Makes a tensor that was written to result `index` of a node; if it is a view, its base is what it was with the
+/// window replaced.
+pub(super) fn rebase(x: &Value, node: Arc<Node>, index: u32, place: Place) -> Result<()> {
+    match &x.0.view {
+        Some(view) => {
+            let node = window_node(x, &view.base, Some(Edge::Node(node, index)), place)?;
+            view.base.set_grad_fn(node, 0);
+        }
+        None => x.set_grad_fn(node, index),
+    }
+    Ok(())
 }
 
 /// The elements of `y`, of the same type, into `x`.
@@ -143,7 +160,7 @@ fn write(x: &Value, y: &Value) {
     };
     // a result that nobody else holds gives its buffer
     let whole = |l: &Layout, len: usize| l.is_contiguous() && l.offset == 0 && x.ty().numel() == len;
-    if !std::sync::Arc::ptr_eq(storage, from) && y.is_sole_owner() {
+    if !Arc::ptr_eq(storage, from) && y.is_sole_owner() {
         let mut from = from.data.write();
         let mut to = storage.data.write();
         storage.bump();
@@ -238,7 +255,7 @@ impl<T: Element> Tensor<T> {
     /// Whether two tensors share elements: one is a view or a detached form of the other, or both of a third.
     pub fn shares_storage(&self, other: &Tensor<T>) -> bool {
         match (self.value().repr(), other.value().repr()) {
-            (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. }) => std::sync::Arc::ptr_eq(a, b),
+            (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. }) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }

@@ -82,6 +82,10 @@ impl Value {
     fn is_tracked(&self) -> bool {
         self.0.tracked.load(Ordering::Acquire)
     }
+    /// Notes that the view's past is that of its base as it is now.
+    pub(super) fn mark_seen(&self) {
+        self.meta().seen = self.version();
+    }
     /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {
         self.is_tracked() || self.0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())

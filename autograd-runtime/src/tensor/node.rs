@@ -328,7 +328,7 @@ impl Node {
     pub fn saves(&self) -> bool {
         match &self.kind {
             Kind::Op { saved, .. } => !matches!(&*saved.lock(), Saved::Kept(k) if k.is_empty()),
-            Kind::Custom(_) => true,
+            Kind::Custom(c) => c.saves(),
         }
     }
 }

@@ -141,7 +141,11 @@ impl Value {
         Self::with_view(ty, repr, None)
     }
     pub(super) fn with_view(ty: Ty, repr: Repr, view: Option<Box<ViewOf>>) -> Value {
-        Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }))
+        let v = Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }));
+        if v.0.view.is_some() {
+            v.mark_seen();
+        }
+        v
     }
     pub(super) fn downgrade(&self) -> WeakValue {
         WeakValue(Arc::downgrade(&self.0))
@@ -180,6 +184,12 @@ impl Value {
     /// How often the elements were written to.
     pub(crate) fn version(&self) -> u64 {
         if let Repr::Stored { storage, .. } = &self.0.repr { storage.version() } else { 0 }
+    }
+    /// Notes that the elements have been written to.
+    pub(super) fn bump(&self) {
+        if let Repr::Stored { storage, .. } = &self.0.repr {
+            storage.bump();
+        }
     }
     /// Whether this many handles of the value exist.
     pub(crate) fn is_held_by(&self, n: usize) -> bool {
