@@ -26,6 +26,11 @@ pub enum V {
 pub trait Emit {
     /// The value of an operation on arguments.
     fn emit(&self, op: Op, args: &[V]) -> V;
+    /// As [`Emit::emit`], on arguments that are somewhere else: the tape, which computes at once, needs no copies.
+    fn emit_refs(&self, op: Op, args: &[&V]) -> V {
+        let args: SmallVec<[V; 3]> = args.iter().map(|&a| a.clone()).collect();
+        self.emit(op, &args)
+    }
     /// The type of a value.
     fn ty(&self, v: &V) -> Ty;
     /// Reports that a composite operation cannot go on; returns a placeholder.
@@ -42,9 +47,9 @@ pub struct Ex<'e> {
 /// Emits an operation on expressions of one emitter.
 pub fn apply<'e>(op: Op, args: &[&Ex<'e>]) -> Ex<'e> {
     let e = args[0].e;
-    let mut values: SmallVec<[V; 3]> = SmallVec::new();
-    args.iter().for_each(|a| values.push(a.v.clone()));
-    Ex { e, v: e.emit(op, &values) }
+    let mut values: SmallVec<[&V; 3]> = SmallVec::new();
+    args.iter().for_each(|a| values.push(&a.v));
+    Ex { e, v: e.emit_refs(op, &values) }
 }
 
 macro_rules! unary_methods {
@@ -72,6 +77,13 @@ impl<'e> Ex<'e> {
     }
     pub fn shape(&self) -> Shape {
         self.ty().shape
+    }
+    fn has_shape(&self, shape: &[usize]) -> bool {
+        match &self.v {
+            V::Tensor(t) => t.ty().shape.as_slice() == shape,
+            V::Type(t) => t.shape.as_slice() == shape,
+            V::Node(_) => self.shape().as_slice() == shape,
+        }
     }
     pub fn dtype(&self) -> DType {
         self.ty().dtype
@@ -159,10 +171,10 @@ impl<'e> Ex<'e> {
     }
     /// The sum over those axes along which `shape` was broadcast to this expression's shape.
     pub fn sum_to(&self, shape: &[usize]) -> Ex<'e> {
-        let mine = self.shape();
-        if mine.as_slice() == shape {
+        if self.has_shape(shape) {
             return self.clone();
         }
+        let mine = self.shape();
         let lead = mine.len() - shape.len();
         let dims: Shape = (0..mine.len()).filter(|&d| d < lead || (shape[d - lead] == 1 && mine[d] != 1)).collect();
         self.sum_keep(&dims).reshape(shape)

@@ -40,8 +40,13 @@ impl Dispatch {
 
 impl Emit for Dispatch {
     fn emit(&self, op: Op, args: &[V]) -> V {
+        let mut refs: SmallVec<[&V; 3]> = SmallVec::new();
+        args.iter().for_each(|a| refs.push(a));
+        self.emit_refs(op, &refs)
+    }
+    fn emit_refs(&self, op: Op, args: &[&V]) -> V {
         let mut values: SmallVec<[&Value; 3]> = SmallVec::new();
-        for a in args {
+        for &a in args {
             values.push(match a {
                 V::Tensor(t) => t,
                 V::Node(n) => panic!("bug: {} mixes tensors with the graph node {n:?}", op.name()),

@@ -29,6 +29,13 @@ pub(super) struct Meta {
     retains_grad: bool,
 }
 
+impl Meta {
+    /// Whether this owns no part of a graph.
+    pub fn is_free(&self) -> bool {
+        self.grad_fn.is_none() && self.grad.is_none()
+    }
+}
+
 /// That a value is a view, and of what.
 pub(super) struct ViewOf {
     /// Never a view itself.

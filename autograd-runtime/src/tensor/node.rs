@@ -47,8 +47,15 @@ pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
 // custom functions are rare: the box costs them an allocation, operations none
 #[allow(clippy::large_enum_variant)]
 enum Kind {
-    Op { op: Op, arg_types: SmallVec<[Ty; 2]>, out_type: Ty, saved: Mutex<Saved> },
+    Op { op: Op, arg_types: ArgTypes, out_type: Ty, saved: Mutex<Saved> },
     Custom(Box<CustomNode>),
+}
+
+/// The types of arguments; `None` for that of the result, which is the common case.
+type ArgTypes = SmallVec<[Option<Box<Ty>>; 2]>;
+
+fn other_type(arg: &Ty, out: &Ty) -> Option<Box<Ty>> {
+    (arg != out).then(|| Box::new(arg.clone()))
 }
 
 /// What the derivative of an operation reads.
@@ -107,13 +114,13 @@ impl Node {
     pub fn record(op: Op, args: &[&Value], out: &Value, place: Option<Place>) -> Result<Arc<Node>> {
         // loops that push: collecting into small vectors costs more, and this runs at every operation
         let mut edges = Edges::new();
-        let mut arg_types: SmallVec<[Ty; 2]> = SmallVec::new();
+        let mut arg_types = ArgTypes::new();
         let mut reads = 0;
         for (i, a) in args.iter().enumerate() {
             let edge = a.edge()?;
             reads |= if edge.is_some() { op.def.reads(i) } else { 0 };
             edges.push(edge);
-            arg_types.push(a.ty().clone());
+            arg_types.push(other_type(a.ty(), out.ty()));
         }
         let mut kept: SmallVec<[(u8, Value, u64); 2]> = SmallVec::new();
         if reads != 0 {
@@ -140,7 +147,8 @@ impl Node {
         out_type: Ty,
         place: Option<Place>,
     ) -> Arc<Node> {
-        let (edges, arg_types): (Edges, SmallVec<[Ty; 2]>) = args.into_iter().unzip();
+        let (edges, arg_types): (Edges, ArgTypes) =
+            args.into_iter().map(|(edge, ty)| (edge, other_type(&ty, &out_type))).unzip();
         debug_assert!((0..edges.len()).all(|i| op.def.reads(i) == 0), "{} reads values", op.name());
         let saved = Mutex::new(Saved::Kept(SmallVec::new()));
         Node::new(Kind::Op { op, arg_types, out_type, saved }, edges, place)
@@ -222,15 +230,16 @@ impl Node {
                     Some((_, v, _)) => V::Tensor(self.with_past(i, v)),
                     None => V::Type(ty.clone()),
                 };
-                let args: SmallVec<[Ex<'_>; 2]> =
-                    arg_types.iter().enumerate().map(|(i, t)| Ex::new(d, value(i.min(254) as u8, t))).collect();
+                let type_of = |i: usize| arg_types[i].as_deref().unwrap_or(out_type);
+                let mut args: SmallVec<[Ex<'_>; 2]> = SmallVec::new();
+                (0..arg_types.len()).for_each(|i| args.push(Ex::new(d, value(i.min(254) as u8, type_of(i)))));
                 let (out, ct) = (Ex::new(d, value(OUT, out_type)), Ex::new(d, V::Tensor(ct.clone())));
                 let cx = Cx { op, args: &args, out: &out };
-                for (i, ty) in arg_types.iter().enumerate().filter(|(i, _)| wanted(*i)) {
+                for i in (0..arg_types.len()).filter(|&i| wanted(i)) {
                     let g = match diff::pull_back(&cx, i, &ct)? {
                         None => None,
                         Some(Ex { v: V::Tensor(g), .. }) => {
-                            debug_assert_eq!(g.ty(), ty, "cotangent of argument {i} of {}", op.name());
+                            debug_assert_eq!(g.ty(), type_of(i), "cotangent of argument {i} of {}", op.name());
                             Some(g)
                         }
                         Some(other) => panic!("bug: the derivative of {} is no tensor: {:?}", op.name(), other.v),
@@ -414,6 +423,9 @@ impl Drop for Node {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.view.is_none() && self.meta.get_mut().is_free() {
+            return;
+        }
         let mut parts = Parts::new();
         Value::take_graph(self, &mut parts);
         drop_all(parts);
