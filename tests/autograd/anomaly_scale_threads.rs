@@ -307,7 +307,7 @@ fn checkpointing_gives_the_same_gradients() {
         }
     };
     let (a, b) = (tracked(&[1.0, 2.0]), tracked(&[1.0, 2.0]));
-    f(w.clone())(&[a.clone()]).sum().backward().unwrap();
+    f(w.clone())(std::slice::from_ref(&a)).sum().backward().unwrap();
     let plain = (gradient(&a), gradient(&w));
     w.zero_grad();
     let y = checkpoint(f(w.clone()), &[&b]);
@@ -319,7 +319,7 @@ fn checkpointing_gives_the_same_gradients() {
     let c = tracked(&[1.0, 2.0]);
     let inner = f(w.clone());
     let nested = checkpoint(move |x| checkpoint(|x| x[0].exp(), &[&inner(x)]), &[&c]);
-    let want = f(w.clone())(&[a.clone()]).exp();
+    let want = f(w.clone())(std::slice::from_ref(&a)).exp();
     let second = |y: &Tensor<f64>, x: &Tensor<f64>| {
         let g = grad(&[&y.sum()], &[x], &[], false, true, false).unwrap().remove(0).unwrap();
         grad(&[&g.sum()], &[x], &[], false, false, false).unwrap().remove(0).unwrap().to_vec()

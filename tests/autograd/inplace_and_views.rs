@@ -21,7 +21,7 @@ fn an_operation_in_place_is_the_operation_out_of_place() {
         ),
         (
             |x| {
-                x.mul_(&t(&[2.0, 3.0]));
+                x.mul_(t(&[2.0, 3.0]));
             },
             |x| x * t(&[2.0, 3.0]),
         ),
@@ -269,7 +269,7 @@ fn views_of_a_base_that_is_not_contiguous_are_written_through() {
     // the base itself strided in a larger storage
     let big = Tensor::<f64>::ones([2, 3, 2]).requires_grad_(true);
     let d = (&big * 1.0).detach().select(2, 1).t().detach();
-    d.mul_(&big.select(2, 0).t());
+    d.mul_(big.select(2, 0).t());
     d.select(0, 2).mul_(5.0);
     d.sum().backward().unwrap();
     let of = |i: usize| {
@@ -309,7 +309,7 @@ fn a_write_to_one_of_several_views_of_one_operation_is_an_error() {
         // nor on untracked parts, once something tracked is written
         panics(
             || {
-                parts(&x.detach())[1].mul_(&Tensor::ones([1]).requires_grad_(true));
+                parts(&x.detach())[1].mul_(Tensor::ones([1]).requires_grad_(true));
             },
             &[message],
         );
@@ -392,13 +392,13 @@ fn indexed_assignment_sends_gradients_to_both_sides() {
             x.index_put_((1..3, 0), v);
         },
         |x, v, _| {
-            x.index_put_((Rest, -1), &v.narrow(0, 0, 1));
+            x.index_put_((Rest, -1), v.narrow(0, 0, 1));
         },
         |x, v, i| {
             x.index_put_((i, ..), v);
         },
         |x, v, i| {
-            x.index_put_((i, i.lt(&Tensor::scalar(1))), &v.unsqueeze(1).narrow(0, 0, 1).squeeze(1));
+            x.index_put_((i, i.lt(&Tensor::scalar(1))), v.unsqueeze(1).narrow(0, 0, 1).squeeze(1));
         },
     ];
     for (k, write) in writes.into_iter().enumerate() {
@@ -416,7 +416,7 @@ fn indexed_assignment_sends_gradients_to_both_sides() {
 #[test]
 fn the_last_of_several_writers_gets_the_gradient() {
     let (x, v) = (t(&[0.0; 3]), tracked(&[1.0, 2.0, 3.0]));
-    x.index_put_(&Tensor::from_vec(vec![1, 1, 0], [3]), &v);
+    x.index_put_(Tensor::from_vec(vec![1, 1, 0], [3]), &v);
     assert_eq!(x.to_vec(), [3.0, 2.0, 0.0]);
     x.backward_with(&t(&[10.0, 20.0, 30.0])).unwrap();
     assert_eq!(gradient(&v), [0.0, 20.0, 10.0]);
@@ -456,7 +456,7 @@ fn masked_assignment_sends_gradients_to_both_sides() {
 fn a_mask_without_hits_changes_nothing() {
     let (a, v) = (tracked(&[1.0, 2.0]), Tensor::scalar(4.0).requires_grad_(true));
     let x = a.copy();
-    x.index_put_(&a.lt(&t(&[0.0, 0.0])), &v);
+    x.index_put_(a.lt(&t(&[0.0, 0.0])), &v);
     x.sum().backward().unwrap();
     assert_eq!((x.to_vec(), gradient(&a)), (vec![1.0, 2.0], vec![1.0, 1.0]));
     assert_eq!(v.grad().map_or(0.0, |g| g.item()), 0.0);
@@ -467,19 +467,19 @@ fn an_assignment_of_another_shape_is_an_error_and_writes_nothing() {
     let x = &tracked(&[1.0, 2.0, 3.0]) * 1.0;
     panics(
         || {
-            x.index_put_(0..2, &t(&[1.0, 2.0, 3.0]));
+            x.index_put_(0..2, t(&[1.0, 2.0, 3.0]));
         },
         &["[3]", "[2]"],
     );
     panics(
         || {
-            x.index_put_(&Tensor::from_vec(vec![0, 1], [2]), &t(&[1.0, 2.0, 3.0]));
+            x.index_put_(Tensor::from_vec(vec![0, 1], [2]), t(&[1.0, 2.0, 3.0]));
         },
         &["index_put_", "[2]", "[3]"],
     );
     panics(
         || {
-            x.add_(&Tensor::ones([2, 3]));
+            x.add_(Tensor::ones([2, 3]));
         },
         &["output with shape [3] doesn't match the broadcast shape [2, 3]"],
     );
@@ -511,7 +511,7 @@ fn a_detached_tensor_is_no_view_for_backward_but_shares_elements() {
     let d = x.detach();
     d.index_put_((0, 0), 111.0);
     assert_eq!(x.to_vec()[0], 111.0);
-    d.select(0, 1).mul_(&tracked(&[1.0, 1.0]));
+    d.select(0, 1).mul_(tracked(&[1.0, 1.0]));
     assert!(d.requires_grad() && !d.is_leaf());
     assert_eq!(x.grad_fn().unwrap().name(), "MulBackward0");
 }
@@ -539,7 +539,7 @@ fn a_tensor_written_to_with_itself_is_right_or_an_error() {
     assert_eq!(x.to_vec(), [4.0, 9.0]);
     fails(x.sum().backward(), &["modified by an inplace operation", "MulBackward0"]);
     let m = matrix(&[[1.0, 2.0], [3.0, 4.0]]).copy();
-    m.add_(&m.t());
+    m.add_(m.t());
     assert_eq!(m.to_vec(), [2.0, 5.0, 5.0, 8.0]);
 }
 
@@ -552,6 +552,6 @@ fn a_mask_of_rank_0_is_all_or_nothing() {
     x.index_put_(&yes, 7.0);
     assert_eq!(x.to_vec(), [7.0, 7.0]);
     let s = Tensor::scalar(0.1);
-    s.index_put_(&s.gt(&Tensor::scalar(0.3)), 9.0);
+    s.index_put_(s.gt(&Tensor::scalar(0.3)), 9.0);
     assert_eq!(s.item(), 0.1);
 }

@@ -1,6 +1,9 @@
 //! The dynamic engine's behaviours, each pinned by a test named after it: what PyTorch's own tests of autograd hold
 //! PyTorch to.
 
+// tables of functions are read best where they stand
+#![allow(clippy::type_complexity)]
+
 mod accumulating;
 mod anomaly_scale_threads;
 mod higher_order;

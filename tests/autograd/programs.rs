@@ -109,7 +109,7 @@ fn write(k: u8, x: &Tensor<f64>, y: &Tensor<f64>) {
         2 => x.sin_(),
         3 => x.copy_(&y),
         4 => x.zero_(),
-        5 => x.index_put_(&x.gt(&Tensor::scalar(0.271_828)), &y.mean()),
+        5 => x.index_put_(x.gt(&Tensor::scalar(0.271_828)), y.mean()),
         6 => x.mul_(0.3).exp_(),
         7 => x.div_(&(y.square() + 1.0)),
         _ => x.tanh_(),
@@ -123,7 +123,7 @@ fn loss(tensors: &[Option<Tensor<f64>>]) -> Tensor<f64> {
         if let Some(x) = x {
             let shape: Vec<i64> = x.shape().iter().map(|&n| n as i64).collect();
             let weights = (Tensor::<f64>::arange(x.numel()) + (1 + i) as f64).cos().reshape(&shape);
-            total = total + (x * weights).sum();
+            total += (x * weights).sum();
         }
     }
     total

@@ -110,7 +110,7 @@ fn a_buffer_whose_values_nobody_needs_is_overwritten_again_and_again() {
     for i in 0..3 {
         x.detach_().unwrap();
         x.copy_(&(&mu + f64::from(i)));
-        loss = loss + (&x * &t(&[f64::from(i)])).sum();
+        loss += (&x * &t(&[f64::from(i)])).sum();
     }
     loss.backward().unwrap();
     assert_eq!(gradient(&mu), [3.0]);
@@ -121,12 +121,12 @@ fn reading_by_an_index_does_not_save_the_tensor() {
     let b = tracked(&[0.0, 0.0, 0.0]);
     let mask = t(&[1.0, 0.0, 0.0]).ne(&t(&[0.0; 3]));
     let x = &b + 0.0;
-    x.index_put_(&mask, &x.index(&mask));
+    x.index_put_(&mask, x.index(&mask));
     x.backward_with(&t(&[1.0, 2.0, 3.0])).unwrap();
     assert_eq!(gradient(&b), [1.0, 2.0, 3.0]);
     // nor does any other way of picking
     let x = &b + 0.0;
-    let y = x.index(&Tensor::from_vec(vec![2, 2], [2])) + x.narrow(0, 0, 2) + x.select(0, 1);
+    let y = x.index(Tensor::from_vec(vec![2, 2], [2])) + x.narrow(0, 0, 2) + x.select(0, 1);
     x.zero_();
     y.sum().backward().unwrap();
 }
