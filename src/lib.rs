@@ -56,7 +56,7 @@ pub mod __private {
         entry::{
             Arg, AsTwin, Binder, CompiledFn, Constant, Function, GradReader, Inputs, IntoTwin, Leaf, LeafReader,
             Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Staged, Twinned, Visitor, bench,
-            check, compile, explain, fit, grad, grad_into, hvp, jvp,
+            check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
             value_and_grad_into, vjp,

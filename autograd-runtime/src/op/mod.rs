@@ -299,12 +299,12 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" => {
+            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" | "wrt" | "kept" => {
                 matches!(a, Attr::Ints(_))
             }
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
-            "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
+            "then" | "else" | "cond" | "body" | "step" | "backward" => matches!(a, Attr::Graph(_)),
             _ => matches!(a, Attr::Int(_)),
         };
         self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)
