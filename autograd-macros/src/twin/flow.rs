@@ -147,7 +147,9 @@ fn condition(cond: &Expr) -> Option<TokenStream> {
 /// Whether the spelling shows that this is no float.
 fn is_integer(e: &Expr) -> bool {
     match e {
-        Expr::Lit(lit) => !matches!(&lit.lit, Lit::Float(_)) && !matches!(&lit.lit, Lit::Int(n) if n.suffix().starts_with('f')),
+        Expr::Lit(lit) => {
+            !matches!(&lit.lit, Lit::Float(_)) && !matches!(&lit.lit, Lit::Int(n) if n.suffix().starts_with('f'))
+        }
         Expr::Paren(e) => is_integer(&e.expr),
         Expr::Unary(e) => is_integer(&e.expr),
         Expr::MethodCall(call) => call.method == "len",
@@ -224,7 +226,9 @@ fn root(place: &Expr) -> Option<&Ident> {
 impl Visit<'_> for Effects<'_> {
     fn visit_expr(&mut self, e: &Expr) {
         match e {
-            Expr::Return(_) | Expr::Try(_) | Expr::Await(_) | Expr::Yield(_) if self.closures == 0 => self.escapes = true,
+            Expr::Return(_) | Expr::Try(_) | Expr::Await(_) | Expr::Yield(_) if self.closures == 0 => {
+                self.escapes = true
+            }
             Expr::Break(e) => self.escapes |= self.closures == 0 && (self.loops == 0 || e.label.is_some()),
             Expr::Continue(e) => self.escapes |= self.closures == 0 && (self.loops == 0 || e.label.is_some()),
             Expr::Assign(e) => {

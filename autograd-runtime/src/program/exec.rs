@@ -224,6 +224,7 @@ impl Program {
                 }
             }
         }
+        w.records.iter_mut().for_each(Vec::clear);
         for &(k, from) in copies {
             let bytes = self.outputs[k].bytes();
             let to = match &mut outputs[k] {

@@ -71,11 +71,10 @@ impl Flow {
                 let outs = step.outputs();
                 let mut sums: Vec<Data> = outs[*cotangents..].iter().map(|t| Data::zeros(t.dtype, t.numel())).collect();
                 let mut next = fresh(step);
-                for _ in 0..trips {
-                    let mut given = records[*record].split_off(records[*record].len() - width);
-                    given.extend(args.drain(1..));
-                    call_into(step, &given, &mut next)?;
-                    args.extend(given.drain(*width..));
+                let all = &records[*record];
+                for trip in (0..trips as usize).rev() {
+                    let kept = &all[trip * width..(trip + 1) * width];
+                    call_into(step, kept.iter().chain(&args[1..]), &mut next)?;
                     args[cut..].swap_with_slice(&mut next[..*cotangents]);
                     for ((sum, term), ty) in sums.iter_mut().zip(&next[*cotangents..]).zip(&outs[*cotangents..]) {
                         add(sum, term, ty)?;
@@ -103,8 +102,8 @@ fn call(p: &Program, args: &[Data]) -> Result<Vec<Data>> {
     Ok(outs)
 }
 
-fn call_into(p: &Program, args: &[Data], outs: &mut [Data]) -> Result<()> {
-    let inputs: Vec<Input<'_>> = args.iter().map(|d| Input::Data(d, 0)).collect();
+fn call_into<'a>(p: &Program, args: impl IntoIterator<Item = &'a Data>, outs: &mut [Data]) -> Result<()> {
+    let inputs: Vec<Input<'_>> = args.into_iter().map(|d| Input::Data(d, 0)).collect();
     let mut outputs: Vec<Output<'_>> = outs.iter_mut().map(Output::Data).collect();
     p.run(&inputs, &mut outputs)
 }
