@@ -226,6 +226,12 @@ pub(crate) fn opaque_read(v: &Value, what: &str, place: Place) {
     give_up(&format!("{what} at {place}"));
 }
 
+/// Whether an operation of the running entry point has failed: its values are placeholders from then on, and a loop
+/// that waits for them to change would never end.
+pub(crate) fn has_failed() -> bool {
+    top().is_some_and(|s| s.error.borrow().is_some())
+}
+
 /// Keeps an error for the running entry point; gives it back if there is none.
 pub(crate) fn report(error: Error) -> std::result::Result<(), Error> {
     match top() {

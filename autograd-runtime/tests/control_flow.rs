@@ -213,10 +213,8 @@ fn loops_in_single_precision_and_in_steps() {
     let v = |x: f64| array(&ty("f32[]"), [x]);
     check("nested f32", &g, &[v(0.6), v(1.7)], 2);
     // beside a tensor of several elements the same loops are steps
-    let wide = NESTED.replace(
-        "return %5, %4\n",
-        "%6 = iota {dtype=f64, shape=[3], dim=0} : f64[3]\n%7 = mul(%6, %4) : f64[3]\nreturn %5, %7\n",
-    );
+    let wide = NESTED
+        .replace("return %5, %4\n", "%6 = iota {dtype=f64, n=3} : f64[3]\n%7 = mul(%6, %4) : f64[3]\nreturn %5, %7\n");
     let v = |x: f64| array(&ty("f64[]"), [x]);
     check("nested in steps", &graph(&wide), &[v(0.6), v(1.7)], 2);
 }

@@ -1,6 +1,7 @@
 //! Turns `if` and `while` whose condition compares something into calls that the runtime may stage:
 //! `if x < y { a } else { b }` becomes a choice over a closure that runs either branch, `while` a loop
-//! over a closure that runs its condition or its body. Variables that the parts may change are handed
+//! over a closure that runs its condition or its body, and `for` a loop over its body if all that is done
+//! with its counter is to make a float of it. Variables that the parts may change are handed
 //! through as a state; what a branch would move out of a variable is copied, since both are traced.
 //!
 //! Invariant: what leaves the construct in another way than through its value and variables stays
@@ -13,7 +14,10 @@ use std::collections::{BTreeSet, HashSet};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
-use syn::{BinOp, Block, Expr, ExprIf, ExprWhile, Ident, Lit, Pat, Stmt, UnOp, parse_quote_spanned};
+use syn::{
+    BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, RangeLimits, Stmt, UnOp, parse_quote,
+    parse_quote_spanned,
+};
 
 use super::macros;
 use super::scope::{Pass, Scope};
@@ -34,10 +38,19 @@ impl Pass for Flow {
         let staged = match expr {
             Expr::If(choice) => choose(choice, scope),
             Expr::While(repeat) if repeat.label.is_none() => iterate(repeat, scope),
+            Expr::ForLoop(repeat) if repeat.label.is_none() => count(repeat, scope),
             _ => None,
         };
         if let Some(staged) = staged {
             *expr = staged;
+        } else if let Expr::While(ExprWhile { body, .. }) = expr {
+            // what waits for a failed value to change would wait for ever
+            body.stmts.insert(
+                0,
+                parse_quote!(if ::autograd::__private::flow::has_failed() {
+                    break;
+                }),
+            );
         }
     }
 }
@@ -93,6 +106,86 @@ fn iterate(repeat: &ExprWhile, scope: &Scope) -> Option<Expr> {
             }
         })).run();
     }})
+}
+
+fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
+    let span = repeat.for_token.span;
+    let iter = &repeat.expr;
+    let trips = match (&*repeat.pat, &**iter) {
+        (Pat::Wild(_), _) => quote_spanned!(span=> count(#iter)),
+        (Pat::Ident(name), Expr::Range(range)) if name.by_ref.is_none() && name.subpat.is_none() => {
+            if range.start.is_none() || range.end.is_none() || !only_cast(&name.ident, &repeat.body) {
+                return None;
+            }
+            match range.limits {
+                RangeLimits::HalfOpen(_) => quote_spanned!(span=> trips(#iter)),
+                RangeLimits::Closed(_) => quote_spanned!(span=> trips_to(#iter)),
+            }
+        }
+        _ => return None,
+    };
+    let mut effects = Effects::new(scope);
+    effects.nested(|v| {
+        v.bind(&repeat.pat);
+        v.visit_block(&repeat.body);
+    });
+    let state = effects.state()?;
+    if state.is_empty() {
+        return None;
+    }
+    let (body, pat) = (&repeat.body, &repeat.pat);
+    let (pack, bind) = (pairs(&state, false), pairs(&state, true));
+    Some(parse_quote_spanned! {span=> {
+        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |__index: ::autograd::__private::flow::Index, #bind| {
+            let #pat = __index;
+            #body
+            #pack
+        })).run();
+    }})
+}
+
+/// Whether all that a body does with a counter is to make a float of it: `cast::<f64, _>(i)`, as `i as f64` is written
+/// by now.
+fn only_cast(name: &Ident, body: &Block) -> bool {
+    struct Uses<'n> {
+        name: &'n Ident,
+        casts: usize,
+        all: usize,
+    }
+    impl Visit<'_> for Uses<'_> {
+        fn visit_expr_call(&mut self, call: &syn::ExprCall) {
+            if let Expr::Path(func) = &*call.func
+                && let Some(last) = func.path.segments.last()
+                && last.ident == "cast"
+                && let syn::PathArguments::AngleBracketed(to) = &last.arguments
+                && let Some(syn::GenericArgument::Type(to)) = to.args.first()
+                && crate::ast::scalar(to).is_some()
+                && let Some(Expr::Path(arg)) = call.args.first()
+                && arg.path.is_ident(self.name)
+            {
+                self.casts += 1;
+            }
+            visit::visit_expr_call(self, call);
+        }
+        fn visit_ident(&mut self, ident: &Ident) {
+            self.all += usize::from(ident == self.name);
+        }
+        fn visit_macro(&mut self, mac: &syn::Macro) {
+            // a macro's tokens may name it in any way
+            fn named(tokens: TokenStream, name: &Ident) -> bool {
+                tokens.into_iter().any(|t| match t {
+                    proc_macro2::TokenTree::Ident(i) => i == *name,
+                    proc_macro2::TokenTree::Group(g) => named(g.stream(), name),
+                    proc_macro2::TokenTree::Literal(l) => l.to_string().contains(&name.to_string()),
+                    proc_macro2::TokenTree::Punct(_) => false,
+                })
+            }
+            self.all += usize::from(named(mac.tokens.clone(), self.name));
+        }
+    }
+    let mut uses = Uses { name, casts: 0, all: 0 };
+    uses.visit_block(body);
+    uses.casts == uses.all
 }
 
 /// `(a, (b, ()))`, as an expression or as a pattern.

@@ -1,13 +1,17 @@
-//! What twins call for `if`, `while` and comparisons that decide them. In a trace, a condition on traced values makes a
+//! What twins call for `if`, `while`, `for` over counters, and comparisons that decide them. In a trace, a condition on traced values makes a
 //! choice or a loop of the graph: its parts are traced into graphs of their own. Everywhere else, and where a part
 //! cannot be traced, the parts run as they are written.
 //!
 //! `while c { b }` becomes `(&While::new(state, |test, state| if test { (Some(c), state) } else { b; (None, state) })).run()`,
 //! where `state` are the variables that `b` may change, as nested pairs; `if c { a } else { b }` becomes
-//! `(&If::new(c, state, |then, state| (if then { a } else { b }, state))).run()`. Which of two methods `run` is depends
+//! `(&If::new(c, state, |then, state| (if then { a } else { b }, state))).run()`; `for i in r { b }` becomes
+//! `(&For::new(trips(r), state, |i, state| { b; state })).run()` if `i` is only made a float of. Which of two methods `run` is depends
 //! on the types, by autoref: the state and the value have to be made of leaves, or nothing is staged.
 
-use super::twins::{Leaf, Leaves, Twinned};
+use super::{
+    plain::Cast,
+    twins::{Leaf, Leaves, Twinned},
+};
 use crate::{
     Tensor,
     array::{Element, Float},
@@ -15,9 +19,10 @@ use crate::{
     error::{Error, Place, Result},
     graph::{Builder, Graph, NodeId},
     op::{Attr, Op, OpDef, compare, control},
-    real::Real,
+    real::{Real, literal},
     session::{self, TraceEnd, Traced},
     tensor::Value,
+    ty::DType,
 };
 use std::{cell::Cell, sync::Arc};
 
@@ -186,9 +191,9 @@ macro_rules! tests {
             }
         }
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, Real<T>, |a| a, |b| b);
-        tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, T, |a| a, |b| &crate::real::literal(*b));
-        tests!(@pair $wrapper, $plain, $x $y $t, [] f64, Real<f64>, |a| &crate::real::literal(*a), |b| b);
-        tests!(@pair $wrapper, $plain, $x $y $t, [] f32, Real<f32>, |a| &crate::real::literal(*a), |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, T, |a| a, |b| &literal(*b));
+        tests!(@pair $wrapper, $plain, $x $y $t, [] f64, Real<f64>, |a| &literal(*a), |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [] f32, Real<f32>, |a| &literal(*a), |b| b);
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, Tensor<T>, |a| a, |b| b);
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, T, |a| a, |b| &Tensor::<T>::scalar(*b));
         impl<'a, A, B> StagedTest for $wrapper<'_, &'a A, &'a B>
@@ -222,6 +227,11 @@ tests! {
         _ => a >= b,
     };
     Same: PartialEq, |a, b, t| (a == b) == matches!(t, Test::Eq);
+}
+
+/// Whether the running entry point has failed: loops end.
+pub fn has_failed() -> bool {
+    session::has_failed()
 }
 
 /// A copy of a variable that a branch would otherwise move, so that the branch can be traced beside the other one.
@@ -269,6 +279,74 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> While<S, F> {
     }
 }
 
+/// A range of counters.
+pub struct Trips {
+    start: i64,
+    end: i64,
+}
+/// As many trips as an iterator has items.
+pub fn count(items: impl IntoIterator) -> Trips {
+    Trips { start: 0, end: i64::try_from(items.into_iter().count()).unwrap_or(i64::MAX) }
+}
+/// The trips of a range.
+pub fn trips<I: Counter>(range: std::ops::Range<I>) -> Trips {
+    Trips { start: range.start.to_i64(), end: range.end.to_i64() }
+}
+/// The trips of a closed range.
+pub fn trips_to<I: Counter>(range: std::ops::RangeInclusive<I>) -> Trips {
+    Trips { start: range.start().to_i64(), end: range.end().to_i64().saturating_add(1) }
+}
+/// Integers that count.
+pub trait Counter: Copy {
+    /// The value, which counters have to fit.
+    fn to_i64(self) -> i64;
+}
+macro_rules! counters {
+    ($($t:ty),*) => {$( impl Counter for $t { fn to_i64(self) -> i64 { i64::try_from(self).unwrap_or(i64::MAX) } } )*};
+}
+counters!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+/// A counter in the body of a loop, of which only a float can be made.
+#[derive(Clone, Copy)]
+pub struct Index(Real<f64>);
+impl Cast<f64> for Index {
+    fn cast(self) -> Real<f64> {
+        self.0
+    }
+}
+impl Cast<f32> for Index {
+    #[track_caller]
+    fn cast(self) -> Real<f32> {
+        self.0.convert()
+    }
+}
+
+/// A `for` over a counter, with the variables that it may change.
+pub struct For<S, F> {
+    trips: Trips,
+    state: Cell<Option<S>>,
+    run: Cell<Option<F>>,
+}
+impl<S, F: FnMut(Index, S) -> S> For<S, F> {
+    /// Of a range, a state and the body.
+    pub fn new(trips: Trips, state: S, run: F) -> For<S, F> {
+        For { trips, state: Cell::new(Some(state)), run: Cell::new(Some(run)) }
+    }
+    fn parts(&self) -> (S, F) {
+        let (Some(state), Some(run)) = (self.state.take(), self.run.take()) else { panic!("bug: a loop runs twice") };
+        (state, run)
+    }
+    fn unrolled(&self, mut state: S, mut run: F) -> S {
+        for i in self.trips.start..self.trips.end {
+            state = run(Index(literal(i as f64)), state);
+        }
+        state
+    }
+}
+
+/// Loops of no more trips are unrolled in a trace: what is short is fused across trips.
+const UNROLLED: i64 = 16;
+
 /// What can be staged: states and values made of leaves.
 pub trait StagedFlow {
     /// The state afterwards, with the value of an `if`.
@@ -299,10 +377,18 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> PlainFlow for &While<S, F> {
     }
 }
 
+impl<S, F: FnMut(Index, S) -> S> PlainFlow for &For<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (state, run) = self.parts();
+        self.unrolled(state, run)
+    }
+}
+
 fn plain_while<S>(mut state: S, mut run: impl FnMut(bool, S) -> (Option<Cond>, S), place: Place) -> S {
     loop {
         let (cond, unchanged) = run(true, state);
-        if !cond.is_some_and(|c| c.read(place)) {
+        if session::has_failed() || !cond.is_some_and(|c| c.read(place)) {
             return unchanged;
         }
         state = run(false, unchanged).1;
@@ -333,7 +419,7 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
         let (mut state, mut run) = self.parts();
         // a condition on plain values unrolls the loop, as long as it stays one
         loop {
-            if !session::is_tracing() {
+            if !session::is_tracing() || session::has_failed() {
                 return plain_while(state, run, self.place);
             }
             let (cond, unchanged) = run(true, state);
@@ -351,6 +437,37 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
             Err(why) => {
                 session::give_up(&format!("{why} at {}", self.place));
                 plain_while(state, run, self.place)
+            }
+        }
+    }
+}
+
+impl<S: Twinned, F: FnMut(Index, S) -> S> StagedFlow for For<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (state, mut run) = self.parts();
+        let Trips { start, end } = self.trips;
+        if !session::is_tracing() || end.saturating_sub(start) <= UNROLLED {
+            return self.unrolled(state, run);
+        }
+        let counted = (Tensor::<i64>::scalar(start), state);
+        let rolled = staged_while(&counted, &mut |test, (i, state)| {
+            if test {
+                return (staged(&i, &Tensor::scalar(end), Test::Lt), (i, state));
+            }
+            let float = crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(i.value().clone())).cast(DType::F64));
+            let state = run(Index(Real::from_value(float)), state);
+            let next = crate::tensor_evaluate(|e| {
+                Ex::new(e, V::Tensor(i.value().clone())) + crate::emit::constant(e, DType::I64, 1.0)
+            });
+            (None, (Tensor::from_value(next), state))
+        });
+        match rolled {
+            Ok((_, state)) => state,
+            // its trips are known: what changes from one to the next, as the length of a vector, is no obstacle
+            Err(why) => {
+                tracing::debug!(why, "a loop is unrolled");
+                self.unrolled(counted.1, run)
             }
         }
     }

@@ -12,7 +12,7 @@
 //!
 //! * `while_save(..) {cond, body, carried, kept}`: a `while` that records the arguments `kept` before each trip; one
 //!   more result, the number of trips, stands for the record.
-//! * `while_back(trips, captures.., cotangents..) {step, record, cotangents}`: reads the record backwards. `step` takes
+//! * `while_back(trips, captures.., cotangents..) {backward, record, cotangents}`: reads the record backwards. `backward` takes
 //!   what was kept (`record` values), the captures and the cotangents, and gives the next cotangents, then terms that are summed.
 
 use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC};
@@ -120,7 +120,7 @@ pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried"
 });
 
 /// The backward loop over a record of [`WHILE_SAVE`].
-pub static WHILE_BACK: OpDef = control("while_back", &["step", "record", "cotangents"], |op, a| {
+pub static WHILE_BACK: OpDef = control("while_back", &["backward", "record", "cotangents"], |op, a| {
     let count = |i: usize| usize::try_from(op.int(i)).unwrap_or(usize::MAX);
     let (record, cts) = (count(1), count(2));
     let step = op.graph(0);

@@ -304,7 +304,7 @@ impl Op {
             }
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
-            "then" | "else" | "cond" | "body" | "step" | "backward" => matches!(a, Attr::Graph(_)),
+            "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
             _ => matches!(a, Attr::Int(_)),
         };
         self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)
