@@ -1,6 +1,9 @@
 //! Loops and branches that depend on data: compiled, equal to the dynamic engine and to finite differences, of every
 //! order.
 
+// the forms that a user may write
+#![allow(clippy::assign_op_pattern, clippy::neg_cmp_op_on_partial_ord)]
+
 use autograd::{Engine, Tensor, prelude::*, with_engine};
 
 #[differentiable]

@@ -247,7 +247,7 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
                     outs.into_iter().map(|(i, id)| Ok((i, buffer(id)?, g.ty(id).bytes()))).collect::<Result<_>>()?;
                 let tys = args.iter().map(|&a| g.ty(a).clone()).collect();
                 let args = args.into_iter().map(&mut buffer).collect::<Result<_>>()?;
-                Step::Flow { flow: Flow::new(&op, record)?, tys, args, outs }
+                Step::Flow { flow: Box::new(Flow::new(&op, record)?), tys, args, outs }
             }
             StepKind::Library { op, args, out } => Step::Library {
                 tys: args.iter().map(|&a| g.ty(a).clone()).collect(),

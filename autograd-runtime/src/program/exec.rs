@@ -38,7 +38,7 @@ pub(super) enum Step {
     },
     /// Results are given by number, with their buffers and bytes.
     Flow {
-        flow: Flow,
+        flow: Box<Flow>,
         tys: Vec<Ty>,
         args: Vec<usize>,
         outs: Vec<(usize, usize, usize)>,
