@@ -219,6 +219,16 @@ impl<T: Float> Lbfgs<T> {
     /// As [`Lbfgs::step`], with a closure that gives the loss and a gradient for each parameter, as a compiled entry
     /// point does.
     ///
+    /// ```
+    /// use autograd_runtime::{Tensor, optim::Lbfgs};
+    /// let x = Tensor::from_vec(vec![3.0, -4.0], [2]);
+    /// let mut optimizer = Lbfgs::new([&x], 1.0);
+    /// let first = optimizer.step_with(|| Ok((x.square().sum().item(), [&x * 2.0])))?;
+    /// assert_eq!(first, 25.0);
+    /// assert!(x.norm().item() < 1e-6);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Lbfgs::step`], and if the number of gradients or a shape differs.
     pub fn step_with<G: IntoIterator<Item: Borrow<Tensor<T>>>>(
