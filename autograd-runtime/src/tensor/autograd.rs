@@ -138,7 +138,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::Tensor;
-    /// let x = Tensor::scalar(3.0).requires_grad_(true);
+    /// let x = Tensor::scalar(3.0f64).requires_grad_(true);
     /// let y = x.square();
     /// y.retain_grad()?;
     /// (&y * 5.0).backward()?;

@@ -437,9 +437,9 @@ impl Drop for Inner {
 /// ```
 /// use autograd_runtime::Tensor;
 /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
-/// let sum = (&x * 2.0).sum().grad_fn().unwrap();
-/// let mul = sum.next_functions()[0].clone().unwrap();
-/// assert_eq!((sum.to_string(), mul.name()), ("<SumBackward0>".into(), "MulBackward0".into()));
+/// let add = (&x * 2.0 + 1.0).grad_fn().unwrap();
+/// let mul = add.next_functions()[0].clone().unwrap();
+/// assert_eq!((add.to_string(), mul.name()), ("<AddBackward0>".into(), "MulBackward0".into()));
 /// // the number has no gradient
 /// assert_eq!(mul.next_functions()[0].as_ref().unwrap().name(), "AccumulateGrad");
 /// assert!(mul.next_functions()[1].is_none());

@@ -284,7 +284,7 @@ impl<T: Element> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::{Tensor, ndarray::arr2};
-    /// let a = arr2(&[[1.0, 2.0], [3.0, 4.0]]);
+    /// let a = arr2(&[[1.0f64, 2.0], [3.0, 4.0]]);
     /// let x = Tensor::from(a.clone()) * 2.0;
     /// assert_eq!(x.to_ndarray(), (a * 2.0).into_dyn());
     /// ```
