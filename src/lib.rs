@@ -36,7 +36,7 @@
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
-//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's: `pytorch` puts PyTorch's lines and ours
+//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's: [`pytorch`] puts PyTorch's lines and ours
 //! side by side.
 
 pub use autograd_macros::{Differentiable, differentiable, no_grad};

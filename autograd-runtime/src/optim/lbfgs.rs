@@ -157,7 +157,7 @@ impl<T: Float> Lbfgs<T> {
         self.options.max_iter = max_iter;
         self
     }
-    /// Sets [`LbfgsOptions::max_eval`].
+    /// Sets [`LbfgsOptions::max_eval`](field@LbfgsOptions::max_eval).
     pub fn max_eval(mut self, max_eval: usize) -> Self {
         self.options.max_eval = Some(max_eval);
         self

@@ -395,7 +395,7 @@ binary_in_place! {
 macro_rules! unary_in_place {
     ($($name:ident = $op:ident;)*) => {
         impl<T: Float> Tensor<T> {$(
-            #[doc = concat!("As [`Tensor::", stringify!($op), "`], in place.")]
+            #[doc = concat!("x ← x.", stringify!($op), "(), elementwise.")]
             #[track_caller]
             pub fn $name(&self) -> &Self { self.assign(stringify!($name), |_, x| x.$op()) }
         )*}
