@@ -36,7 +36,8 @@
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
-//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's.
+//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's: [`pytorch`] puts PyTorch's lines and ours
+//! side by side.
 
 pub use autograd_macros::{Differentiable, differentiable, no_grad};
 pub use autograd_runtime::*;
@@ -47,6 +48,15 @@ pub mod prelude {
         Differentiable, Engine, Error, Tensor, detach, differentiable, no_grad, set_grad_enabled, try_eval, with_engine,
     };
 }
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/pytorch.md")]
+pub mod pytorch {}
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 /// What the expansions of the macros name. Not for use by hand, and not stable.
 #[doc(hidden)]
