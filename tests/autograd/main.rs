@@ -6,10 +6,14 @@
 
 mod accumulating;
 mod anomaly_scale_threads;
+mod compiled;
+mod graph;
 mod higher_order;
+mod hook_order;
 mod hooks_and_modes;
 mod inplace_and_views;
 mod layout;
+mod profiler;
 mod programs;
 mod saved_values;
 
