@@ -1,6 +1,6 @@
 //! Gradients accumulating in `.grad`, and what the calls of backward take and give.
 
-use super::{close, fails, grad_of, gradient, matrix, t, tracked};
+use super::{close, done, fails, grad_of, gradient, matrix, t, tracked};
 use autograd::{Context, Error, Function, GradOptions, Result, Tensor, backward, backward_inputs, grad, grad_options};
 
 #[test]
@@ -403,7 +403,7 @@ fn backward_of_one_part_after_the_other_fills_the_whole() {
     let parts = x.unbind(0);
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let c = seen.clone();
-    parts[0].register_hook(move |_: &Tensor<f64>| drop(c.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).unwrap();
+    parts[0].register_hook(move |_: &Tensor<f64>| done(c.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).unwrap();
     for (i, part) in parts.iter().enumerate() {
         part.backward().unwrap();
         let want: Vec<f64> = (0..3).map(|k| if k <= i { 1.0 } else { 0.0 }).collect();

@@ -1,6 +1,6 @@
 //! The graph as its user walks it: names and edges, leaves, results of one node, what nodes keep.
 
-use super::{fails, gradient, matrix, t, tracked};
+use super::{done, fails, gradient, matrix, t, tracked};
 use autograd::{Context, ConvOptions, Function, GradFn, NewAxis, Result, Tensor, no_grad};
 
 fn name(x: &Tensor<f64>) -> String {
@@ -99,21 +99,21 @@ fn nodes_have_the_names_that_pytorch_gives_them() {
 #[test]
 fn writes_in_place_have_the_names_that_pytorch_gives_them() {
     let names: &[(fn(&Tensor<f64>), &str)] = &[
-        (|x| drop(x.add_(1.0).version()), "AddBackward0"),
-        (|x| drop(x.mul_(2.0).version()), "MulBackward0"),
-        (|x| drop(x.exp_().version()), "ExpBackward0"),
-        (|x| drop(x.zero_().version()), "ZeroBackward0"),
-        (|x| drop(x.fill_(1.0).version()), "FillBackward0"),
-        (|x| drop(x.copy_(&tracked(&[1.0, 2.0])).version()), "CopyBackwards"),
-        (|x| drop(x.copy_(&t(&[1.0, 2.0])).version()), "CopyBackwards"),
-        (|x| drop(x.clamp_(0.0, 1.0).version()), "ClampBackward1"),
-        (|x| drop(x.masked_fill_(&x.gt(&Tensor::scalar(0.0)), 1.0).version()), "MaskedFillBackward0"),
-        (|x| drop(x.index_put_(&Tensor::from_vec(vec![0], [1]), 1.0).version()), "IndexPutBackward0"),
-        (|x| drop(x.index_put_(0, 1.0).version()), "CopySlices"),
-        (|x| drop(x.index_put_(.., 1.0).version()), "CopySlices"),
-        (|x| drop(x.index_add_(0, &Tensor::from_vec(vec![0], [1]), &t(&[1.0])).version()), "IndexAddBackward0"),
-        (|x| drop(x.addcmul_(&t(&[1.0, 2.0]), &tracked(&[1.0, 2.0]), 3.0).version()), "AddcmulBackward0"),
-        (|x| drop(x.lerp_(&t(&[1.0, 2.0]), 0.5).version()), "LerpBackward0"),
+        (|x| done(x.add_(1.0)), "AddBackward0"),
+        (|x| done(x.mul_(2.0)), "MulBackward0"),
+        (|x| done(x.exp_()), "ExpBackward0"),
+        (|x| done(x.zero_()), "ZeroBackward0"),
+        (|x| done(x.fill_(1.0)), "FillBackward0"),
+        (|x| done(x.copy_(&tracked(&[1.0, 2.0]))), "CopyBackwards"),
+        (|x| done(x.copy_(&t(&[1.0, 2.0]))), "CopyBackwards"),
+        (|x| done(x.clamp_(0.0, 1.0)), "ClampBackward1"),
+        (|x| done(x.masked_fill_(&x.gt(&Tensor::scalar(0.0)), 1.0)), "MaskedFillBackward0"),
+        (|x| done(x.index_put_(&Tensor::from_vec(vec![0], [1]), 1.0)), "IndexPutBackward0"),
+        (|x| done(x.index_put_(0, 1.0)), "CopySlices"),
+        (|x| done(x.index_put_(.., 1.0)), "CopySlices"),
+        (|x| done(x.index_add_(0, &Tensor::from_vec(vec![0], [1]), &t(&[1.0]))), "IndexAddBackward0"),
+        (|x| done(x.addcmul_(&t(&[1.0, 2.0]), &tracked(&[1.0, 2.0]), 3.0)), "AddcmulBackward0"),
+        (|x| done(x.lerp_(&t(&[1.0, 2.0]), 0.5)), "LerpBackward0"),
     ];
     for (write, want) in names {
         let x = &tracked(&[0.5, 1.5]) * 1.0;
@@ -224,7 +224,7 @@ fn saved_tensors_share_the_version_of_what_was_saved() {
     let b = a.exp();
     let s = b.grad_fn().unwrap().saved_tensors::<f64>().unwrap().remove(0);
     assert_eq!((s.to_vec(), s.version()), (b.to_vec(), b.version()));
-    no_grad(|| drop(b.add_(1.0).version()));
+    no_grad(|| done(b.add_(1.0)));
     assert_eq!((s.to_vec(), s.version()), (b.to_vec(), b.version()));
     fails(b.grad_fn().unwrap().saved_tensors::<f64>(), &["modified by an inplace operation"]);
 }

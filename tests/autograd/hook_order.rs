@@ -1,7 +1,7 @@
 //! When hooks run: those of tensors, of nodes and of leaves, in whole backwards and in restricted ones, on results of
 //! writes and on views.
 
-use super::{gradient, matrix, t, tracked};
+use super::{done, gradient, matrix, t, tracked};
 use autograd::{
     Context, Function, Grads, Result, Tensor, backward, backward_inputs, enable_grad, grad, no_grad, optim::Adam,
 };
@@ -75,7 +75,7 @@ fn of_a_restricted_backward_the_nodes_that_run_run_their_hooks() {
     let counts: [Arc<AtomicUsize>; 3] = Default::default();
     let count = |i: usize| {
         let c = counts[i].clone();
-        move || drop(c.fetch_add(1, Ordering::Relaxed))
+        move || done(c.fetch_add(1, Ordering::Relaxed))
     };
     let node = b.grad_fn().unwrap();
     let leaf = node.next_functions().remove(0).unwrap();
@@ -113,7 +113,7 @@ fn post_accumulate_hooks_run_in_order_between_the_hooks_of_the_leafs_node() {
     let leaf = x.reshape(&[3]).grad_fn().unwrap().next_functions().remove(0).unwrap();
     x.register_hook(|g: &Tensor<f64>| g - 2.0).unwrap();
     leaf.register_prehook(|g: &Grads<f64>| Some(vec![g[0].as_ref().map(|g| g / 5.0)])).unwrap();
-    x.register_post_accumulate_grad_hook(|x| drop(x.grad().unwrap().add_(0.5).version())).unwrap();
+    x.register_post_accumulate_grad_hook(|x| done(x.grad().unwrap().add_(0.5))).unwrap();
     let weak = x.downgrade();
     leaf.register_hook(move |given: &Grads<f64>, received: &Grads<f64>| {
         assert!(given.is_empty());
@@ -131,8 +131,8 @@ fn post_accumulate_hooks_run_in_order_between_the_hooks_of_the_leafs_node() {
 #[test]
 fn several_post_accumulate_hooks_run_in_order_and_may_write_to_the_leaf() {
     let x = tracked(&[0.25, 0.5]);
-    x.register_post_accumulate_grad_hook(|x| drop(x.sub_(x.grad().unwrap()).version())).unwrap();
-    x.register_post_accumulate_grad_hook(|x| drop(x.mul_(4.0).version())).unwrap();
+    x.register_post_accumulate_grad_hook(|x| done(x.sub_(x.grad().unwrap()))).unwrap();
+    x.register_post_accumulate_grad_hook(|x| done(x.mul_(4.0))).unwrap();
     x.sum().backward().unwrap();
     assert_eq!(x.to_vec(), [-3.0, -2.0]);
 }
@@ -174,7 +174,7 @@ fn what_a_post_accumulate_hook_owns_goes_with_the_leaf() {
     let c = t(&[1.0]);
     let weak = c.downgrade();
     let x = tracked(&[1.0]);
-    x.register_post_accumulate_grad_hook(move |x| drop(x.add_(&c).version())).unwrap();
+    x.register_post_accumulate_grad_hook(move |x| done(x.add_(&c))).unwrap();
     x.sum().backward().unwrap();
     assert!(weak.upgrade().is_some());
     drop(x);
@@ -219,7 +219,7 @@ fn retained_gradients_accumulate() {
         backward(&[&out], &[], true, false).unwrap();
         assert_eq!(gradient(&h), (&h * (2.0 * f64::from(k))).to_vec());
     }
-    no_grad(|| drop(x.grad().unwrap().zero_().version()));
+    no_grad(|| done(x.grad().unwrap().zero_()));
     x.retain_grad().unwrap();
     out.backward().unwrap();
     assert_eq!(gradient(&x), (&x * 18.0).to_vec());
@@ -375,7 +375,7 @@ fn hooks_around_a_node_change_what_comes_and_what_goes() {
         }
         f.register_hook(|given: &Grads<f64>, received: &Grads<f64>| {
             assert_eq!((received[0].as_ref().unwrap().item(), given[0].as_ref().unwrap().item()), (8.0, 16.0));
-            Some(vec![given[0].as_ref().map(|g| g + 1.0)])
+            Some(given.iter().map(|g| g.as_ref().map(|g| g + 1.0)).collect())
         })
         .unwrap();
         b.sum().backward().unwrap();
@@ -463,7 +463,7 @@ fn hooks_count_every_backward_and_change_what_goes_on() {
     let z = x.square() + &x * 2.0 + &x * &y + &y;
     let count = |by: usize| {
         let c = calls.clone();
-        move |_: &Tensor<f64>| drop(c.fetch_add(by, Ordering::Relaxed))
+        move |_: &Tensor<f64>| done(c.fetch_add(by, Ordering::Relaxed))
     };
     let ones = Tensor::<f64>::ones([2, 2]);
     let run = |retain: bool| backward(&[&z], &[Some(&ones)], retain, false).unwrap();

@@ -87,3 +87,23 @@ fn conversions_there_and_back_carry_the_gradient() {
     (y * 3.0).sum().backward().unwrap();
     assert_eq!((x.grad().unwrap().dtype(), gradient(&x)), (x.dtype(), vec![3.0, 3.0]));
 }
+
+#[test]
+fn a_scalar_is_reduced_over_the_axis_it_has_not() {
+    let x = Tensor::scalar(3.0).requires_grad_(true);
+    for dim in [0, -1] {
+        let y = x.sum_dim(&[dim], false)
+            + x.mean_dim(&[dim], true)
+            + x.amax(&[dim], false)
+            + x.logsumexp(&[dim], false)
+            + x.softmax(dim)
+            + x.log_softmax(dim);
+        assert_eq!((y.item(), x.argmax(dim, false).item()), (13.0, 0));
+        x.zero_grad();
+        y.backward().unwrap();
+        assert_eq!(gradient(&x), [4.0]);
+    }
+    super::panics(|| x.sum_dim(&[1], false), &["sum: expected a dim in the range -1..=0, found 1"]);
+    super::panics(|| x.argmax(1, false), &["argmax"]);
+    super::panics(|| x.select(0, 0), &["select", "found dim 0 of a scalar"]);
+}

@@ -33,6 +33,8 @@ fn matrix<const N: usize>(rows: &[[f64; N]]) -> Tensor<f64> {
 fn gradient(x: &Tensor<f64>) -> Vec<f64> {
     x.grad().expect("a gradient").to_vec()
 }
+/// What a closure that is called for what it does gives.
+fn done<T>(_: T) {}
 /// The gradient of a scalar in one tensor, the graph kept.
 #[track_caller]
 fn grad_of(y: &Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {

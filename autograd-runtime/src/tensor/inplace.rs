@@ -97,9 +97,18 @@ pub(super) fn in_place(
     Ok(())
 }
 
-/// What the tensor was, with its past, in a storage of its own.
+/// What the tensor was, with its past, in a storage of its own. That of a view is a window on its base as it was: hooks
+/// on the view stay with the view that they were registered on, which is no part of the graph any more.
 fn past(x: &Value) -> Result<Value> {
     let old = no_grad(|| eager(Op::new(&arith::COPY), &[x]))?;
+    if let Some(view) = &x.0.view
+        && let Some(edge) = view.base.edge()?
+        && let (Repr::Stored { layout: of, .. }, Repr::Stored { layout, .. }) = (view.base.repr(), x.repr())
+    {
+        let args = [(Some(edge), view.base.ty().clone())];
+        old.set_grad_fn(Node::of(window::window(layout, of), args, x.ty().clone(), None), 0);
+        return Ok(old);
+    }
     match x.edge()? {
         Some(Edge::Node(n, i)) => old.set_grad_fn(n, i),
         Some(Edge::Leaf(_)) => {

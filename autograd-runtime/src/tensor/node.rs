@@ -38,9 +38,18 @@ pub(super) struct Node {
     edges: Edges,
     /// Where the forward was called.
     place: Option<Place>,
-    /// PyTorch's name for the composite operation that ended with this one, and the number of its first node.
-    label: OnceLock<(&'static str, u64)>,
+    label: OnceLock<Label>,
     hooks: OnceLock<Hooks>,
+}
+
+/// That a node belongs to an operation that PyTorch has as one.
+#[derive(Clone, Copy)]
+struct Label {
+    name: &'static str,
+    /// The number of the operation's first node.
+    since: u64,
+    /// Whether the node is inside: not the one that made the result.
+    inside: bool,
 }
 
 pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
@@ -179,15 +188,33 @@ impl Node {
     }
     pub fn name(&self) -> String {
         match (&self.kind, self.label.get()) {
-            (_, Some(l)) => l.0.into(),
+            (_, Some(l)) => l.name.into(),
             (Kind::Op { op, .. }, None) => display_name(op),
             (Kind::Custom(c), None) => c.name(),
         }
     }
+    /// The name among the events of a profile, where the result's node stands for one call.
+    pub fn event(&self) -> String {
+        match self.label.get() {
+            Some(l) if l.inside => format!("inside {}", l.name),
+            _ => self.name(),
+        }
+    }
     pub fn label(&self, name: &'static str, since: u64) {
         // a value that passed through unchanged keeps its name
-        if self.seq >= since {
-            let _ = self.label.set((name, since));
+        if self.seq < since || self.label.set(Label { name, since, inside: false }).is_err() {
+            return;
+        }
+        let mut todo: SmallVec<[&Node; 4]> = SmallVec::from_elem(self, 1);
+        while let Some(node) = todo.pop() {
+            for e in node.edges.iter().flatten() {
+                if let Edge::Node(n, _) = e
+                    && n.seq >= since
+                    && n.label.set(Label { name, since, inside: true }).is_ok()
+                {
+                    todo.push(n);
+                }
+            }
         }
     }
     /// Says that what this node and those before it from `since` on saved are constants which nobody else can see.
@@ -207,7 +234,7 @@ impl Node {
     /// What made the arguments as the user knows them: the nodes inside a composite operation are not shown.
     pub fn next(&self) -> Edges {
         let since = match self.label.get() {
-            Some((_, since)) if *since < self.seq => *since,
+            Some(l) if l.since < self.seq => l.since,
             _ => return self.edges.clone(),
         };
         let (mut out, mut todo, mut seen) = (Edges::new(), self.edges.clone(), Vec::new());
@@ -604,7 +631,7 @@ impl fmt::Display for GradFn {
 impl PartialEq for GradFn {
     /// Whether both are the same node.
     fn eq(&self, o: &Self) -> bool {
-        self.0.key() == o.0.key()
+        self.0.key().0 == o.0.key().0
     }
 }
 impl Eq for GradFn {}

@@ -109,7 +109,7 @@ impl Sweep<'_> {
             }
             let edges = node.edges();
             let wanted = |i: usize| edges.get(i).is_some_and(|e| e.as_ref().is_some_and(&goes));
-            let _event = profiler::backward(|| node.name());
+            let _event = profiler::backward(|| node.event());
             given.clear();
             node.pull_back(&d, &cts, &wanted, !self.retain_graph, |i, g| {
                 given.push((i, g));
