@@ -6,6 +6,7 @@
 
 mod accumulating;
 mod anomaly_scale_threads;
+mod checkpoints;
 mod compiled;
 mod graph;
 mod higher_order;
@@ -16,6 +17,7 @@ mod layout;
 mod profiler;
 mod programs;
 mod saved_values;
+mod threads;
 
 use autograd::{Error, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
