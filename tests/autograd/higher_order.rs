@@ -589,3 +589,57 @@ fn powers_at_zero_have_the_derivatives_of_pytorch() {
     t(&[0.0; 3]).pow(&b).sum().backward().unwrap();
     assert_eq!(gradient(&b), [f64::NEG_INFINITY, 0.0, 0.0]);
 }
+
+#[test]
+fn gradcheck_reports_the_worst_entry_of_the_output_and_input_it_is_in() {
+    let (x, y) = (matrix(&[[1.0, 2.0], [3.0, 4.0]]), tracked(&[1.0, 2.0]));
+    let hooked = |x: &[Tensor<f64>]| {
+        let z = x[1].copy();
+        if z.requires_grad() {
+            z.register_hook(|g: &Tensor<f64>| g + 1e-2).unwrap();
+        }
+        (x[0].copy(), z)
+    };
+    fails(
+        gradcheck(hooked, &[&x, &y]),
+        &[
+            "Jacobian mismatch for output 1 with respect to input 1",
+            "the worst at entry",
+            "numerical 0e0",
+            "analytical 1e-2",
+            "4 entries in all",
+        ],
+    );
+    // a part that the tape does not see
+    fails(
+        gradcheck(|x| x[0].square() + x[0].detach(), &[&y]),
+        &["Jacobian mismatch for output 0 with respect to input 0"],
+    );
+    fails(
+        gradgradcheck(|x| x[0].powi(3) + x[0].detach().square() * &x[0], &[&y]),
+        &["gradgradcheck: Jacobian mismatch"],
+    );
+}
+
+#[test]
+fn gradcheck_wants_doubles_a_tracked_input_and_a_function_that_is_one() {
+    let single = Tensor::<f32>::ones([2]).requires_grad_(true);
+    fails(gradcheck(|x: &[Tensor<f32>]| x[0].exp(), &[&single]), &["gradcheck: expected dtype f64, found f32"]);
+    fails(gradgradcheck(|x: &[Tensor<f32>]| x[0].exp(), &[&single]), &["gradgradcheck: expected dtype f64"]);
+    fails(gradcheck(|x| x[0].exp(), &[&t(&[1.0])]), &["at least one input tensor to require gradient"]);
+    let x = tracked(&[1.0, 2.0]);
+    fails(gradcheck(|x| x[0].matmul(&Tensor::<f64>::ones([3, 3])), &[&x]), &["matmul"]);
+    let grows =
+        |x: &[Tensor<f64>]| if x[0].ge(&t(&[1.0, 2.0])).all() { x[0].copy() } else { Tensor::cat(&[&x[0], &x[0]], 0) };
+    fails(gradcheck(grows, &[&x]), &["outputs with the same shape when inputs are perturbed"]);
+    let noisy = |x: &[Tensor<f64>]| -> Result<Tensor<f64>> {
+        Bad(|g| Ok(vec![Some(g * 2.0 * (Tensor::<f64>::rand([2]) * 1e-6 + 1.0))])).apply(&[&x[0]])
+    };
+    fails(gradcheck(noisy, &[&x]), &["Backward is not reentrant"]);
+    // what the inputs are is not touched, nor their gradients
+    gradcheck(|x| x[0].sin().mul_(&x[0]).copy(), &[&x]).unwrap();
+    assert!(x.grad().is_none() && x.version() == 0);
+    // inputs that play no part are no harm
+    gradcheck(|x| x[0].square(), &[&x, &tracked(&[1.0])]).unwrap();
+    gradgradcheck(|x| x[0].square(), &[&x, &tracked(&[1.0])]).unwrap();
+}

@@ -8,6 +8,7 @@ mod accumulating;
 mod anomaly_scale_threads;
 mod checkpoints;
 mod compiled;
+mod functional;
 mod graph;
 mod higher_order;
 mod hook_order;

@@ -356,6 +356,83 @@ impl<T: Element> Tensor<T> {
     pub fn reshape(&self, shape: &[i64]) -> Self {
         self.viewed("ViewBackward0", |x| x.view_as(shape))
     }
+    /// As [`Tensor::reshape`], sharing the elements always. Panics (or fails the running entry point) where only a copy
+    /// could have that shape.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, try_eval};
+    /// let x = Tensor::<f64>::arange(6);
+    /// x.view(&[2, -1]).index_put_((0, 0), 9.0);
+    /// assert_eq!(x.to_vec()[0], 9.0);
+    /// assert!(try_eval(|| x.view(&[2, 3]).t().view(&[6])).is_err());
+    /// ```
+    #[track_caller]
+    pub fn view(&self, shape: &[i64]) -> Self {
+        let y = self.reshape(shape);
+        if let (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. }) = (self.0.repr(), y.0.repr())
+            && !std::sync::Arc::ptr_eq(a, b)
+        {
+            let what = "view size is not compatible with input tensor's size and stride (at least one dimension spans \
+                        across two contiguous subspaces). Use reshape(..) instead";
+            report(Error::shape("view", what, format!("{:?} as {shape:?}", self.shape())));
+        }
+        y
+    }
+    /// The axes from `start` to `end`, both included, as one.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::<f64>::ones([2, 3, 4]).flatten(1, -1).shape(), [2, 12]);
+    /// assert_eq!(Tensor::scalar(1.0).flatten(0, -1).shape(), [1]);
+    /// ```
+    #[track_caller]
+    pub fn flatten(&self, start: i64, end: i64) -> Self {
+        let rank = self.ndim().max(1);
+        let dims =
+            || Ok((crate::ty::resolve_dim("flatten", start, rank)?, crate::ty::resolve_dim("flatten", end, rank)?));
+        self.viewed("ViewBackward0", |x| match dims() {
+            Ok((a, b)) if a <= b => {
+                let shape = x.shape();
+                let (front, rest) = (&shape[..a.min(shape.len())], &shape[(b + 1).min(shape.len())..]);
+                let middle: usize = shape[a.min(shape.len())..(b + 1).min(shape.len())].iter().product();
+                x.reshape(&[front, &[middle], rest].concat())
+            }
+            Ok(_) => x.fail(Error::value("flatten", format!("expected start before end, found {start} and {end}"))),
+            Err(e) => x.fail(e),
+        })
+    }
+    /// Broadcast to the shape of another tensor, without a copy.
+    #[track_caller]
+    pub fn expand_as<U: Element>(&self, other: &Tensor<U>) -> Self {
+        self.expand(other.shape())
+    }
+    /// The elements in the shape of another tensor.
+    #[track_caller]
+    pub fn view_as<U: Element>(&self, other: &Tensor<U>) -> Self {
+        self.view(&other.shape().iter().map(|&n| n as i64).collect::<Vec<_>>())
+    }
+    /// Copies of the tensor side by side: so many along each axis; new axes come first.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]);
+    /// assert_eq!(x.repeat(&[2, 2]).to_vec(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+    /// ```
+    #[track_caller]
+    pub fn repeat(&self, times: &[usize]) -> Self {
+        self.named("RepeatBackward0", |x| {
+            let shape = x.shape();
+            let Some(new) = times.len().checked_sub(shape.len()) else {
+                let want = format!("a number of copies for each of {} axes", shape.len());
+                return x.fail(Error::shape("repeat", want, format!("{times:?}")));
+            };
+            let extents: Vec<usize> = std::iter::repeat_n(1, new).chain(shape.iter().copied()).collect();
+            let pairs = |t: &[usize]| t.iter().zip(&extents).flat_map(|(&t, &n)| [t, n]).collect::<Shape>();
+            let product: Shape = times.iter().zip(&extents).map(|(t, n)| t.saturating_mul(*n)).collect();
+            // [1, n] to [t, n] for each axis, then both as one
+            x.reshape(&pairs(&vec![1; times.len()])).expand(&pairs(times)).reshape(&product).copy()
+        })
+    }
     /// Broadcast to a larger shape, without a copy.
     #[track_caller]
     pub fn expand(&self, shape: impl IntoShape) -> Self {
