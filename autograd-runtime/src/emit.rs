@@ -126,7 +126,8 @@ impl<'e> Ex<'e> {
         atan = elementary::ATAN; sinh = elementary::SINH; cosh = elementary::COSH; tanh = elementary::TANH;
         asinh = elementary::ASINH; acosh = elementary::ACOSH; atanh = elementary::ATANH;
         sigmoid = elementary::SIGMOID; softplus = elementary::SOFTPLUS; cbrt = elementary::CBRT;
-        erf = elementary::ERF; erfc = elementary::ERFC; sech2 = elementary::SECH2;
+        erf = elementary::ERF; erfc = elementary::ERFC; lgamma = elementary::LGAMMA; digamma = elementary::DIGAMMA;
+        sech2 = elementary::SECH2;
         sigmoid_grad = elementary::SIGMOID_GRAD; is_nan = compare::IS_NAN; logical_not = compare::NOT;
         detach = arith::DETACH; copy = arith::COPY;
     }

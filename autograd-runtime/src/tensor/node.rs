@@ -8,15 +8,16 @@ use super::{
     checkpoint::{self, Hole},
     custom::CustomNode,
     hooks::{self, Grads, HookHandle, Hooks},
+    typed::Tensor,
     value::{Inner, Value, WeakValue},
 };
 use crate::{
-    array::Float,
+    array::{Array, Element, Float},
     diff,
     emit::{Emit, Ex, V},
     error::{Error, Place, Result},
-    op::{Cx, Derivative, Op, SAVE_OUT},
-    ty::Ty,
+    op::{Cx, Derivative, Op, SAVE_OUT, arith},
+    ty::{DType, Ty},
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -37,9 +38,18 @@ pub(super) struct Node {
     edges: Edges,
     /// Where the forward was called.
     place: Option<Place>,
-    /// PyTorch's name for the composite operation that ended with this one.
-    label: OnceLock<&'static str>,
+    label: OnceLock<Label>,
     hooks: OnceLock<Hooks>,
+}
+
+/// That a node belongs to an operation that PyTorch has as one.
+#[derive(Clone, Copy)]
+struct Label {
+    name: &'static str,
+    /// The number of the operation's first node.
+    since: u64,
+    /// Whether the node is inside: not the one that made the result.
+    inside: bool,
 }
 
 pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
@@ -62,6 +72,8 @@ fn other_type(arg: &Ty, out: &Ty) -> Option<Box<Ty>> {
 enum Saved {
     /// Arguments (by position, [`OUT`] the result) and their versions at the time.
     Kept(SmallVec<[(u8, Value, u64); 2]>),
+    /// Constants of the operation's own, as the number of elements of a mean: there is nothing to free.
+    Own(SmallVec<[(u8, Value, u64); 2]>),
     /// To be computed again.
     Hole(Hole),
     Freed,
@@ -89,10 +101,15 @@ impl Edge {
 
 static SEQ: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a result of this operation carries a tape. Operations without a rule do: their backward is an
-/// error, never a silent zero.
+/// Whether a result of this operation carries a tape. Operations without a rule do (their backward is an error, never
+/// a silent zero), and so do those whose derivative is zero, as `floor`.
 pub(super) fn differentiable(op: &Op, out: &Ty) -> bool {
-    out.dtype.is_float() && !matches!(op.def.derivative, Derivative::Zero)
+    out.dtype.is_float() && !op.is(&arith::DETACH)
+}
+
+/// The number that the next node will have.
+pub(super) fn next_seq() -> u64 {
+    SEQ.load(Ordering::Relaxed)
 }
 
 impl Node {
@@ -171,14 +188,86 @@ impl Node {
     }
     pub fn name(&self) -> String {
         match (&self.kind, self.label.get()) {
-            (_, Some(l)) => (*l).into(),
+            (_, Some(l)) => l.name.into(),
             (Kind::Op { op, .. }, None) => display_name(op),
             (Kind::Custom(c), None) => c.name(),
         }
     }
-    pub fn label(&self, name: &'static str) {
+    /// The name among the events of a profile, where the result's node stands for one call.
+    pub fn event(&self) -> String {
+        match self.label.get() {
+            Some(l) if l.inside => format!("inside {}", l.name),
+            _ => self.name(),
+        }
+    }
+    pub fn label(&self, name: &'static str, since: u64) {
         // a value that passed through unchanged keeps its name
-        let _ = self.label.set(name);
+        if self.seq < since || self.label.set(Label { name, since, inside: false }).is_err() {
+            return;
+        }
+        let mut todo: SmallVec<[&Node; 4]> = SmallVec::from_elem(self, 1);
+        while let Some(node) = todo.pop() {
+            for e in node.edges.iter().flatten() {
+                if let Edge::Node(n, _) = e
+                    && n.seq >= since
+                    && n.label.set(Label { name, since, inside: true }).is_ok()
+                {
+                    todo.push(n);
+                }
+            }
+        }
+    }
+    /// Says that what this node and those before it from `since` on saved are constants which nobody else can see.
+    pub fn saves_constants(&self, since: u64) {
+        let mut node = self;
+        while node.seq >= since {
+            if let Kind::Op { saved, .. } = &node.kind {
+                let mut saved = saved.lock();
+                if let Saved::Kept(kept) = &mut *saved {
+                    *saved = Saved::Own(std::mem::take(kept));
+                }
+            }
+            let Some(Some(Edge::Node(before, _))) = node.edges.first() else { return };
+            node = before;
+        }
+    }
+    /// What made the arguments as the user knows them: the nodes inside a composite operation are not shown.
+    pub fn next(&self) -> Edges {
+        let since = match self.label.get() {
+            Some(l) if l.since < self.seq => l.since,
+            _ => return self.edges.clone(),
+        };
+        let (mut out, mut todo, mut seen) = (Edges::new(), self.edges.clone(), Vec::new());
+        todo.reverse();
+        while let Some(edge) = todo.pop() {
+            match edge {
+                Some(Edge::Node(n, _)) if n.seq >= since => {
+                    if !seen.contains(&n.seq) {
+                        seen.push(n.seq);
+                        todo.extend(n.edges.iter().rev().cloned());
+                    }
+                }
+                Some(outer) => out.push(Some(outer)),
+                None => {}
+            }
+        }
+        out
+    }
+    /// Which type the results have; those of a custom function have one.
+    fn dtype(&self) -> DType {
+        match &self.kind {
+            Kind::Op { out_type, .. } => out_type.dtype,
+            Kind::Custom(c) => c.dtype(),
+        }
+    }
+    /// What the derivative reads, with its past.
+    fn saved(self: &Arc<Self>) -> Result<Vec<Value>> {
+        match &self.kind {
+            Kind::Op { saved, op, .. } => {
+                Ok(self.unpack(saved, op, false)?.iter().map(|(i, v, _)| self.with_past(*i, v)).collect())
+            }
+            Kind::Custom(c) => c.unpack(self, false),
+        }
     }
     /// Where the forward was called, for messages.
     pub fn at(&self) -> String {
@@ -237,6 +326,9 @@ impl Node {
                 let cx = Cx { op, args: &args, out: &out };
                 for i in (0..arg_types.len()).filter(|&i| wanted(i)) {
                     let g = match diff::pull_back(&cx, i, &ct)? {
+                        None if matches!(op.def.derivative, Derivative::Zero) => {
+                            Some(Value::stored(Array::full(type_of(i), 0)))
+                        }
                         None => None,
                         Some(Ex { v: V::Tensor(g), .. }) => {
                             debug_assert_eq!(g.ty(), type_of(i), "cotangent of argument {i} of {}", op.name());
@@ -282,6 +374,7 @@ impl Node {
             let mut guard = saved.lock();
             match &mut *guard {
                 Saved::Freed => return Err(self.freed()),
+                Saved::Own(own) => return Ok(own.clone()),
                 Saved::Kept(kept) => {
                     if let Some((_, v, was)) = kept.iter().find(|(_, v, was)| v.version() != *was) {
                         return Err(self.modified(v, *was));
@@ -315,10 +408,10 @@ impl Node {
     /// The error for a saved value that was written to.
     pub fn modified(&self, v: &Value, was: u64) -> Error {
         let class = match v.ty().dtype {
-            crate::ty::DType::F32 => "FloatTensor",
-            crate::ty::DType::F64 => "DoubleTensor",
-            crate::ty::DType::I64 => "LongTensor",
-            crate::ty::DType::Bool => "BoolTensor",
+            DType::F32 => "FloatTensor",
+            DType::F64 => "DoubleTensor",
+            DType::I64 => "LongTensor",
+            DType::Bool => "BoolTensor",
         };
         let made = match v.edge() {
             Ok(Some(Edge::Node(n, i))) => format!(", which is output {i} of {}{},", n.name(), n.at()),
@@ -336,7 +429,11 @@ impl Node {
     /// Whether the node keeps values that a backward without `retain_graph` frees.
     pub fn saves(&self) -> bool {
         match &self.kind {
-            Kind::Op { saved, .. } => !matches!(&*saved.lock(), Saved::Kept(k) if k.is_empty()),
+            Kind::Op { saved, .. } => match &*saved.lock() {
+                Saved::Kept(k) => !k.is_empty(),
+                Saved::Own(_) => false,
+                Saved::Hole(_) | Saved::Freed => true,
+            },
             Kind::Custom(c) => c.saves(),
         }
     }
@@ -353,6 +450,7 @@ fn display_name(op: &Op) -> String {
         "cast" => "to_copy",
         "window" => "as_strided",
         "set_window" => return "CopySlices".into(),
+        "log1p" => return "Log1PBackward0".into(),
         other => other,
     };
     let parts = name.split('_').map(|p| {
@@ -458,18 +556,53 @@ impl GradFn {
     /// What made the arguments, in order; `None` for those that are not tracked.
     pub fn next_functions(&self) -> Vec<Option<GradFn>> {
         match &self.0 {
-            Edge::Node(n, _) => n.edges.iter().map(|e| e.clone().map(GradFn)).collect(),
+            Edge::Node(n, _) => n.next().into_iter().map(|e| e.map(GradFn)).collect(),
             Edge::Leaf(_) => Vec::new(),
         }
     }
-    fn node(&self, what: &str) -> Result<&Arc<Node>> {
+    /// The leaf that an `AccumulateGrad` adds to.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+    /// let behind = (&x + 1.0).grad_fn().unwrap().next_functions();
+    /// assert!(behind[0].as_ref().unwrap().variable::<f64>().unwrap().is_same(&x));
+    /// ```
+    pub fn variable<T: Float>(&self) -> Option<Tensor<T>> {
         match &self.0 {
-            Edge::Node(n, _) => Ok(n),
-            Edge::Leaf(_) => Err(Error::Autograd(format!("{what}: register hooks of a leaf on the tensor itself"))),
+            Edge::Leaf(v) if v.ty().dtype == T::DTYPE => Some(Tensor::from_value(v.clone())),
+            _ => None,
         }
     }
+    /// What the node's derivative reads and keeps for it: arguments in order, then the result, those of this element
+    /// type. They share elements and version with the tensors that were saved.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+    /// let y = x.exp();
+    /// assert_eq!(y.grad_fn().unwrap().saved_tensors::<f64>()?[0].to_vec(), y.to_vec());
+    /// assert!((&x + &y).grad_fn().unwrap().saved_tensors::<f64>()?.is_empty());
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a backward has freed them, or if one of them was written to since.
+    pub fn saved_tensors<T: Element>(&self) -> Result<Vec<Tensor<T>>> {
+        let Edge::Node(n, _) = &self.0 else { return Ok(Vec::new()) };
+        let saved = n.saved()?.into_iter().filter(|v| v.ty().dtype == T::DTYPE);
+        Ok(saved.map(Tensor::from_value).collect())
+    }
+    /// The hooks around the node or the accumulation of a leaf, for closures on tensors of this type.
+    fn hooks<T: Float>(&self, what: &str) -> Result<Hooks> {
+        let (hooks, dtype) = match &self.0 {
+            Edge::Node(n, _) => (n.hooks(), n.dtype()),
+            Edge::Leaf(v) => (v.leaf_hooks(), v.ty().dtype),
+        };
+        if dtype == T::DTYPE { Ok(hooks) } else { Err(Error::dtype(what, dtype.name(), T::DTYPE)) }
+    }
     /// Registers a closure that runs before this node in backward, on the gradients of its results; what it
-    /// returns takes their place.
+    /// returns takes their place. It runs after the hooks of the tensor itself.
     ///
     /// ```
     /// use autograd_runtime::{Grads, Tensor};
@@ -483,18 +616,18 @@ impl GradFn {
     /// ```
     ///
     /// # Errors
-    /// On the `AccumulateGrad` of a leaf. Backward fails if the node computes in another element type than `T`, or if the
-    /// number or the types of what is returned differ.
+    /// If the node computes in another element type. Backward fails if the number or the types of what is returned
+    /// differ.
     pub fn register_prehook<T: Float>(
         &self,
         f: impl Fn(&Grads<T>) -> Option<Grads<T>> + Send + Sync + 'static,
     ) -> Result<HookHandle> {
         let run = move |g: &Vec<Option<Value>>| Ok(f(&hooks::typed(g)?).map(hooks::untyped));
-        Ok(self.node("register_prehook")?.hooks().before(Arc::new(run)))
+        Ok(self.hooks::<T>("register_prehook")?.before(Arc::new(run)))
     }
     /// Registers a closure that runs after this node in backward, on the gradients of its arguments
-    /// (`grad_inputs`, those that are wanted) and of its results (`grad_outputs`); what it returns takes the place
-    /// of the former.
+    /// (`grad_inputs`, those that are wanted; an `AccumulateGrad` has none) and of its results (`grad_outputs`); what
+    /// it returns takes the place of the former.
     ///
     /// # Errors
     /// As [`GradFn::register_prehook`].
@@ -505,7 +638,7 @@ impl GradFn {
         let run = move |given: &Vec<Option<Value>>, received: &Vec<Option<Value>>| {
             Ok(f(&hooks::typed(given)?, &hooks::typed(received)?).map(hooks::untyped))
         };
-        Ok(self.node("register_hook")?.hooks().after(Arc::new(run)))
+        Ok(self.hooks::<T>("register_hook")?.after(Arc::new(run)))
     }
 }
 impl fmt::Debug for GradFn {
@@ -521,7 +654,7 @@ impl fmt::Display for GradFn {
 impl PartialEq for GradFn {
     /// Whether both are the same node.
     fn eq(&self, o: &Self) -> bool {
-        self.0.key() == o.0.key()
+        self.0.key().0 == o.0.key().0
     }
 }
 impl Eq for GradFn {}
