@@ -110,6 +110,12 @@ impl Ty {
     }
 }
 
+/// Whether two shapes are equal: a loop, which for a few extents is cheaper than the call that comparing slices is.
+#[inline]
+pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 impl fmt::Display for Ty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[", self.dtype)?;

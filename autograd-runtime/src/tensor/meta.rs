@@ -30,6 +30,10 @@ pub(super) struct Meta {
 }
 
 impl Meta {
+    /// Of a value that is result so of a node, or of none.
+    pub fn of(grad_fn: Option<(Arc<Node>, u32)>, seen: u64) -> Meta {
+        Meta { grad_fn, seen, ..Meta::default() }
+    }
     /// Whether this owns no part of a graph.
     pub fn is_free(&self) -> bool {
         self.grad_fn.is_none() && self.grad.is_none()
@@ -88,10 +92,6 @@ impl Value {
     }
     fn is_tracked(&self) -> bool {
         self.0.tracked.load(Ordering::Acquire)
-    }
-    /// Notes that the view's past is that of its base as it is now.
-    pub(super) fn mark_seen(&self) {
-        self.meta().seen = self.version();
     }
     /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {

@@ -9,7 +9,7 @@ use super::{
     custom::CustomNode,
     hooks::{self, Grads, HookHandle, Hooks},
     typed::Tensor,
-    value::{Inner, Value, WeakValue},
+    value::{Inner, Repr, Value, WeakValue},
 };
 use crate::{
     array::{Array, Element, Float},
@@ -17,7 +17,7 @@ use crate::{
     emit::{Emit, Ex, V},
     error::{Error, Place, Result},
     op::{Cx, Derivative, Op, SAVE_OUT, arith},
-    ty::{DType, Ty},
+    ty::{DType, Ty, same_shape},
 };
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -38,6 +38,13 @@ pub(super) struct Node {
     edges: Edges,
     /// Where the forward was called.
     place: Option<Place>,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What few nodes have.
+#[derive(Default)]
+struct Rare {
+    /// The composite operation that it is part of.
     label: OnceLock<Label>,
     hooks: OnceLock<Hooks>,
 }
@@ -53,6 +60,8 @@ struct Label {
 }
 
 pub(super) type Edges = SmallVec<[Option<Edge>; 2]>;
+/// A cotangent for each result of a node.
+pub(super) type Cts = SmallVec<[Option<Value>; 1]>;
 
 // custom functions are rare: the box costs them an allocation, operations none
 #[allow(clippy::large_enum_variant)]
@@ -65,7 +74,7 @@ enum Kind {
 type ArgTypes = SmallVec<[Option<Box<Ty>>; 2]>;
 
 fn other_type(arg: &Ty, out: &Ty) -> Option<Box<Ty>> {
-    (arg != out).then(|| Box::new(arg.clone()))
+    (arg.dtype != out.dtype || !same_shape(&arg.shape, &out.shape)).then(|| Box::new(arg.clone()))
 }
 
 /// What the derivative of an operation reads.
@@ -114,21 +123,14 @@ pub(super) fn next_seq() -> u64 {
 
 impl Node {
     fn new(kind: Kind, edges: Edges, place: Option<Place>) -> Arc<Node> {
-        Arc::new(Node {
-            seq: SEQ.fetch_add(1, Ordering::Relaxed),
-            kind,
-            edges,
-            place,
-            label: OnceLock::new(),
-            hooks: OnceLock::new(),
-        })
+        Arc::new(Node { seq: SEQ.fetch_add(1, Ordering::Relaxed), kind, edges, place, rare: OnceLock::new() })
     }
-    /// The node of an operation on arguments, with what its derivative will read: nothing that only the
+    /// The node of an operation on arguments and its result, with what its derivative will read: nothing that only the
     /// gradients of untracked arguments would need.
     ///
     /// # Errors
     /// An argument that is a view which may not be used any more.
-    pub fn record(op: Op, args: &[&Value], out: &Value, place: Option<Place>) -> Result<Arc<Node>> {
+    pub fn record(op: Op, args: &[&Value], out: &Ty, repr: &Repr, place: Option<Place>) -> Result<Arc<Node>> {
         // loops that push: collecting into small vectors costs more, and this runs at every operation
         let mut edges = Edges::new();
         let mut arg_types = ArgTypes::new();
@@ -137,7 +139,7 @@ impl Node {
             let edge = a.edge()?;
             reads |= if edge.is_some() { op.def.reads(i) } else { 0 };
             edges.push(edge);
-            arg_types.push(other_type(a.ty(), out.ty()));
+            arg_types.push(other_type(a.ty(), out));
         }
         let mut kept: SmallVec<[(u8, Value, u64); 2]> = SmallVec::new();
         if reads != 0 {
@@ -147,14 +149,14 @@ impl Node {
             }
             if reads & SAVE_OUT != 0 {
                 // an alias without a tape: the result itself would hold this node, which would hold it
-                kept.push((OUT, out.alias(), out.version()));
+                kept.push((OUT, Value::new(out.clone(), repr.clone()), repr.version()));
             }
         }
         let saved = match checkpoint::swallow(&op, &mut kept) {
             Some(hole) => Saved::Hole(hole),
             None => Saved::Kept(kept),
         };
-        let kind = Kind::Op { arg_types, out_type: out.ty().clone(), saved: Mutex::new(saved), op };
+        let kind = Kind::Op { arg_types, out_type: out.clone(), saved: Mutex::new(saved), op };
         Ok(Node::new(kind, edges, place))
     }
     /// The node of an operation whose result exists already, and whose derivative reads nothing.
@@ -187,7 +189,7 @@ impl Node {
         }
     }
     pub fn name(&self) -> String {
-        match (&self.kind, self.label.get()) {
+        match (&self.kind, self.label_of()) {
             (_, Some(l)) => l.name.into(),
             (Kind::Op { op, .. }, None) => display_name(op),
             (Kind::Custom(c), None) => c.name(),
@@ -195,14 +197,14 @@ impl Node {
     }
     /// The name among the events of a profile, where the result's node stands for one call.
     pub fn event(&self) -> String {
-        match self.label.get() {
+        match self.label_of() {
             Some(l) if l.inside => format!("inside {}", l.name),
             _ => self.name(),
         }
     }
     pub fn label(&self, name: &'static str, since: u64) {
         // a value that passed through unchanged keeps its name
-        if self.seq < since || self.label.set(Label { name, since, inside: false }).is_err() {
+        if self.seq < since || self.set_label(Label { name, since, inside: false }).is_err() {
             return;
         }
         let mut todo: SmallVec<[&Node; 4]> = SmallVec::from_elem(self, 1);
@@ -210,12 +212,18 @@ impl Node {
             for e in node.edges.iter().flatten() {
                 if let Edge::Node(n, _) = e
                     && n.seq >= since
-                    && n.label.set(Label { name, since, inside: true }).is_ok()
+                    && n.set_label(Label { name, since, inside: true }).is_ok()
                 {
                     todo.push(n);
                 }
             }
         }
+    }
+    fn label_of(&self) -> Option<&Label> {
+        self.rare.get()?.label.get()
+    }
+    fn set_label(&self, label: Label) -> std::result::Result<(), Label> {
+        self.rare.get_or_init(Box::default).label.set(label)
     }
     /// Says that what this node and those before it from `since` on saved are constants which nobody else can see.
     pub fn saves_constants(&self, since: u64) {
@@ -233,7 +241,7 @@ impl Node {
     }
     /// What made the arguments as the user knows them: the nodes inside a composite operation are not shown.
     pub fn next(&self) -> Edges {
-        let since = match self.label.get() {
+        let since = match self.label_of() {
             Some(l) if l.since < self.seq => l.since,
             _ => return self.edges.clone(),
         };
@@ -264,7 +272,7 @@ impl Node {
     fn saved(self: &Arc<Self>) -> Result<Vec<Value>> {
         match &self.kind {
             Kind::Op { saved, op, .. } => {
-                Ok(self.unpack(saved, op, false)?.iter().map(|(i, v, _)| self.with_past(*i, v)).collect())
+                Ok(self.unpack(saved, op, false)?.into_iter().map(|(i, v, _)| self.with_past(i, v)).collect())
             }
             Kind::Custom(c) => c.unpack(self, false),
         }
@@ -274,10 +282,10 @@ impl Node {
         self.place.map_or_else(String::new, |p| format!(" (called at {p})"))
     }
     pub fn hooks(&self) -> Hooks {
-        self.hooks.get_or_init(Hooks::default).clone()
+        self.rare.get_or_init(Box::default).hooks.get_or_init(Hooks::default).clone()
     }
     pub fn existing_hooks(&self) -> Option<&Hooks> {
-        self.hooks.get()
+        self.rare.get()?.hooks.get()
     }
     pub fn retain(&self, index: u32, v: WeakValue) {
         self.hooks().retain(index, v);
@@ -306,23 +314,23 @@ impl Node {
     pub fn pull_back(
         self: &Arc<Self>,
         d: &dyn Emit,
-        cts: &[Option<Value>],
+        mut cts: Cts,
         wanted: &dyn Fn(usize) -> bool,
         release: bool,
         mut sink: impl FnMut(usize, Option<Value>) -> Result<()>,
     ) -> Result<()> {
         match &self.kind {
             Kind::Op { op, arg_types, out_type, saved } => {
-                let Some(Some(ct)) = cts.first() else { return Ok(()) };
-                let kept = self.unpack(saved, op, release)?;
-                let value = |i: u8, ty: &Ty| match kept.iter().find(|k| k.0 == i) {
-                    Some((_, v, _)) => V::Tensor(self.with_past(i, v)),
+                let Some(Some(ct)) = cts.pop() else { return Ok(()) };
+                let mut kept = self.unpack(saved, op, release)?;
+                let mut value = |i: u8, ty: &Ty| match kept.iter().position(|k| k.0 == i) {
+                    Some(at) => V::Tensor(self.with_past(i, kept.swap_remove(at).1)),
                     None => V::Type(ty.clone()),
                 };
                 let type_of = |i: usize| arg_types[i].as_deref().unwrap_or(out_type);
                 let mut args: SmallVec<[Ex<'_>; 2]> = SmallVec::new();
                 (0..arg_types.len()).for_each(|i| args.push(Ex::new(d, value(i.min(254) as u8, type_of(i)))));
-                let (out, ct) = (Ex::new(d, value(OUT, out_type)), Ex::new(d, V::Tensor(ct.clone())));
+                let (out, ct) = (Ex::new(d, value(OUT, out_type)), Ex::new(d, V::Tensor(ct)));
                 let cx = Cx { op, args: &args, out: &out };
                 for i in (0..arg_types.len()).filter(|&i| wanted(i)) {
                     let g = match diff::pull_back(&cx, i, &ct)? {
@@ -341,15 +349,15 @@ impl Node {
                 Ok(())
             }
             Kind::Custom(c) => {
-                let grads = c.pull_back(self, cts, wanted, release)?;
+                let grads = c.pull_back(self, &cts, wanted, release)?;
                 grads.into_iter().enumerate().filter(|(i, _)| wanted(*i)).try_for_each(|(i, g)| sink(i, g))
             }
         }
     }
     /// A saved value with the past that it had when it was saved.
-    fn with_past(self: &Arc<Self>, i: u8, v: &Value) -> Value {
+    fn with_past(self: &Arc<Self>, i: u8, v: Value) -> Value {
         if !super::mode::is_grad_enabled() {
-            return v.clone();
+            return v;
         }
         let edge = if i == OUT {
             Some(Edge::Node(self.clone(), 0))
@@ -357,14 +365,10 @@ impl Node {
             self.edges.get(usize::from(i)).and_then(Clone::clone)
         };
         match (edge, v.edge()) {
-            (None, Ok(None)) => v.clone(),
-            (Some(was), Ok(Some(is))) if was.key() == is.key() => v.clone(),
+            (None, Ok(None)) => v,
+            (Some(was), Ok(Some(is))) if was.key() == is.key() => v,
             (Some(Edge::Leaf(leaf)), _) => leaf,
-            (Some(Edge::Node(n, i)), _) => {
-                let alias = v.alias();
-                alias.set_grad_fn(n, i);
-                alias
-            }
+            (Some(Edge::Node(n, i)), _) => Value::with_past(v.ty().clone(), v.repr().clone(), None, Some((n, i))),
             (None, _) => v.alias(),
         }
     }
@@ -467,55 +471,64 @@ pub(super) enum Owned {
     Value(Value),
 }
 
+/// What is waiting to be dropped while something is being dropped further up the stack.
+#[derive(Default)]
+struct Queue {
+    running: Cell<bool>,
+    parts: RefCell<Parts>,
+}
 thread_local! {
-    /// What is waiting to be dropped while something is being dropped further up the stack.
-    static DROPPED: RefCell<Vec<Owned>> = const { RefCell::new(Vec::new()) };
-    static DROPPING: Cell<bool> = const { Cell::new(false) };
+    static QUEUE: Queue = const { Queue { running: Cell::new(false), parts: RefCell::new(Parts::new()) } };
 }
 
-/// What one node or value owns.
-pub(super) type Parts = SmallVec<[Owned; 4]>;
+/// What nodes and values own.
+pub(super) type Parts = Vec<Owned>;
 
-/// Drops parts of a graph without recursion, however long the chains of nodes, gradients and views: what is
-/// dropped while this runs adds to the queue.
-fn drop_all(parts: Parts) {
-    if parts.is_empty() {
-        return;
+/// Drops parts of a graph, which `take` moves out of their owner, without recursion, however long the chains of
+/// nodes, gradients and views: what is dropped while this runs adds to the queue.
+fn drop_all(take: impl FnOnce(&mut Parts)) {
+    fn run(q: &Queue) {
+        loop {
+            let next = q.parts.borrow_mut().pop();
+            let Some(next) = next else { break };
+            drop(next);
+        }
+        q.running.set(false);
     }
-    // a thread that ends has no queue any more
-    let outermost = DROPPING.try_with(|d| !d.replace(true)).unwrap_or(true);
-    let mut own = Some(parts);
-    let queued = DROPPED.try_with(|q| q.borrow_mut().extend(own.take().unwrap_or_default())).is_ok();
-    if !outermost {
-        return;
+    let mut take = Some(take);
+    let mut collect = |parts: &mut Parts| take.take().map_or((), |take| take(parts));
+    let queued = QUEUE.try_with(|q| {
+        collect(&mut q.parts.borrow_mut());
+        if !q.running.replace(true) {
+            run(q);
+        }
+    });
+    if queued.is_err() {
+        // a thread that ends has no queue any more
+        let q = Queue::default();
+        collect(&mut q.parts.borrow_mut());
+        run(&q);
     }
-    let mut rest = own.unwrap_or_default();
-    loop {
-        let next = if queued { DROPPED.try_with(|q| q.borrow_mut().pop()).ok().flatten() } else { rest.pop() };
-        let Some(next) = next else { break };
-        drop(next);
-    }
-    let _ = DROPPING.try_with(|d| d.set(false));
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let mut parts = Parts::new();
-        for e in std::mem::take(&mut self.edges).into_iter().flatten() {
-            parts.push(match e {
-                Edge::Node(n, _) => Owned::Node(n),
-                Edge::Leaf(v) => Owned::Value(v),
-            });
-        }
-        match &mut self.kind {
-            Kind::Op { saved, .. } => {
-                if let Saved::Kept(kept) = saved.get_mut() {
-                    std::mem::take(kept).into_iter().for_each(|k| parts.push(Owned::Value(k.1)));
-                }
+        drop_all(|parts| {
+            for e in self.edges.drain(..).flatten() {
+                parts.push(match e {
+                    Edge::Node(n, _) => Owned::Node(n),
+                    Edge::Leaf(v) => Owned::Value(v),
+                });
             }
-            Kind::Custom(c) => c.take_values(&mut parts),
-        }
-        drop_all(parts);
+            match &mut self.kind {
+                Kind::Op { saved, .. } => {
+                    if let Saved::Kept(kept) = saved.get_mut() {
+                        kept.drain(..).for_each(|k| parts.push(Owned::Value(k.1)));
+                    }
+                }
+                Kind::Custom(c) => c.take_values(parts),
+            }
+        });
     }
 }
 
@@ -524,9 +537,7 @@ impl Drop for Inner {
         if self.view.is_none() && self.meta.get_mut().is_free() {
             return;
         }
-        let mut parts = Parts::new();
-        Value::take_graph(self, &mut parts);
-        drop_all(parts);
+        drop_all(|parts| Value::take_graph(self, parts));
     }
 }
 

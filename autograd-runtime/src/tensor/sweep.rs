@@ -9,7 +9,7 @@ use super::{
     dispatch::{Dispatch, sum},
     hooks::Hooks,
     mode::{is_anomaly_enabled, set_grad_enabled},
-    node::{Edge, Node},
+    node::{Cts, Edge, Node},
     value::{Repr, Value},
 };
 use crate::{
@@ -38,9 +38,6 @@ pub(crate) enum Target<'a> {
     /// To the caller, one for each of these values; no `.grad` changes.
     Of(&'a [Value]),
 }
-
-/// A cotangent for each result of a node.
-type Cts = SmallVec<[Option<Value>; 1]>;
 
 impl Sweep<'_> {
     /// Runs the sweep from roots with their cotangents; returns the gradients that [`Target::Of`] asks for.
@@ -111,7 +108,8 @@ impl Sweep<'_> {
             let wanted = |i: usize| edges.get(i).is_some_and(|e| e.as_ref().is_some_and(&goes));
             let _event = profiler::backward(|| node.event());
             given.clear();
-            node.pull_back(&d, &cts, &wanted, !self.retain_graph, |i, g| {
+            let received = node.existing_hooks().filter(|h| h.wants_after()).map(|_| cts.to_vec());
+            node.pull_back(&d, cts, &wanted, !self.retain_graph, |i, g| {
                 given.push((i, g));
                 Ok(())
             })?;
@@ -122,10 +120,10 @@ impl Sweep<'_> {
                 check_nan(&node, &given)?;
             }
             if let Some(hooks) = node.existing_hooks() {
-                if hooks.wants_after() {
+                if let Some(received) = received {
                     let mut all: Vec<Option<Value>> = vec![None; edges.len()];
                     given.drain(..).for_each(|(i, g)| all[i] = g);
-                    hooks.run_after(&mut all, &cts.to_vec())?;
+                    hooks.run_after(&mut all, &received)?;
                     given.extend(all.into_iter().enumerate());
                 }
                 // a node that cannot run again needs no hooks; what they own goes
@@ -133,7 +131,6 @@ impl Sweep<'_> {
                     hooks.clear();
                 }
             }
-            drop(cts);
             for (i, g) in given.drain(..) {
                 if let (Some(Some(edge)), Some(g)) = (edges.get(i), g) {
                     pending.send(edge, g)?;

@@ -3,12 +3,12 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-use super::{Dispatch, Repr, Value, is_grad_enabled, node::next_seq};
+use super::{Dispatch, Repr, Value, dispatch, is_grad_enabled, node::next_seq};
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
     error::{Error, Place, Result},
-    op::{Attr, Op, create, views},
+    op::{Attr, Op, OpDef, arith, compare, views},
     real::Real,
     session,
     ty::{DType, Shape, Ty},
@@ -71,7 +71,7 @@ macro_rules! scalars {
     ($($t:ty),*) => {$(
         impl Scalar<$t> for $t {
             fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e> {
-                Ex::new(e, e.emit(Op::with(&create::CONST, [Attr::DType(<$t>::DTYPE), Attr::Bits(self.bits())]), &[]))
+                Ex::new(e, e.constant(<$t>::DTYPE, self.bits()))
             }
         }
     )*};
@@ -111,6 +111,18 @@ pub(crate) fn evaluate_as(name: &'static str, f: impl for<'e> FnOnce(&'e dyn Emi
     let v = evaluate(f);
     v.label(name, since);
     v
+}
+
+/// As [`evaluate`], of one operation on values: they are read where they are, and no expression is made.
+#[track_caller]
+fn operation(def: &'static OpDef, args: &[&Value]) -> Value {
+    match dispatch::operation(Op::new(def), args, Some(Place::caller())) {
+        Ok(v) => v,
+        Err((e, placeholder)) => {
+            report(e);
+            placeholder
+        }
+    }
 }
 
 impl<T: Element> Tensor<T> {
@@ -613,11 +625,13 @@ impl<T: Element> Tensor<T> {
 
 /// Elementwise comparison and the like, giving truth values.
 macro_rules! comparisons {
-    ($($(#[$doc:meta])* $name:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $def:ident;)*) => {
         impl<T: Element> Tensor<T> {$(
             $(#[$doc])*
             #[track_caller]
-            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> { self.zip(other, |a, b| a.$name(&b)) }
+            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> {
+                Tensor::from_value(operation(&compare::$def, &[&self.0, &other.0]))
+            }
         )*}
     };
 }
@@ -631,17 +645,17 @@ comparisons! {
     /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
     /// assert!(below.any() && !below.all());
     /// ```
-    lt;
+    lt LT;
     /// self ≤ other, elementwise.
-    le;
+    le LE;
     /// self > other, elementwise.
-    gt;
+    gt GT;
     /// self ≥ other, elementwise.
-    ge;
+    ge GE;
     /// self = other, elementwise.
-    eq;
+    eq EQ;
     /// self ≠ other, elementwise.
-    ne;
+    ne NE;
 }
 
 impl Tensor<bool> {
@@ -1050,11 +1064,11 @@ impl<T, D: Dimension> Raw<T> for ArrayBase<OwnedRepr<T>, D> {
 }
 
 macro_rules! operators {
-    ($($trait:ident $fn:ident;)*) => {$(
+    ($($trait:ident $fn:ident $def:ident;)*) => {$(
         impl<T: Float> std::ops::$trait<&Tensor<T>> for &Tensor<T> {
             type Output = Tensor<T>;
             #[track_caller]
-            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { self.zip(o, |a, b| Ex::$fn(&a, &b)) }
+            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { Tensor::from_value(operation(&arith::$def, &[&self.0, &o.0])) }
         }
         impl<T: Float> std::ops::$trait<Tensor<T>> for &Tensor<T> {
             type Output = Tensor<T>;
@@ -1099,7 +1113,7 @@ macro_rules! operators {
         }
     };
 }
-operators! { Add add; Sub sub; Mul mul; Div div; }
+operators! { Add add ADD; Sub sub SUB; Mul mul MUL; Div div DIV; }
 
 impl<T: Float> std::ops::Neg for &Tensor<T> {
     type Output = Tensor<T>;
