@@ -1,6 +1,6 @@
-//! From an optimised graph to a program that runs: `flow` makes loops of the reverse mode of loops, [`fuse`] groups nodes into kernels and steps, [`plan`]
-//! gives the intermediate values places in one buffer, [`compile`](Program::compile) makes machine code, and
-//! `exec` runs the steps.
+//! From an optimised graph to a program that runs: `flow` makes loops of the reverse mode of loops, [`fuse`] groups nodes
+//! into kernels and steps, [`plan`] gives the intermediate values places in one buffer,
+//! [`compile`](Program::compile) makes machine code, and `exec` runs the steps.
 
 mod compile;
 mod exec;
