@@ -1,6 +1,7 @@
-//! A scalar function of two numbers: what a call of an entry point costs. `cargo bench --bench scalar`.
+//! Scalar functions: what a call of an entry point costs, and loops. `cargo bench --bench scalar`.
 //!
-//! Compiled through the entry point and through a kept object, beside the same gradient written by hand.
+//! Compiled through the entry point and through a kept object, beside the same gradient written by hand; the gradients
+//! of a loop whose length depends on the data and of one of a thousand trips, beside the functions themselves.
 
 use autograd::prelude::*;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -35,5 +36,38 @@ fn scalar(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scalar);
+#[differentiable]
+fn newton_sqrt(x: f64) -> f64 {
+    let mut y = x;
+    while (y * y - x).abs() > 1e-12 {
+        y = 0.5 * (y + x / y);
+    }
+    y
+}
+
+#[differentiable]
+fn scalar_loop(x: f64, y: f64) -> f64 {
+    let mut s = 0.0;
+    for _ in 0..1000 {
+        s = (s * x + y).sin();
+    }
+    s
+}
+
+fn loops(c: &mut Criterion) {
+    let mut group = c.benchmark_group("loops");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    group.bench_function("newton_sqrt itself", |b| b.iter(|| newton_sqrt(black_box(2.0))));
+    let kept = newton_sqrt::compile(2.0).expect("compiles");
+    group.bench_function("newton_sqrt gradient, kept", |b| b.iter(|| kept.grad(black_box(2.0))));
+    group.bench_function("newton_sqrt gradient, dynamic", |b| {
+        b.iter(|| with_engine(Engine::Dynamic, || newton_sqrt::grad(black_box(2.0))));
+    });
+    group.bench_function("1000 trips themselves", |b| b.iter(|| scalar_loop(black_box(0.7), black_box(0.3))));
+    let kept = scalar_loop::compile(0.7, 0.3).expect("compiles");
+    group.bench_function("1000 trips, gradient, kept", |b| b.iter(|| kept.grad(black_box(0.7), black_box(0.3))));
+    group.finish();
+}
+
+criterion_group!(benches, scalar, loops);
 criterion_main!(benches);

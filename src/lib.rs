@@ -36,7 +36,8 @@
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
-//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's.
+//! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's: [`pytorch`] puts PyTorch's lines and ours
+//! side by side.
 
 pub use autograd_macros::{Differentiable, differentiable, no_grad};
 pub use autograd_runtime::*;
@@ -48,6 +49,15 @@ pub mod prelude {
     };
 }
 
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/pytorch.md")]
+pub mod pytorch {}
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 /// What the expansions of the macros name. Not for use by hand, and not stable.
 #[doc(hidden)]
 pub mod __private {
@@ -56,7 +66,7 @@ pub mod __private {
         entry::{
             Arg, AsTwin, Binder, CompiledFn, Constant, Function, GradReader, Inputs, IntoTwin, Leaf, LeafReader,
             Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Staged, Twinned, Visitor, bench,
-            check, compile, explain, fit, grad, grad_into, hvp, jvp,
+            check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
             value_and_grad_into, vjp,

@@ -437,7 +437,8 @@ fn bench_and_explain() {
     let report = double::bench(0.5, 1.5).unwrap();
     assert!(report.compiled.is_some_and(|s| s > 0.0) && report.dynamic > 0.0, "{report}");
     assert!(report.difference < 1e-13 && report.reason.is_none(), "{report}");
-    assert!(newton_sqrt::bench(2.0).unwrap().reason.is_some());
+    assert!(newton_sqrt::bench(2.0).unwrap().reason.is_none());
+    assert!(signed::bench(2.0).unwrap().reason.is_some());
 
     let (w, b, x, y) = (wave(&[3, 2]), wave(&[2]), wave(&[4, 3]), wave(&[4, 2]));
     for how in [loss::explain(&w, &b, &x, &y).unwrap(), newton_sqrt::explain(2.0).unwrap()] {
@@ -750,19 +751,23 @@ fn control_flow_on_data() {
     }
 }
 
+/// Asks for a property of a number that is no condition of the compiler's.
+#[differentiable]
+fn signed(x: f64) -> f64 {
+    if x.is_sign_negative() { -x } else { x * x }
+}
+
 #[test]
 fn explain_gives_the_line_that_is_not_compiled() {
-    let how = kinked::explain(3.0, 1.0).unwrap();
-    if how.engine == EngineUsed::Compiled {
-        return; // conditions on data compile
-    }
-    let line = line!() - 28; // of the `if` in `kinked`
+    let how = signed::explain(3.0).unwrap();
+    let line = line!() - 6; // of the `if` in `signed`
     let reason = how.reason.clone().unwrap();
     assert!(reason.contains(&format!("entry_points.rs:{line}:")), "{reason} should name line {line}");
     assert!(how.to_string().contains(&reason), "{how}");
-    let e = with_engine(Engine::Compiled, || kinked::grad(3.0, 1.0)).unwrap_err();
+    let e = with_engine(Engine::Compiled, || signed::grad(3.0)).unwrap_err();
     assert!(matches!(e, Error::NotCompilable { .. }), "{e}");
-    assert!(e.to_string().contains("kinked") && e.to_string().contains(&reason), "{e}");
+    assert!(e.to_string().contains("signed") && e.to_string().contains(&reason), "{e}");
+    assert_eq!((signed::grad(3.0).unwrap(), signed::grad(-3.0).unwrap()), (6.0, -1.0));
 }
 
 #[test]

@@ -8,7 +8,26 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Samples that can be put together to batches.
+/// Samples that can be put together to batches. A program may have its own:
+///
+/// ```
+/// use autograd_runtime::{Tensor, data::{DataLoader, Dataset}};
+///
+/// /// The squares of the first numbers, computed when they are asked for.
+/// struct Squares(usize);
+/// impl Dataset for Squares {
+///     type Batch = Tensor<f32>;
+///     fn len(&self) -> usize {
+///         self.0
+///     }
+///     fn batch(&self, indices: &[usize]) -> Tensor<f32> {
+///         Tensor::from_vec(indices.iter().map(|&i| (i * i) as f32).collect(), [indices.len()])
+///     }
+/// }
+/// let sums: Vec<f32> = DataLoader::new(Squares(5), 2)?.iter().map(|batch| batch.sum().item()).collect();
+/// assert_eq!(sums, [1.0, 13.0, 16.0]);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 pub trait Dataset {
     /// Several samples.
     type Batch;
@@ -171,7 +190,7 @@ impl<D: Dataset> DataLoader<D> {
         }
         Ok(DataLoader { dataset, batch_size, seed: None, drop_last: false, epoch: AtomicU64::new(0) })
     }
-    /// In another order in each epoch.
+    /// In another order in each epoch, given by the seed and the number of the epoch.
     #[must_use]
     pub fn shuffle(self, seed: u64) -> Self {
         DataLoader { seed: Some(seed), ..self }

@@ -1,14 +1,22 @@
 //! Differentiation, graph to graph. Reverse mode walks the nodes once backwards and adds the rules' nodes,
 //! forward mode once forwards; the result is an ordinary graph, so derivatives of any order are the same
-//! transformation again. A missing rule is an error that names the operation.
+//! transformation again. A missing rule is an error that names the operation. [`control`] has the rules of control flow.
+
+mod control;
+
+pub(crate) use control::while_step;
 
 use crate::{
     emit::{Ex, V},
     error::{Error, Result},
     graph::{Builder, Graph, Node, NodeId},
-    op::{Cx, Derivative, Op},
+    op::{
+        Cx, Derivative, Op,
+        control::{PROJ, is_control, results as control_results},
+    },
     ty::Ty,
 };
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// Which nodes a change of the inputs `wrt` (by position) reaches through differentiable operations.
@@ -100,13 +108,39 @@ fn reverse(
         });
     };
     for &(node, ct) in seeds {
-        if varied[node.index()] {
+        if varied[node.index()] && g.ty(node).dtype.is_float() {
             add(&mut cts[node.index()], ct);
         }
     }
+    // cotangents of the results of control flow, which arrive through projections
+    let mut results: FxHashMap<NodeId, Vec<Option<NodeId>>> = FxHashMap::default();
     for (id, n) in g.nodes().rev() {
+        if is_control(&n.op) {
+            let mut all = results.remove(&id).unwrap_or_else(|| vec![None; control_results(&n.op).len()]);
+            // read without a projection it is its first result
+            if let Some(ct) = cts[id.index()] {
+                add(&mut all[0], ct);
+            }
+            if all.iter().any(Option::is_some) {
+                let args: Vec<NodeId> =
+                    n.args.iter().map(|a| map[a.index()].expect("live nodes have been copied")).collect();
+                let wanted: Vec<bool> = n.args.iter().map(|a| varied[a.index()] && g.ty(*a).dtype.is_float()).collect();
+                for (a, c) in n.args.iter().zip(control::pull_back(b, &n.op, &args, &all, &wanted)?) {
+                    if let Some(c) = c {
+                        add(&mut cts[a.index()], c);
+                    }
+                }
+            }
+            continue;
+        }
         let Some(ct) = cts[id.index()] else { continue };
         if n.args.is_empty() {
+            continue;
+        }
+        if n.op.is(&PROJ) {
+            let from = n.args[0];
+            let all = results.entry(from).or_insert_with(|| vec![None; control_results(&g.node(from).op).len()]);
+            add(&mut all[n.op.int(0) as usize], ct);
             continue;
         }
         with_cx(b, n, map, id, |cx| {
@@ -160,7 +194,10 @@ pub fn pull_back<'e>(cx: &Cx<'e>, i: usize, ct: &Ex<'e>) -> Result<Option<Ex<'e>
 /// As [`vjp`].
 pub fn jvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
     let b = Builder::new();
-    let (_, map) = copy(&b, g)?;
+    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+    for &i in g.inputs() {
+        map[i.index()] = Some(b.input(g.ty(i)));
+    }
     let mut tangents: Vec<Option<NodeId>> = vec![None; g.len()];
     let varied = varied(g, wrt);
     for &i in wrt {
@@ -168,8 +205,29 @@ pub fn jvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
         tangents[input.index()] = Some(b.input(g.ty(input)));
     }
     let live = g.live();
+    // values and tangents of the results of control flow, which projections hand on
+    let mut results: FxHashMap<NodeId, Vec<control::Dual>> = FxHashMap::default();
     for (id, n) in g.nodes() {
-        if !live[id.index()] || !varied[id.index()] || n.args.is_empty() {
+        if !live[id.index()] || map[id.index()].is_some() {
+            continue;
+        }
+        if n.op.is(&PROJ)
+            && let Some(all) = results.get(&n.args[0])
+        {
+            (map[id.index()], tangents[id.index()]) = all[n.op.int(0) as usize];
+            continue;
+        }
+        let args: SmallVec<[NodeId; 3]> =
+            n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+        if is_control(&n.op) && varied[id.index()] {
+            let t: Vec<Option<NodeId>> = n.args.iter().map(|a| tangents[a.index()]).collect();
+            let duals = control::push_forward(&b, &n.op, &args, &t)?;
+            (map[id.index()], tangents[id.index()]) = duals[0];
+            results.insert(id, duals);
+            continue;
+        }
+        map[id.index()] = Some(b.add(n.op.clone(), &args)?);
+        if !varied[id.index()] || n.args.is_empty() {
             continue;
         }
         let t: SmallVec<[Option<Ex<'_>>; 3]> = n.args.iter().map(|a| tangents[a.index()].map(|t| b.ex(t))).collect();

@@ -4,9 +4,10 @@
 
 use crate::{
     array::{Array, View},
+    diff,
     error::{Error, Result},
-    graph::{Graph, NodeId},
-    op::{control, create},
+    graph::{Graph, Node, NodeId},
+    op::{Op, arith, control, create},
 };
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub fn run(g: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
 }
 
 /// Results of a node: several for control flow, shared because projections and outputs name them again.
-type Results = Arc<Vec<Array>>;
+pub(crate) type Results = Arc<Vec<Array>>;
 
 fn single<'a>(g: &Graph, values: &'a [Option<Results>], id: NodeId) -> Result<&'a Array> {
     let missing = || Error::value(g.node(id).op.name(), "expected a value");
@@ -35,7 +36,6 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
     let live = g.live();
     let mut values: Vec<Option<Results>> = vec![None; g.len()];
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-        let arg = |i: usize| single(g, &values, n.args[i]);
         let out = if n.op.is(&create::INPUT) {
             let x = &inputs[n.op.int(0) as usize];
             if x.ty() != n.ty {
@@ -45,47 +45,83 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
                     x.ty().to_string(),
                 ));
             }
-            vec![x.clone()]
-        } else if n.op.is(&control::PROJ) {
-            let all = values[n.args[0].index()].as_ref().expect("arguments come first");
-            vec![all[n.op.int(0) as usize].clone()]
-        } else if n.op.is(&control::IF) || n.op.is(&control::WHILE) || n.op.is(&control::FOR) {
-            let args = (0..n.args.len()).map(|i| arg(i).cloned()).collect::<Result<Vec<_>>>()?;
-            control_flow(n, args)?
+            Arc::new(vec![x.clone()])
         } else {
-            let args = (0..n.args.len()).map(|i| Ok(arg(i)?.view())).collect::<Result<Vec<View<'_>>>>()?;
-            vec![n.op.eval(&args, &n.ty)?]
+            let args = n.args.iter().map(|a| values[a.index()].as_ref().expect("arguments come first"));
+            run_node(n, &args.collect::<Vec<_>>())?
         };
-        values[id.index()] = Some(Arc::new(out));
+        values[id.index()] = Some(out);
     }
     Ok(values)
+}
+
+/// The results of a node that is no input.
+///
+/// # Errors
+/// What the operation finds wrong with its values.
+pub(crate) fn run_node(n: &Node, args: &[&Results]) -> Result<Results> {
+    let missing = || Error::value(n.op.name(), "expected a value");
+    if n.op.is(&control::PROJ) {
+        let one = args[0].get(n.op.int(0) as usize).ok_or_else(missing)?;
+        return Ok(Arc::new(vec![one.clone()]));
+    }
+    let args = args.iter().map(|a| a.first().ok_or_else(missing)).collect::<Result<Vec<_>>>()?;
+    if control::is_control(&n.op) {
+        return control_flow(&n.op, args.into_iter().cloned().collect()).map(Arc::new);
+    }
+    let args: Vec<View<'_>> = args.into_iter().map(Array::view).collect();
+    Ok(Arc::new(vec![n.op.eval(&args, &n.ty)?]))
 }
 
 fn truth(a: &Array) -> bool {
     matches!(a, Array::Bool(b) if b.iter().all(|&x| x))
 }
 
-fn control_flow(n: &crate::graph::Node, mut args: Vec<Array>) -> Result<Vec<Array>> {
-    if n.op.is(&control::IF) {
-        let branch = n.op.graph(if truth(&args[0]) { 0 } else { 1 });
+fn control_flow(op: &Op, mut args: Vec<Array>) -> Result<Vec<Array>> {
+    if op.is(&control::IF) {
+        let branch = op.graph(if truth(&args[0]) { 0 } else { 1 });
         return run(branch, &args[1..]);
     }
-    if n.op.is(&control::WHILE) {
-        let carried = n.op.int(2) as usize;
-        while truth(&run(n.op.graph(0), &args)?[0]) {
-            let next = run(n.op.graph(1), &args)?;
+    let (cond, body) = (op.graph(0), if op.is(&control::WHILE_BACK) { op.graph(0) } else { op.graph(1) });
+    if op.is(&control::WHILE) {
+        let carried = op.int(2) as usize;
+        while truth(&run(cond, &args)?[0]) {
+            let next = run(body, &args)?;
             args.splice(..carried, next);
         }
         args.truncate(carried);
         return Ok(args);
     }
-    let carried = n.op.int(1) as usize;
-    for i in 0..n.op.int(2) {
-        let mut with_counter = vec![Array::I64(ndarray::arr0(i).into_dyn())];
-        with_counter.extend(args.iter().cloned());
-        let next = run(n.op.graph(0), &with_counter)?;
+    if !op.is(&control::WHILE_VJP) {
+        return Err(Error::value(op.name(), "expected to be run by a compiled program"));
+    }
+    // every state is kept, then the body is differentiated at each, backwards
+    let carried = op.int(2) as usize;
+    let floats = control::floats(body);
+    let mut cts = args.split_off(args.len() - floats.len());
+    let mut states = Vec::new();
+    while truth(&run(cond, &args)?[0]) {
+        let next = run(body, &args)?;
+        states.push(args.clone());
         args.splice(..carried, next);
     }
-    args.truncate(carried);
-    Ok(args)
+    let captured: Vec<usize> = op.ints(3).iter().map(|&i| i as usize).filter(|&i| i >= carried).collect();
+    let step = diff::while_step(body, carried, &captured)?;
+    let mut sums: Vec<Array> = captured.iter().map(|&i| Array::full(&args[i].ty(), 0)).collect();
+    for mut state in states.into_iter().rev() {
+        state.append(&mut cts);
+        let mut out = run(&step, &state)?;
+        let terms = out.split_off(floats.len());
+        cts = out;
+        for (sum, term) in sums.iter_mut().zip(&terms) {
+            *sum = Op::new(&arith::ADD).eval(&[sum.view(), term.view()], &sum.ty())?;
+        }
+    }
+    let of = |&i: &i64| {
+        let i = i as usize;
+        let at = floats.iter().position(|&f| f == i).map(|k| cts[k].clone());
+        at.or_else(|| captured.iter().position(|&c| c == i).map(|k| sums[k].clone()))
+            .ok_or_else(|| Error::value(op.name(), "expected floats in wrt"))
+    };
+    op.ints(3).iter().map(of).collect()
 }

@@ -121,7 +121,7 @@ pub fn record_function<R>(name: &str, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// What a profiled closure did.
+/// What a profiled closure did: prints as a table, [`rows`](Profile::rows) gives its numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     events: Vec<Event>,
@@ -194,6 +194,16 @@ impl Profile {
         rows
     }
     /// Writes the events in the format of Chrome's trace viewer.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, profiler};
+    /// let ((), profile) = profiler::profile(|| drop(Tensor::<f64>::ones([8]).exp()));
+    /// let file = std::env::temp_dir().join(format!("autograd-trace-{}.json", std::process::id()));
+    /// profile.export_chrome_trace(&file)?;
+    /// assert!(std::fs::read_to_string(&file).unwrap().contains("traceEvents"));
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If the file cannot be written.

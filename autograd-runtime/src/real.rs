@@ -50,6 +50,13 @@ impl<T: Float> Real<T> {
             }),
         }
     }
+    /// The value that a handle stands for; none for a number.
+    pub(crate) fn slot(self) -> Option<Value> {
+        match self.repr {
+            Repr::Const(_) => None,
+            Repr::Slot { .. } => Some(self.value()),
+        }
+    }
     pub(crate) fn from_value(v: Value) -> Real<T> {
         match session::store_real(v.clone()) {
             Some((slot, session)) => Real { repr: Repr::Slot { slot, session }, thread: PhantomData },

@@ -12,7 +12,8 @@ use crate::{
     array::Array,
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
-    op::{Attr, Op, arith, create, views},
+    interp,
+    op::{Attr, Op, arith, control, create, views},
     random::{Draws, Generator, Log, RngState},
     tensor::{Repr, Value, eager, is_grad_enabled},
     ty::Ty,
@@ -21,7 +22,10 @@ use rustc_hash::FxHashMap;
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 thread_local! {
@@ -54,7 +58,7 @@ struct Trace {
     made: RefCell<Vec<(Value, u64)>>,
     opaque: OnceCell<String>,
     /// Values of nodes that have been read.
-    memo: RefCell<FxHashMap<NodeId, Array>>,
+    memo: RefCell<FxHashMap<NodeId, interp::Results>>,
 }
 
 /// What a finished trace gives.
@@ -140,19 +144,19 @@ impl Session {
             let n = t.builder.node(id);
             if n.op.is(&create::INPUT) {
                 let input = t.inputs.borrow()[n.op.int(0) as usize].clone();
-                memo.insert(id, input.to_array());
+                memo.insert(id, Arc::new(vec![input.to_array()]));
                 continue;
             }
             let missing: Vec<NodeId> = n.args.iter().copied().filter(|a| !memo.contains_key(a)).collect();
             if missing.is_empty() {
-                let args: Vec<_> = n.args.iter().map(|a| memo[a].view()).collect();
-                let out = n.op.eval(&args, &n.ty)?;
+                let args: Vec<_> = n.args.iter().map(|a| &memo[a]).collect();
+                let out = interp::run_node(&n, &args)?;
                 memo.insert(id, out);
             } else {
                 todo.extend(missing);
             }
         }
-        Ok(memo[&node].clone())
+        Ok(memo[&node][0].clone())
     }
 }
 
@@ -219,11 +223,13 @@ pub(crate) fn opaque_read(v: &Value, what: &str, place: Place) {
         }
         return;
     }
-    STACK.with_borrow(|stack| {
-        for t in stack.iter().filter_map(|s| s.trace.as_ref()) {
-            let _ = t.opaque.set(format!("{what} at {place}"));
-        }
-    });
+    give_up(&format!("{what} at {place}"));
+}
+
+/// Whether an operation of the running entry point has failed: its values are placeholders from then on, and a loop
+/// that waits for them to change would never end.
+pub(crate) fn has_failed() -> bool {
+    top().is_some_and(|s| s.error.borrow().is_some())
 }
 
 /// Keeps an error for the running entry point; gives it back if there is none.
@@ -381,6 +387,34 @@ pub(crate) fn inline(g: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
     let ids: Vec<NodeId> = inputs.iter().map(|v| s.node_of(t, v)).collect();
     let value = |node| Value::new(t.builder.ty_of(node), Repr::Traced { session: s.id, node });
     Ok(t.builder.inline(g, &ids)?.into_iter().map(value).collect())
+}
+
+/// Adds a choice or loop to the trace that is running now; its results.
+///
+/// # Errors
+/// If the arguments do not fit.
+pub(crate) fn control(op: &Op, args: &[Value]) -> Result<Vec<Value>> {
+    let s = top().expect("called inside a trace");
+    let t = s.live_trace().expect("called inside a trace");
+    let ids: Vec<NodeId> = args.iter().map(|v| s.node_of(t, v)).collect();
+    let node = t.builder.add(op.clone(), &ids)?;
+    let result = |(i, ty): (usize, &Ty)| {
+        let mut out = t.builder.add(control::proj(i, ty), &[node])?;
+        if !is_grad_enabled() && ty.dtype.is_float() {
+            out = t.builder.add(Op::new(&arith::DETACH), &[out])?;
+        }
+        Ok(Value::new(ty.clone(), Repr::Traced { session: s.id, node: out }))
+    };
+    control::results(op).iter().enumerate().map(result).collect()
+}
+
+/// Marks the running traces as opaque: they cannot be compiled, and the twin runs on with numbers.
+pub(crate) fn give_up(reason: &str) {
+    STACK.with_borrow(|stack| {
+        for t in stack.iter().filter_map(|s| s.trace.as_ref()) {
+            let _ = t.opaque.set(reason.to_owned());
+        }
+    });
 }
 
 /// Runs `f` computing at once, on the tape; errors of operations are returned.

@@ -2,7 +2,8 @@
 
 use super::{close, fails, gradient, t, tracked};
 use autograd::{
-    Context, Function, Result, Tensor, backward, checkpoint, detect_anomaly, enable_grad, grad, set_detect_anomaly,
+    Context, Function, Result, Tensor, backward, checkpoint, detect_anomaly, enable_grad, get_rng_state, grad,
+    set_detect_anomaly,
 };
 use std::sync::Arc;
 
@@ -325,6 +326,19 @@ fn checkpointing_gives_the_same_gradients() {
         grad(&[&g.sum()], &[x], &[], false, false, false).unwrap().remove(0).unwrap().to_vec()
     };
     close(&second(&nested, &c), &second(&want, &a));
+}
+
+#[test]
+fn checkpointing_draws_the_same_random_numbers_again() {
+    let x = Tensor::<f64>::ones([200]).requires_grad_(true);
+    let y = checkpoint(|x| x[0].square().dropout(0.5, true), &[&x]);
+    Tensor::<f64>::rand([3]);
+    let state = get_rng_state();
+    y.sum().backward().unwrap();
+    // y = x² · mask / (1 − p), by the mask of the forward
+    assert_eq!(gradient(&x), (&y * 2.0).to_vec());
+    assert!(y.to_vec().contains(&0.0) && y.to_vec().contains(&2.0));
+    assert_eq!(get_rng_state(), state);
 }
 
 #[test]

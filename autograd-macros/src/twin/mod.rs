@@ -2,15 +2,14 @@
 //!
 //! The body goes through one pass for each concern, in this order: [`literals`] lifts float
 //! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
-//! struct literals, [`calls`] dispatches calls of functions. Control flow is left as ordinary Rust
-//! (a condition on traced values yields a `bool`); a pass that stages it goes between `types` and
-//! `calls`.
+//! struct literals, [`flow`] stages `if` and `while`, [`calls`] dispatches calls of functions.
 //!
 //! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
 //! generated paths start with `::autograd::__private`, which no pass rewrites.
 
 mod calls;
 mod casts;
+mod flow;
 mod literals;
 mod macros;
 mod scope;
@@ -36,6 +35,7 @@ pub fn expand(function: &Function, types: &Types) -> TokenStream {
         #[doc(hidden)]
         pub fn __twin(#(#pats: #tys),*) -> #ret {
             use ::autograd::__private::Item as _;
+            use ::autograd::__private::flow::{PlainFlow as _, PlainTest as _, StagedFlow as _, StagedTest as _};
             #aliases
             #body
         }
@@ -58,6 +58,7 @@ fn body(function: &Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
+    scope::walk(&mut flow::Flow, params, &mut body);
     scope::walk(&mut calls::Calls::default(), params, &mut body);
     body
 }

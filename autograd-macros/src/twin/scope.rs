@@ -43,7 +43,14 @@ pub enum Binding {
 /// The names bound by patterns around a point of the body.
 #[derive(Default)]
 pub struct Scope {
-    frames: Vec<HashMap<String, Binding>>,
+    frames: Vec<HashMap<String, Bound>>,
+}
+
+#[derive(Clone, Copy)]
+struct Bound {
+    binding: Binding,
+    /// Declared `mut`, with a value.
+    mutable: bool,
 }
 
 impl Scope {
@@ -56,14 +63,25 @@ impl Scope {
     pub fn binding(&self, name: &Ident) -> Binding {
         let name = name.to_string();
         let found = self.frames.iter().rev().find_map(|frame| frame.get(&name));
-        found.copied().unwrap_or(Binding::Unknown)
+        found.map_or(Binding::Unknown, |bound| bound.binding)
+    }
+
+    /// Whether the name is that of a variable that may be changed and has a value from the start.
+    pub fn is_mutable(&self, name: &Ident) -> bool {
+        let name = name.to_string();
+        self.frames.iter().rev().find_map(|frame| frame.get(&name)).is_some_and(|bound| bound.mutable)
     }
 
     fn bind(&mut self, pat: &Pat, binding: Binding) {
+        self.declare(pat, binding, true);
+    }
+
+    fn declare(&mut self, pat: &Pat, binding: Binding, has_value: bool) {
         let mut names = Vec::new();
         collect_names(pat, &mut names);
         let frame = self.frames.last_mut().expect("a scope is open while a body is walked");
-        frame.extend(names.into_iter().map(|name| (name, binding)));
+        let bound = |mutable| Bound { binding, mutable: mutable && has_value };
+        frame.extend(names.into_iter().map(|(name, mutable)| (name, bound(mutable))));
     }
 }
 
@@ -178,7 +196,7 @@ impl<P: Pass> VisitMut for Walker<'_, P> {
             }
         }
         self.visit_pat_mut(&mut local.pat);
-        self.scope.bind(&local.pat, binding);
+        self.scope.declare(&local.pat, binding, local.init.is_some());
     }
 
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
@@ -205,11 +223,12 @@ impl<P: Pass> VisitMut for Walker<'_, P> {
     fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut syn::AngleBracketedGenericArguments) {}
 }
 
-fn collect_names(pat: &Pat, names: &mut Vec<String>) {
-    struct Names<'n>(&'n mut Vec<String>);
+/// The names that a pattern binds, each with whether it is `mut`.
+pub fn collect_names(pat: &Pat, names: &mut Vec<(String, bool)>) {
+    struct Names<'n>(&'n mut Vec<(String, bool)>);
     impl<'ast> syn::visit::Visit<'ast> for Names<'_> {
         fn visit_pat_ident(&mut self, pat: &'ast syn::PatIdent) {
-            self.0.push(pat.ident.to_string());
+            self.0.push((pat.ident.to_string(), pat.mutability.is_some()));
             if let Some((_, pat)) = &pat.subpat {
                 self.visit_pat(pat);
             }

@@ -5,7 +5,7 @@
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
-//! * `plain`: literals, casts and calls of helper functions in twins;
+//! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
 
 pub mod args;
@@ -15,6 +15,7 @@ mod cache;
 mod call;
 mod check;
 mod explain;
+pub mod flow;
 pub(crate) mod key;
 pub mod plain;
 mod staged;

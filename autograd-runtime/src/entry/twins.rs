@@ -41,12 +41,38 @@ pub struct Leaves {
 }
 /// A static part of a result.
 #[derive(Clone)]
-pub(crate) struct Fixed(Arc<dyn Any + Send + Sync>);
+pub(crate) struct Fixed(Arc<dyn Static>);
+impl PartialEq for Fixed {
+    fn eq(&self, o: &Fixed) -> bool {
+        self.0.equals(&*o.0)
+    }
+}
+trait Static: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn equals(&self, o: &dyn Static) -> bool;
+}
+impl<T: PartialEq + Send + Sync + 'static> Static for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn equals(&self, o: &dyn Static) -> bool {
+        o.as_any().downcast_ref::<T>() == Some(self)
+    }
+}
 
 impl Leaves {
     /// A static part of the result.
-    pub fn constant<T: Clone + Send + Sync + 'static>(&mut self, value: &T) {
+    pub fn constant<T: Clone + PartialEq + Send + Sync + 'static>(&mut self, value: &T) {
         self.constants.push(Fixed(Arc::new(value.clone())));
+    }
+    /// Those of a value.
+    pub(crate) fn of(value: &impl Twinned) -> Leaves {
+        let mut out = Leaves::default();
+        value.leaves(&mut out);
+        out
+    }
+    pub(crate) fn values(&self) -> Vec<Value> {
+        self.leaves.iter().map(|l| l.value().clone()).collect()
     }
 }
 
@@ -66,7 +92,7 @@ impl OutReader<'_> {
     /// A static part of the result.
     pub fn constant<T: Clone + 'static>(&mut self) -> T {
         let c = self.constants.next().expect("as many constants as were reported");
-        c.0.downcast_ref::<T>().expect("the type that was reported").clone()
+        c.0.as_any().downcast_ref::<T>().expect("the type that was reported").clone()
     }
     #[inline]
     fn scalar<T: Float>(&mut self) -> T {
@@ -141,6 +167,11 @@ impl Slot {
     fn keep<T: 'static>(&self, make: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(|| Box::new(make())).downcast_ref().expect("a slot is used once")
     }
+}
+
+impl Twinned for () {
+    fn leaves(&self, _: &mut Leaves) {}
+    fn from_leaves(&self, _: &mut LeafReader<'_>) {}
 }
 
 macro_rules! outcomes {

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// A node of a [`Graph`] or of a [`Builder`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct NodeId(u32);
 
 impl NodeId {

@@ -208,7 +208,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
                 let op = Op { def, attrs };
                 op.infer(&args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>().iter().collect::<Vec<_>>())
                     .map_err(wrong)?;
-                if op.is(&control::PROJ) && projected(&b.node(args[0]), op.int(0)) != Some(&ty) {
+                if op.is(&control::PROJ) && projected(&b.node(args[0]), op.int(0)).as_ref() != Some(&ty) {
                     return self.err(format!("expected a control-flow node with a result {} of type {ty}", op.int(0)));
                 }
                 b.add(op, &args).map_err(wrong)?

@@ -48,7 +48,7 @@ impl Graph {
             if n.op.is(&create::INPUT) && self.inputs.get(n.op.int(0) as usize) != Some(&id) {
                 return wrong("expected to stand in the list of inputs at its index".into());
             }
-            if n.op.is(&control::PROJ) && projected(self.node(n.args[0]), n.op.int(0)) != Some(&n.ty) {
+            if n.op.is(&control::PROJ) && projected(self.node(n.args[0]), n.op.int(0)).as_ref() != Some(&n.ty) {
                 return wrong("expected a control-flow node with such a result".into());
             }
         }
@@ -69,11 +69,6 @@ impl Graph {
 }
 
 /// The type of a control-flow node's result, if it is such a node and has a result of this number.
-pub(super) fn projected(from: &Node, index: i64) -> Option<&Ty> {
-    let body = match from.op.name() {
-        "if" | "for" => 0,
-        "while" => 1,
-        _ => return None,
-    };
-    from.op.graph(body).output_types().nth(usize::try_from(index).ok()?)
+pub(super) fn projected(from: &Node, index: i64) -> Option<Ty> {
+    control::results(&from.op).into_iter().nth(usize::try_from(index).ok()?)
 }

@@ -129,8 +129,8 @@ impl Builder {
 
     /// Compiles a scalar program; the result is its index in the finished [`Code`].
     pub fn add_scalar(&mut self, program: &ScalarProgram) -> Result<usize, CompileError> {
-        scalar::check(program)?;
-        self.define(2, Entry::Scalar, |lanes, params| scalar::emit(program, lanes, params))
+        scalar::check(program, None)?;
+        self.define(3, Entry::Scalar, |lanes, params| scalar::emit(program, lanes, params))
     }
 
     /// Compiles one function of `params` pointer-sized parameters.
@@ -141,7 +141,8 @@ impl Builder {
         body: impl FnOnce(Lanes<'_, '_>, &[Value]) -> Result<(), CompileError>,
     ) -> Result<usize, CompileError> {
         // Cranelift may panic on what it believes impossible; a caller can fall back on an error.
-        let result = catch_unwind(AssertUnwindSafe(|| self.try_define(params, body)));
+        let status = matches!(entry, Entry::Scalar);
+        let result = catch_unwind(AssertUnwindSafe(|| self.try_define(params, status, body)));
         let result = result.unwrap_or_else(|_| Err(CompileError::Codegen("internal panic".into())));
         if result.is_err() {
             self.frontend = FunctionBuilderContext::new();
@@ -154,6 +155,7 @@ impl Builder {
     fn try_define(
         &mut self,
         params: usize,
+        status: bool,
         body: impl FnOnce(Lanes<'_, '_>, &[Value]) -> Result<(), CompileError>,
     ) -> Result<FuncId, CompileError> {
         let failed = |e: &dyn std::fmt::Display| CompileError::Codegen(e.to_string());
@@ -163,6 +165,7 @@ impl Builder {
         let convention = isa.default_call_conv();
         let mut signature = Signature::new(convention);
         signature.params.extend(std::iter::repeat_n(AbiParam::new(types::I64), params));
+        signature.returns.extend(status.then(|| AbiParam::new(types::I32)));
         self.context.clear();
         self.context.func.signature = signature;
 

@@ -13,45 +13,54 @@ pub(super) fn nodes(nodes: &[Node]) -> Result<(), CompileError> {
     if nodes.len() > MAX_NODES {
         return Err(CompileError::TooLarge(nodes.len()));
     }
-    for (id, node) in nodes.iter().enumerate() {
-        match &node.kind {
-            NodeKind::Load { .. } | NodeKind::Const { .. } | NodeKind::Iota { .. } => {}
-            NodeKind::Elementwise { lowering, args } => {
-                for &arg in args {
-                    earlier(nodes, arg, id)?;
-                }
-                let arity = match lowering {
-                    Lowering::Inline(_) => continue,
-                    Lowering::Unary(_) | Lowering::Powi(_) => 1,
-                    Lowering::Binary(_) => 2,
-                };
-                if args.len() != arity {
-                    return malformed(format!("node {id}: {} arguments for {lowering:?}", args.len()));
-                }
-                let float = matches!(node.dtype, DType::F32 | DType::F64);
-                if !float || args.iter().any(|&a| nodes[a as usize].dtype != node.dtype) {
-                    return malformed(format!("node {id}: {lowering:?} needs arguments of one float dtype"));
-                }
+    for (id, n) in nodes.iter().enumerate() {
+        node(n, id, |a| nodes.get(a as usize).filter(|_| (a as usize) < id).map(|n| n.dtype))?;
+        if let NodeKind::Elementwise { args, .. } = &n.kind {
+            args.iter().try_for_each(|&a| not_outer(nodes, a, id))?;
+        } else if let &NodeKind::Reduce { arg, .. } = &n.kind {
+            not_outer(nodes, arg, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks a node, given the types of earlier ones.
+pub(super) fn node(n: &Node, id: usize, ty: impl Fn(Id) -> Option<DType>) -> Result<(), CompileError> {
+    let earlier = |arg: Id| match ty(arg) {
+        Some(ty) => Ok(ty),
+        None => malformed(format!("node {id}: argument {arg} does not precede it")),
+    };
+    match &n.kind {
+        NodeKind::Load { .. } | NodeKind::Const { .. } | NodeKind::Iota { .. } => {}
+        NodeKind::Elementwise { lowering, args } => {
+            let tys = args.iter().map(|&a| earlier(a)).collect::<Result<Vec<_>, _>>()?;
+            let arity = match lowering {
+                Lowering::Inline(_) => return Ok(()),
+                Lowering::Unary(_) | Lowering::Powi(_) => 1,
+                Lowering::Binary(_) => 2,
+            };
+            if args.len() != arity {
+                return malformed(format!("node {id}: {} arguments for {lowering:?}", args.len()));
             }
-            &NodeKind::Reduce { kind, arg, .. } => {
-                earlier(nodes, arg, id)?;
-                if nodes[arg as usize].dtype != node.dtype {
-                    return malformed(format!("node {id}: reduction changes the dtype"));
-                }
-                if node.dtype == DType::Bool && matches!(kind, ReduceKind::Sum | ReduceKind::Prod) {
-                    return malformed(format!("node {id}: {kind:?} of Bool"));
-                }
+            let float = matches!(n.dtype, DType::F32 | DType::F64);
+            if !float || tys.iter().any(|&t| t != n.dtype) {
+                return malformed(format!("node {id}: {lowering:?} needs arguments of one float dtype"));
+            }
+        }
+        &NodeKind::Reduce { kind, arg, .. } => {
+            if earlier(arg)? != n.dtype {
+                return malformed(format!("node {id}: reduction changes the dtype"));
+            }
+            if n.dtype == DType::Bool && matches!(kind, ReduceKind::Sum | ReduceKind::Prod) {
+                return malformed(format!("node {id}: {kind:?} of Bool"));
             }
         }
     }
     Ok(())
 }
 
-/// An argument must precede its user, and only inner reductions may be used at all.
-fn earlier(nodes: &[Node], arg: Id, user: usize) -> Result<(), CompileError> {
-    if arg as usize >= user {
-        return malformed(format!("node {user}: argument {arg} does not precede it"));
-    }
+/// Only inner reductions may be used at all.
+fn not_outer(nodes: &[Node], arg: Id, user: usize) -> Result<(), CompileError> {
     match nodes[arg as usize].kind {
         NodeKind::Reduce { scope: Scope::Outer | Scope::All, .. } => {
             malformed(format!("node {user}: uses the outer reduction {arg}"))

@@ -130,6 +130,14 @@ fn kaiming<T: Float>(t: &Tensor<T>, fan: Fan, after: Nonlinearity) -> Result<f64
 }
 /// Uniform within ±gain·√(6/(fan-in + fan-out)).
 ///
+/// ```
+/// use autograd_runtime::{Tensor, nn::init::{self, Nonlinearity}};
+/// let w = Tensor::<f32>::zeros([30, 20]);
+/// init::xavier_uniform_(&w, init::gain(Nonlinearity::Linear))?;
+/// assert!(w.abs().max().item() <= (6f32 / 50.0).sqrt());
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`constant_`] and [`fans`].
 pub fn xavier_uniform_<T: Float>(t: &Tensor<T>, gain: f64) -> Result<()> {
@@ -152,6 +160,14 @@ pub fn kaiming_uniform_<T: Float>(t: &Tensor<T>, fan: Fan, after: Nonlinearity) 
     uniform_(t, -bound, bound)
 }
 /// Normal of standard deviation gain/√fan.
+///
+/// ```
+/// use autograd_runtime::{Tensor, nn::init::{self, Fan, Nonlinearity}};
+/// let w = Tensor::<f64>::zeros([100, 50]);
+/// init::kaiming_normal_(&w, Fan::In, Nonlinearity::Relu)?;
+/// assert!((w.var().item().sqrt() - 0.2).abs() < 0.02);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`constant_`] and [`fans`].

@@ -135,6 +135,12 @@ functions! {
 }
 
 /// [`Tensor::max_pool2d`] as a layer.
+///
+/// ```
+/// use autograd_runtime::{PoolOptions, Tensor, nn::{Flatten, MaxPool2d, Module, Sequential}};
+/// let net = Sequential::new().add(MaxPool2d(PoolOptions::new(2))).add(Flatten);
+/// assert_eq!(net.forward(&Tensor::<f32>::ones([2, 3, 4, 4])).shape(), [2, 12]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool2d(pub PoolOptions<2>);
 impl<T: Float> Module<T> for MaxPool2d {
@@ -169,7 +175,7 @@ pub struct Dropout {
     training: AtomicBool,
 }
 impl Dropout {
-    /// Zeros with probability `p`, in training.
+    /// Zeros with probability `p`, in training. The forward fails unless `p` is in 0..=1.
     pub fn new(p: f64) -> Self {
         Dropout { p, training: AtomicBool::new(true) }
     }
@@ -184,7 +190,7 @@ impl<T: Float> Module<T> for Dropout {
     }
 }
 
-/// `[n, ..]` as `[n, elements]`.
+/// `[n, ..]` as `[n, elements]`: the axes after the first become one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flatten;
 impl<T: Float> Module<T> for Flatten {

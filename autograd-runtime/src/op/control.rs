@@ -4,18 +4,28 @@
 //! * `if(cond, captures..) {then, else}`: both branches take the captures and give the same types.
 //! * `while(carried.., captures..) {cond, body, carried}`: `cond` and `body` take all arguments; `cond`
 //!   gives one truth value, `body` the next carried values.
-//! * `for(carried.., captures..) {body, carried, trips}`: `body` also takes the counter (i64) first.
+//! * `while_vjp(carried.., captures.., cotangents..) {cond, body, carried, wrt}`: the reverse mode of that `while`:
+//!   from a cotangent for each float among its results, one for each argument in `wrt`. It is an operation and not yet
+//!   loops, because its own derivatives are again derivatives of the `while` (see `diff/control.rs`).
+//!
+//! A program is made of a lower form, which [`crate::program`] rewrites `while_vjp` into:
+//!
+//! * `while_save(..) {cond, body, carried, kept}`: a `while` that records the arguments `kept` before each trip; one
+//!   more result, the number of trips, stands for the record.
+//! * `while_back(trips, captures.., cotangents..) {backward, record, cotangents}`: reads the record backwards. `backward` takes
+//!   what was kept (`record` values), the captures and the cotangents, and gives the next cotangents, then terms that are summed.
 
-use super::{Derivative, Eval, Lower, Op, OpDef, VARIADIC};
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC};
 use crate::{
     array::{Array, View},
     error::{Error, Result},
     graph::Graph,
     ty::{DType, Ty},
 };
+use std::sync::Arc;
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&IF, &WHILE, &FOR, &PROJ];
+pub static ALL: &[&OpDef] = &[&IF, &WHILE, &WHILE_VJP, &WHILE_SAVE, &WHILE_BACK, &PROJ];
 
 fn by_interpreter(op: &Op, _: &[View<'_>], _: &Ty) -> Result<Array> {
     Err(Error::value(op.name(), "expected to be run by an engine that knows control flow"))
@@ -77,16 +87,94 @@ pub static WHILE: OpDef = control("while", &["cond", "body", "carried"], |op, a|
     first(op, &outs)
 });
 
-/// Repetition a known number of times.
-pub static FOR: OpDef = control("for", &["body", "carried", "trips"], |op, a| {
-    let outs = carried(op, 1, a)?;
-    let counter = Ty::scalar(DType::I64);
-    signature(op, op.graph(0), std::iter::once(&counter).chain(a.iter().copied()), &outs)?;
-    if op.int(2) < 0 {
-        return Err(Error::value("for", format!("expected a non-negative number of trips, found {}", op.int(2))));
+/// The floats among the results of a `while`: what has cotangents.
+pub(crate) fn floats(body: &Graph) -> Vec<usize> {
+    body.output_types().enumerate().filter(|(_, t)| t.dtype.is_float()).map(|(i, _)| i).collect()
+}
+
+/// The reverse mode of [`WHILE`].
+pub static WHILE_VJP: OpDef = control("while_vjp", &["cond", "body", "carried", "wrt"], |op, a| {
+    let body = op.graph(1);
+    let cts: Vec<&Ty> = body.output_types().filter(|t| t.dtype.is_float()).collect();
+    let n = a.len().checked_sub(cts.len());
+    let n = n.ok_or_else(|| Error::value(op.name(), "expected a cotangent for each float that is carried"))?;
+    if a[n..] != cts[..] {
+        let found = list(a[n..].iter().copied());
+        return Err(Error::shape(op.name(), format!("cotangents {}", list(cts.into_iter())), found));
+    }
+    let outs = carried(op, 2, &a[..n])?;
+    signature(op, op.graph(0), a[..n].iter().copied(), &[&Ty::scalar(DType::Bool)])?;
+    signature(op, body, a[..n].iter().copied(), &outs)?;
+    if let Some(i) = op.ints(3).iter().find(|&&i| usize::try_from(i).ok().is_none_or(|i| i >= n)) {
+        return Err(Error::value(op.name(), format!("expected arguments of the loop in wrt, found {i}")));
+    }
+    results(op).into_iter().next().ok_or_else(|| Error::value(op.name(), "expected at least one result"))
+});
+
+/// A [`WHILE`] that records what its reverse mode reads.
+pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried", "kept"], |op, a| {
+    let outs = carried(op, 2, a)?;
+    signature(op, op.graph(0), a.iter().copied(), &[&Ty::scalar(DType::Bool)])?;
+    signature(op, op.graph(1), a.iter().copied(), &outs)?;
+    first(op, &outs)
+});
+
+/// The backward loop over a record of [`WHILE_SAVE`].
+pub static WHILE_BACK: OpDef = control("while_back", &["backward", "record", "cotangents"], |op, a| {
+    let count = |i: usize| usize::try_from(op.int(i)).unwrap_or(usize::MAX);
+    let (record, cts) = (count(1), count(2));
+    let step = op.graph(0);
+    let ins: Vec<&Ty> = step.input_types().collect();
+    let outs: Vec<&Ty> = step.output_types().collect();
+    let fits = a.first().is_some_and(|t| **t == Ty::scalar(DType::I64))
+        && ins.len().checked_sub(record) == Some(a.len() - 1)
+        && ins[record..] == a[1..]
+        && cts < a.len()
+        && outs.len() >= cts
+        && outs[..cts] == a[a.len() - cts..];
+    if !fits {
+        return Err(Error::shape(
+            op.name(),
+            "a step over what was kept, captures and cotangents",
+            list(a.iter().copied()),
+        ));
     }
     first(op, &outs)
 });
+
+/// The types of all results of a control-flow operation; none for others.
+pub(crate) fn results(op: &Op) -> Vec<Ty> {
+    let outs = |i: usize| op.graph(i).output_types().cloned().collect::<Vec<_>>();
+    if op.is(&IF) || op.is(&WHILE_BACK) {
+        outs(0)
+    } else if op.is(&WHILE) {
+        outs(1)
+    } else if op.is(&WHILE_SAVE) {
+        let mut outs = outs(1);
+        outs.push(Ty::scalar(DType::I64));
+        outs
+    } else if op.is(&WHILE_VJP) {
+        let ins: Vec<&Ty> = op.graph(1).input_types().collect();
+        op.ints(3).iter().filter_map(|&i| ins.get(usize::try_from(i).ok()?).map(|&t| t.clone())).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Whether an operation is control flow, with results that are read through [`PROJ`].
+pub(crate) fn is_control(op: &Op) -> bool {
+    matches!(op.def.derivative, Derivative::Control) && !op.is(&PROJ)
+}
+
+/// The projection of result `i`.
+pub(crate) fn proj(i: usize, ty: &Ty) -> Op {
+    Op::with(&PROJ, [Attr::Int(i as i64), Attr::DType(ty.dtype), Attr::dims(&ty.shape)])
+}
+
+/// A `while`.
+pub(crate) fn while_op(cond: Arc<Graph>, body: Arc<Graph>, carried: usize) -> Op {
+    Op::with(&WHILE, [Attr::Graph(cond), Attr::Graph(body), Attr::Int(carried as i64)])
+}
 
 /// One result of a control-flow node, with its type.
 pub static PROJ: OpDef =

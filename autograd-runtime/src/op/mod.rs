@@ -299,7 +299,7 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" => {
+            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" | "wrt" | "kept" => {
                 matches!(a, Attr::Ints(_))
             }
             "dtype" => matches!(a, Attr::DType(_)),

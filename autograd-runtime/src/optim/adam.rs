@@ -21,6 +21,15 @@ use std::borrow::Borrow;
 pub type Adam<T> = Optimizer<T, AdamOptions<false>>;
 
 /// [`Adam`] with weight decay apart from the gradient: `x ← (1 − lr·λ)·x` before the step, with λ = 0.01 as default.
+///
+/// ```
+/// use autograd_runtime::{Tensor, optim::AdamW};
+/// let x = Tensor::from_vec(vec![1.0f64, 2.0], [2]);
+/// let mut adam = AdamW::new(&[x.clone()], 0.1).weight_decay(0.5);
+/// adam.step_with([&x * 2.0])?;
+/// assert!((x.to_vec()[0] - (0.95 - 0.1)).abs() < 1e-8);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 pub type AdamW<T> = Optimizer<T, AdamOptions<true>>;
 
 /// The options of [`Adam`] and, where `DECOUPLED`, of [`AdamW`].

@@ -88,6 +88,14 @@ pub fn clip_grad_value_<T: Float, P: Borrow<Tensor<T>>>(
 
 /// As [`clip_grad_value_`], of given gradients.
 ///
+/// ```
+/// use autograd_runtime::{Tensor, optim::clip_grad_value};
+/// let gradient = Tensor::from_vec(vec![3.0f32, -0.5], [2]);
+/// clip_grad_value([&gradient], 1.0)?;
+/// assert_eq!(gradient.to_vec(), [1.0, -0.5]);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
+///
 /// # Errors
 /// If `clip_value` is NaN or negative, or a gradient cannot be written in place. Nothing is changed then.
 pub fn clip_grad_value<T: Float, G: Borrow<Tensor<T>>>(

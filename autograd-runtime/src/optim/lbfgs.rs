@@ -157,7 +157,7 @@ impl<T: Float> Lbfgs<T> {
         self.options.max_iter = max_iter;
         self
     }
-    /// Sets [`LbfgsOptions::max_eval`].
+    /// Sets [`LbfgsOptions::max_eval`](field@LbfgsOptions::max_eval).
     pub fn max_eval(mut self, max_eval: usize) -> Self {
         self.options.max_eval = Some(max_eval);
         self
@@ -218,6 +218,16 @@ impl<T: Float> Lbfgs<T> {
     }
     /// As [`Lbfgs::step`], with a closure that gives the loss and a gradient for each parameter, as a compiled entry
     /// point does.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, optim::Lbfgs};
+    /// let x = Tensor::from_vec(vec![3.0, -4.0], [2]);
+    /// let mut optimizer = Lbfgs::new([&x], 1.0);
+    /// let first = optimizer.step_with(|| Ok((x.square().sum().item(), [&x * 2.0])))?;
+    /// assert_eq!(first, 25.0);
+    /// assert!(x.norm().item() < 1e-6);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Lbfgs::step`], and if the number of gradients or a shape differs.

@@ -21,6 +21,26 @@ pub struct At {
 }
 
 /// How a rate depends on the epoch. The types beside this trait are PyTorch's; a program may have its own.
+///
+/// ```
+/// use autograd_runtime::{Result, Tensor, optim::{At, Policy, Schedule, Sgd}};
+///
+/// /// The first rate over √(1 + epoch).
+/// struct InverseRoot;
+/// impl Policy for InverseRoot {
+///     fn check(&self, _groups: usize) -> Result<()> {
+///         Ok(())
+///     }
+///     fn lr(&self, at: At) -> f64 {
+///         at.initial_lr / (1.0 + at.epoch as f64).sqrt()
+///     }
+/// }
+/// let mut sgd = Sgd::new([&Tensor::<f64>::ones([2])], 1.0);
+/// let mut schedule = Schedule::new(&mut sgd, InverseRoot)?;
+/// (0..3).try_for_each(|_| schedule.step(&mut sgd))?;
+/// assert_eq!(sgd.groups()[0].options.lr, 0.5);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 pub trait Policy {
     /// Checks the options, for a number of groups.
     ///
@@ -223,6 +243,15 @@ impl Policy for LinearLr {
 }
 
 /// Half a cosine from the rate down to `eta_min` in `t_max` epochs, then up again, and so on.
+///
+/// ```
+/// use autograd_runtime::{Tensor, optim::{CosineAnnealingLr, Schedule, Sgd}};
+/// let mut sgd = Sgd::new([&Tensor::<f64>::ones([2])], 1.0);
+/// let mut schedule = Schedule::new(&mut sgd, CosineAnnealingLr { t_max: 4, eta_min: 0.2 })?;
+/// (0..2).try_for_each(|_| schedule.step(&mut sgd))?;
+/// assert!((sgd.groups()[0].options.lr - 0.6).abs() < 1e-12);
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CosineAnnealingLr {
     /// Epochs of half a period.
@@ -296,6 +325,21 @@ impl Anneal {
 
 /// One cycle (Smith and Topin, 2018), stepped after every batch: up to `max_lr`, then down to far below the first
 /// rate; the momentum (or β₁) goes the other way.
+///
+/// ```
+/// use autograd_runtime::{Tensor, optim::{OneCycleLr, Schedule, Sgd}};
+/// let mut sgd = Sgd::new([&Tensor::<f64>::ones([2])], 0.1).momentum(0.9);
+/// let cycle = OneCycleLr { max_lr: vec![1.0], total_steps: 10, ..OneCycleLr::default() };
+/// let mut schedule = Schedule::new(&mut sgd, cycle)?;
+/// let mut rates = vec![sgd.groups()[0].options.lr];
+/// for _batch in 0..9 {
+///     schedule.step(&mut sgd)?;
+///     rates.push(sgd.groups()[0].options.lr);
+/// }
+/// let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+/// assert!(close(rates[0], 1.0 / 25.0) && close(rates[2], 1.0) && close(rates[9], 1.0 / 25.0 / 1e4));
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OneCycleLr {
     /// The highest rate: one for all groups, or one for each.

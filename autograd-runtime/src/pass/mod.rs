@@ -10,8 +10,9 @@ pub(crate) use shapes::is_elementwise;
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
-    op::create,
+    op::{Attr, create},
 };
+use std::sync::Arc;
 
 /// A named transformation.
 pub struct Pass {
@@ -36,7 +37,7 @@ pub static PASSES: &[Pass] = &[
 /// # Errors
 /// A pass that builds an ill-typed graph, which is our bug.
 pub fn optimise(g: &Graph) -> Result<Graph> {
-    let mut g = dce(g)?;
+    let mut g = subgraphs(&dce(g)?)?;
     for _ in 0..3 {
         let before = g.clone();
         for p in &PASSES[1..] {
@@ -51,6 +52,22 @@ pub fn optimise(g: &Graph) -> Result<Graph> {
         }
     }
     Ok(g)
+}
+
+/// Optimises the sub-graphs of control flow; as deep as the source nests it.
+fn subgraphs(g: &Graph) -> Result<Graph> {
+    rewrite(g, |b, n, args| {
+        if n.subgraphs().next().is_none() {
+            return Ok(None);
+        }
+        let mut op = n.op.clone();
+        for a in &mut op.attrs {
+            if let Attr::Graph(sub) = a {
+                *sub = Arc::new(optimise(sub)?);
+            }
+        }
+        b.add(op, args).map(Some)
+    })
 }
 
 /// Rebuilds a graph node by node: `rule` may give another node for one whose arguments are rewritten

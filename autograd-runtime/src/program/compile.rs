@@ -1,21 +1,27 @@
-//! Turns a graph into a [`Program`]: passes, fusion, plan, machine code. A graph of scalars becomes one
-//! straight-line native function, anything else a short list of steps.
+//! Turns a graph into a [`Program`]: passes, fusion, plan, machine code. A graph of scalars becomes one native
+//! function, anything else a short list of steps.
 
 use super::{
     exec::{Step, Workspace},
+    flow,
     fuse::{Fused, StepKind, fuse},
     plan::{Place, plan, resolve},
+    scalar::scalar_program,
+    steps::Flow,
 };
 use crate::{
     error::{Error, Result},
     graph::{Graph, NodeId},
-    kernel::{self, Code, CompiledKernel, Lowering, Node as KNode, NodeKind, ScalarProgram},
-    op::{Lower, create},
+    kernel::{self, Code, CompiledKernel, arena::Arenas},
+    op::{
+        Attr,
+        control::{WHILE_BACK, WHILE_SAVE},
+        create,
+    },
     pass,
-    ty::{DType, Ty},
+    ty::Ty,
 };
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use std::time::{Duration, Instant};
 
 /// A compiled graph. Running it allocates nothing but its results, and less where the caller brings buffers.
@@ -29,14 +35,16 @@ pub struct Program {
 }
 
 pub(super) enum Body {
-    /// One native function over slots.
-    Scalar(kernel::scalar::ScalarFn),
+    /// One native function over slots, with as many arenas as it has loops that record.
+    Scalar { f: kernel::scalar::ScalarFn, arenas: usize, pool: Mutex<Vec<Arenas>> },
     /// Steps over buffers.
     Steps {
         steps: Vec<Step>,
         places: Vec<Place>,
         copies: Vec<(usize, usize)>,
         arena: usize,
+        /// Loops that record what their reverse mode reads.
+        records: usize,
         /// Working memory between runs; as many as ran at once.
         workspaces: Mutex<Vec<Workspace>>,
     },
@@ -45,7 +53,7 @@ pub(super) enum Body {
 /// What `explain` tells of a kernel or step.
 #[derive(Clone, Debug)]
 pub struct KernelInfo {
-    /// `kernel`, `matmul`, `library` or `scalar function`.
+    /// `kernel`, `matmul`, `library`, `control flow` or `scalar function`.
     pub kind: &'static str,
     /// The operations it computes.
     pub ops: Vec<String>,
@@ -96,16 +104,18 @@ impl Program {
         let g = &optimised;
         let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
         let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
+        let lowered = flow::lower(g)?;
+        let g = &lowered;
         let scalar = scalar_program(g);
         let (body, code) = match &scalar {
-            Some(program) => {
+            Some((program, arenas)) => {
                 let index = builder.add_scalar(program).map_err(failed)?;
                 lap("lowering", &mut stages);
                 let code = builder.finish().map_err(failed)?;
                 let f = code.scalar(index).ok_or_else(|| Error::Compile("the scalar function is missing".into()))?;
                 let ops = op_names(g);
                 stats.kernels.push(KernelInfo { kind: "scalar function", ops, domain: Vec::new() });
-                (Body::Scalar(f), code)
+                (Body::Scalar { f, arenas: *arenas, pool: Mutex::default() }, code)
             }
             None => {
                 let fused = fuse(g)?;
@@ -153,7 +163,7 @@ impl Program {
     /// Bytes that the program holds: code and working memory.
     pub fn bytes(&self) -> usize {
         let arena = match &self.body {
-            Body::Scalar(_) => 0,
+            Body::Scalar { .. } => 0,
             Body::Steps { arena, .. } => *arena,
         };
         self.code.as_ref().map_or(0, Code::bytes) + arena
@@ -184,47 +194,12 @@ fn info(step: &StepKind) -> KernelInfo {
             domain: batch.iter().chain(mkn).copied().collect(),
         },
         StepKind::Library { op, .. } => KernelInfo { kind: "library", ops: vec![op.name().into()], domain: Vec::new() },
-    }
-}
-
-/// The straight-line program of a graph in which every value has one element; `None` if it is not such.
-fn scalar_program(g: &Graph) -> Option<ScalarProgram> {
-    let live = g.live();
-    let mut nodes: Vec<KNode> = Vec::new();
-    let mut map: Vec<Option<u32>> = vec![None; g.len()];
-    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-        if n.ty.numel() != 1 || n.ty.dtype == DType::I64 && n.op.is(&create::INPUT) && n.ty.rank() > 0 {
-            return None;
+        StepKind::Flow { op, .. } => {
+            let graphs = op.attrs.iter().filter_map(|a| if let Attr::Graph(g) = a { Some(g) } else { None });
+            let ops = std::iter::once(op.name().to_owned()).chain(graphs.flat_map(|g| op_names(g))).collect();
+            KernelInfo { kind: "control flow", ops, domain: Vec::new() }
         }
-        let args: SmallVec<[u32; 3]> = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>()?;
-        let elementwise = |lowering| NodeKind::Elementwise { lowering, args: args.clone() };
-        let kind = match n.op.def.lower {
-            _ if n.op.is(&create::INPUT) => {
-                let access = kernel::Access { offset: 0, outer: SmallVec::new(), inner: 0 };
-                NodeKind::Load { buffer: u16::try_from(n.op.int(0)).ok()?, access }
-            }
-            Lower::Const => NodeKind::Const { bits: n.op.bits(1) },
-            Lower::Iota => NodeKind::Const { bits: 0 },
-            Lower::Inline(f) => elementwise(Lowering::Inline(f)),
-            Lower::Unary(f) => elementwise(Lowering::Unary(f)),
-            Lower::Binary(f) => elementwise(Lowering::Binary(f)),
-            Lower::Powi => elementwise(Lowering::Powi(n.op.int(0) as i32)),
-            // over one element these change nothing
-            Lower::View(_) | Lower::Reduce(_) => {
-                map[id.index()] = Some(args[0]);
-                continue;
-            }
-            Lower::MatMul | Lower::Library => return None,
-        };
-        map[id.index()] = Some(nodes.len() as u32);
-        nodes.push(KNode { kind, dtype: n.ty.dtype });
     }
-    // a larger one is split into kernels over a domain of one element
-    if nodes.len() > kernel::MAX_NODES {
-        return None;
-    }
-    let outputs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>()?;
-    Some(ScalarProgram { nodes, outputs })
 }
 
 /// Steps with buffers by number in place of nodes.
@@ -242,6 +217,7 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
         }))
     };
     let mut kernels = 0;
+    let mut records: Vec<NodeId> = Vec::new();
     let mut steps = Vec::new();
     for s in fused.steps {
         steps.push(match s {
@@ -259,6 +235,20 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
                 let (sa, sb) = (strides(&a.strides), strides(&b.strides));
                 Step::MatMul { dtype, a: buffer(a.node)?, b: buffer(b.node)?, out: buffer(out)?, offsets, mkn, sa, sb }
             }
+            StepKind::Flow { op, node, args, outs } => {
+                // a loop backwards reads the record that its number of trips stands for
+                let by = if op.is(&WHILE_BACK) { g.node(args[0]).args[0] } else { node };
+                let known = records.iter().position(|&r| r == by);
+                let record = known.unwrap_or(records.len());
+                if known.is_none() && op.is(&WHILE_SAVE) {
+                    records.push(by);
+                }
+                let outs =
+                    outs.into_iter().map(|(i, id)| Ok((i, buffer(id)?, g.ty(id).bytes()))).collect::<Result<_>>()?;
+                let tys = args.iter().map(|&a| g.ty(a).clone()).collect();
+                let args = args.into_iter().map(&mut buffer).collect::<Result<_>>()?;
+                Step::Flow { flow: Box::new(Flow::new(&op, record)?), tys, args, outs }
+            }
             StepKind::Library { op, args, out } => Step::Library {
                 tys: args.iter().map(|&a| g.ty(a).clone()).collect(),
                 args: args.into_iter().map(&mut buffer).collect::<Result<_>>()?,
@@ -269,7 +259,7 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
         });
     }
     let copies = plan.copies.iter().map(|&(k, id)| Ok((k, buffer(id)?))).collect::<Result<_>>()?;
-    Ok(Body::Steps { steps, places, copies, arena: plan.bytes, workspaces: Mutex::default() })
+    Ok(Body::Steps { steps, places, copies, arena: plan.bytes, records: records.len(), workspaces: Mutex::default() })
 }
 
 /// Element offsets of A, B and C for each product of a batch.

@@ -7,11 +7,12 @@
 use super::{
     compile::{Body, Program},
     plan::Place,
+    steps::{Flow, Record},
 };
 use crate::{
     array::{Array, Data, View},
     error::{Error, Result},
-    kernel::{CompiledKernel, Scratch},
+    kernel::{CompiledKernel, Scratch, arena::Arenas},
     matmul::{Matrix, MatrixMut, matmul},
     op::Op,
     ty::{DType, Ty},
@@ -35,6 +36,13 @@ pub(super) enum Step {
         sa: [isize; 2],
         sb: [isize; 2],
     },
+    /// Results are given by number, with their buffers and bytes.
+    Flow {
+        flow: Box<Flow>,
+        tys: Vec<Ty>,
+        args: Vec<usize>,
+        outs: Vec<(usize, usize, usize)>,
+    },
     Library {
         op: Op,
         tys: Vec<Ty>,
@@ -44,11 +52,14 @@ pub(super) enum Step {
     },
 }
 
+const LACKING: &str = "expected memory for what the reverse mode of the loop reads of each trip, found none left";
+
 /// Working memory of one running call.
 #[derive(Default)]
 pub(super) struct Workspace {
     arena: Vec<Line>,
     scratch: Scratch,
+    records: Vec<Record>,
     table: Vec<*mut u8>,
 }
 // SAFETY: the pointers in `table` are written anew at the start of each run and not read outside it.
@@ -101,10 +112,7 @@ impl Program {
             }
         }
         match &self.body {
-            Body::Scalar(f) => {
-                self.run_scalar(*f, inputs, outputs);
-                Ok(())
-            }
+            Body::Scalar { .. } => self.run_scalar(inputs, outputs),
             Body::Steps { workspaces, .. } => {
                 let mut w = workspaces.lock().pop().unwrap_or_default();
                 let done = self.run_steps(&mut w, inputs, outputs);
@@ -114,19 +122,27 @@ impl Program {
         }
     }
 
-    /// Runs a scalar program over slots; `false` if this is none, or the slots are not as many.
+    /// Runs a scalar program over slots; `false` if this is none, the slots are not as many, or there is no memory for
+    /// what its loops record: [`Program::run`] says which.
     #[inline]
     pub(crate) fn run_slots(&self, args: &[u64], outs: &mut [u64]) -> bool {
-        let Body::Scalar(f) = &self.body else { return false };
+        let Body::Scalar { f, arenas, pool } = &self.body else { return false };
         if args.len() != self.inputs.len() || outs.len() != self.outputs.len() {
             return false;
         }
-        // SAFETY: the function reads one slot for each argument and writes one for each result.
-        unsafe { f(args.as_ptr(), outs.as_mut_ptr()) };
-        true
+        if *arenas == 0 {
+            // SAFETY: the function reads one slot for each argument and writes one for each result; it uses no arena.
+            return unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) } == 0;
+        }
+        let mut own = pool.lock().pop().unwrap_or_else(|| Arenas::new(*arenas));
+        // SAFETY: as above, and the arenas are as many as it uses and this run's alone.
+        let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), own.as_mut_ptr()) };
+        own.trim();
+        pool.lock().push(own);
+        status == 0
     }
 
-    fn run_scalar(&self, f: crate::kernel::scalar::ScalarFn, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) {
+    fn run_scalar(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
         let args: SmallVec<[u64; 16]> = inputs
             .iter()
             .map(|x| match x {
@@ -135,22 +151,25 @@ impl Program {
             })
             .collect();
         let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, outputs.len());
-        // SAFETY: the function reads one slot for each argument and writes one for each result.
-        unsafe { f(args.as_ptr(), outs.as_mut_ptr()) };
+        if !self.run_slots(&args, &mut outs) {
+            return Err(Error::value("while", LACKING));
+        }
         for (y, bits) in outputs.iter_mut().zip(outs) {
             match y {
                 Output::Bits(b) => **b = bits,
                 Output::Data(d) => set_bits(d, bits),
             }
         }
+        Ok(())
     }
 
     fn run_steps(&self, w: &mut Workspace, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-        let Body::Steps { steps, places, copies, arena, .. } = &self.body else { return Ok(()) };
+        let Body::Steps { steps, places, copies, arena, records, .. } = &self.body else { return Ok(()) };
         let lines = arena.div_ceil(64);
         if w.arena.len() < lines {
             w.arena.resize(lines, Line([0; 64]));
         }
+        w.records.resize_with(*records, Vec::new);
         let base: *mut u8 = w.arena.as_mut_ptr().cast();
         w.table.clear();
         for place in places {
@@ -185,6 +204,14 @@ impl Program {
                         }
                     }
                 }
+                Step::Flow { flow, tys, args, outs } => {
+                    let args: Vec<Data> = args.iter().zip(tys).map(|(&a, ty)| copy(w.table[a], ty)).collect();
+                    let results = flow.run(args, &mut w.records)?;
+                    for &(i, out, bytes) in outs {
+                        // SAFETY: both have the bytes of the result's type, and the result is no program buffer.
+                        unsafe { std::ptr::copy_nonoverlapping(results[i].as_ptr(), w.table[out], bytes) };
+                    }
+                }
                 Step::Library { op, tys, args, ty, out } => {
                     let views: Vec<View<'_>> = args.iter().zip(tys).map(|(&a, ty)| view(w.table[a], ty)).collect();
                     let y = op.eval(&views, ty)?;
@@ -197,6 +224,7 @@ impl Program {
                 }
             }
         }
+        w.records.iter_mut().for_each(Vec::clear);
         for &(k, from) in copies {
             let bytes = self.outputs[k].bytes();
             let to = match &mut outputs[k] {
@@ -230,6 +258,14 @@ fn set_bits(d: &mut Data, bits: u64) {
         Data::I64(v) => v[0] = i64::from_bits(bits),
         Data::Bool(v) => v[0] = bool::from_bits(bits),
     }
+}
+
+/// A copy of a stored value.
+fn copy(p: *const u8, ty: &Ty) -> Data {
+    let mut d = Data::zeros(ty.dtype, ty.numel());
+    // SAFETY: the table's pointers are valid for the value's extents while the step runs, and the copy is as large.
+    unsafe { std::ptr::copy_nonoverlapping(p, d.as_mut_ptr(), ty.bytes()) };
+    d
 }
 
 /// A stored value as the library sees it.

@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     graph::{Graph, Node, NodeId},
     kernel::{Access, Kernel, Lowering, Node as KNode, NodeKind, ReduceKind, Scope, Store},
-    op::{Affine, Lower, Op, create, views},
+    op::{Affine, Lower, Op, control, create, views},
     pass::is_elementwise,
     ty::{DType, Shape, Ty},
 };
@@ -66,6 +66,17 @@ pub enum StepKind {
         /// The node that is stored.
         out: NodeId,
     },
+    /// A choice or loop, over stored values, with programs of its own.
+    Flow {
+        /// The operation.
+        op: Op,
+        /// The node.
+        node: NodeId,
+        /// Its stored arguments.
+        args: Vec<NodeId>,
+        /// The results that are read: number and the node that is stored.
+        outs: Vec<(usize, NodeId)>,
+    },
     /// An operation evaluated on stored values.
     Library {
         /// The operation.
@@ -100,6 +111,8 @@ enum Class {
     Step,
     /// A reshape that has no index map: another name of its argument, which is stored.
     Alias,
+    /// A result of a step with several, which stores it.
+    Result,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,7 +150,7 @@ struct Fuser<'g> {
 /// Groups the nodes of an optimised graph.
 ///
 /// # Errors
-/// Control flow, which has no compiled form yet, by name.
+/// A view without an index map, by name.
 pub fn fuse(g: &Graph) -> Result<Fused> {
     let mut f = Fuser::new(g)?;
     let mut steps: Vec<(u32, StepKind)> = Vec::new();
@@ -149,7 +162,7 @@ pub fn fuse(g: &Graph) -> Result<Fused> {
                 f.step_level.insert(id, level);
                 steps.push((level, step));
             }
-            Some(Class::Alias) => {
+            Some(Class::Alias | Class::Result) => {
                 let level = f.level_of_stored(n.args[0]);
                 f.step_level.insert(id, level);
             }
@@ -226,9 +239,7 @@ impl<'g> Fuser<'g> {
                 Lower::Unary(_) | Lower::Binary(_) | Lower::Powi => Class::Call,
                 Lower::Reduce(_) => Class::Reduce,
                 Lower::MatMul => Class::Step,
-                Lower::Library if matches!(n.op.def.derivative, crate::op::Derivative::Control) => {
-                    return Err(Error::Compile(format!("{} has no compiled form", n.op.name())));
-                }
+                Lower::Library if n.op.is(&control::PROJ) => Class::Result,
                 Lower::Library => Class::Step,
             });
         }
@@ -266,6 +277,7 @@ impl<'g> Fuser<'g> {
                     self.alias.insert(id, n.args[0]);
                     self.stored.insert(id);
                 }
+                Some(Class::Result) => drop(self.stored.insert(id)),
                 _ => {}
             }
         }
@@ -273,7 +285,12 @@ impl<'g> Fuser<'g> {
             // a stored value under another shape needs no copy
             let n = g.node(o);
             let renamed = n.op.is(&views::RESHAPE) && self.class[o.index()] == Some(Class::Cheap);
-            if renamed && matches!(self.class[n.args[0].index()], Some(Class::Call | Class::Reduce | Class::Step)) {
+            if renamed
+                && matches!(
+                    self.class[n.args[0].index()],
+                    Some(Class::Call | Class::Reduce | Class::Step | Class::Result)
+                )
+            {
                 self.class[o.index()] = Some(Class::Alias);
                 self.alias.insert(o, n.args[0]);
                 self.stored.insert(o);
@@ -323,6 +340,11 @@ impl<'g> Fuser<'g> {
         let g = self.g;
         if !matches!(n.op.def.lower, Lower::MatMul) {
             let level = n.args.iter().map(|&a| self.level_of_stored(a) + 1).max().unwrap_or(1);
+            if control::is_control(&n.op) {
+                let read = g.users(id).filter(|(u, _)| self.class[u.index()] == Some(Class::Result));
+                let outs = read.map(|(u, _)| (g.node(u).op.int(0) as usize, u)).collect();
+                return Ok((level, StepKind::Flow { op: n.op.clone(), node: id, args: n.args.to_vec(), outs }));
+            }
             return Ok((level, StepKind::Library { op: n.op.clone(), args: n.args.to_vec(), out: id }));
         }
         let (a, b) = (self.operand(n.args[0])?, self.operand(n.args[1])?);

@@ -1,11 +1,14 @@
-//! From an optimised graph to a program that runs: [`fuse`] groups nodes into kernels and steps, [`plan`]
+//! From an optimised graph to a program that runs: `flow` makes loops of the reverse mode of loops, [`fuse`] groups nodes into kernels and steps, [`plan`]
 //! gives the intermediate values places in one buffer, [`compile`](Program::compile) makes machine code, and
 //! `exec` runs the steps.
 
 mod compile;
 mod exec;
+mod flow;
 pub mod fuse;
 pub mod plan;
+mod scalar;
+mod steps;
 
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};

@@ -46,6 +46,7 @@ fn uses(step: &StepKind) -> (Vec<NodeId>, Vec<NodeId>) {
         }
         StepKind::MatMul { a, b, out, .. } => (vec![*out], vec![a.node, b.node]),
         StepKind::Library { args, out, .. } => (vec![*out], args.clone()),
+        StepKind::Flow { args, outs, .. } => (outs.iter().map(|o| o.1).collect(), args.clone()),
     }
 }
 

@@ -22,7 +22,14 @@ impl Value {
 }
 
 impl<T: Element> Tensor<T> {
-    /// Whether the tensor was made by the user and not by a tracked operation.
+    /// Whether the tensor was made by the program and not by a tracked operation. Untracked tensors are leaves.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+    /// let y = &x * 2.0;
+    /// assert!(x.is_leaf() && !y.is_leaf() && y.detach().is_leaf());
+    /// ```
     pub fn is_leaf(&self) -> bool {
         self.value().is_leaf()
     }
@@ -31,6 +38,14 @@ impl<T: Element> Tensor<T> {
         self.value().requires_grad()
     }
     /// Switches tracking of a leaf.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::ones([2]);
+    /// x.set_requires_grad(true)?;
+    /// assert!((&x + 1.0).set_requires_grad(false).is_err());
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     /// On integers and truth values, and when switching it off on a tensor that is no leaf.
@@ -80,7 +95,21 @@ impl<T> fmt::Debug for WeakTensor<T> {
 }
 
 impl<T: Float> Tensor<T> {
-    /// The accumulated gradient; none before the first backward. Backward adds to this very tensor.
+    /// The accumulated gradient, of this tensor's shape; none before the first backward. Backward adds to this very
+    /// tensor. Only tracked leaves have one, and results that [`retain_grad`](Tensor::retain_grad) was called on.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    /// assert!(x.grad().is_none());
+    /// for _ in 0..2 {
+    ///     x.square().sum().backward()?;
+    /// }
+    /// assert_eq!(x.grad().unwrap().to_vec(), [4.0, 8.0]);
+    /// x.zero_grad();
+    /// assert!(x.grad().is_none());
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     pub fn grad(&self) -> Option<Tensor<T>> {
         self.value().grad().map(Tensor::from_value)
     }
@@ -110,6 +139,16 @@ impl<T: Float> Tensor<T> {
         self.value().set_grad(None);
     }
     /// Keeps the gradient of a tensor that is no leaf: after backward it stands in `.grad`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::scalar(3.0f64).requires_grad_(true);
+    /// let y = x.square();
+    /// y.retain_grad()?;
+    /// (&y * 5.0).backward()?;
+    /// assert_eq!(y.grad().unwrap().item(), 5.0);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If the tensor is not tracked.
@@ -154,6 +193,18 @@ impl<T: Float> Tensor<T> {
     /// Registers a closure that runs after backward has accumulated into this leaf's `.grad`, with the leaf: an
     /// optimiser may step there and drop the gradient.
     ///
+    /// ```
+    /// use autograd_runtime::{Tensor, no_grad};
+    /// let w = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    /// w.register_post_accumulate_grad_hook(|w| {
+    ///     no_grad(|| w.sub_(w.grad().unwrap() * 0.5));
+    ///     w.zero_grad();
+    /// })?;
+    /// w.sum().backward()?;
+    /// assert_eq!((w.to_vec(), w.grad().is_none()), (vec![0.5, 1.5], true));
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the tensor is no leaf, or not tracked.
     pub fn register_post_accumulate_grad_hook(
@@ -172,7 +223,8 @@ impl<T: Float> Tensor<T> {
             None => Err(Error::Autograd("cannot register a hook on a tensor that doesn't require gradient".into())),
         }
     }
-    /// This leaf, tracked or not; the tensor itself is changed, all its handles see it.
+    /// This leaf, tracked or not; the tensor itself is changed, all its handles see it. Panics (or fails the running
+    /// entry point) where [`set_requires_grad`](Tensor::set_requires_grad) gives an error.
     ///
     /// ```
     /// use autograd_runtime::Tensor;

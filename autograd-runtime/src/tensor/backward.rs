@@ -126,8 +126,16 @@ pub fn backward<T: Float>(
     Sweep { target: Target::Leaves, retain_graph: retain_graph || create_graph, create_graph }.run(&roots).map(drop)
 }
 
-/// As [`backward`], into the `.grad` of `inputs` only. One that is no leaf retains its gradient from now on, and its
-/// node runs with its hooks.
+/// As [`backward`], into the `.grad` of `inputs` only. Only what leads to them runs. One that is no leaf retains its
+/// gradient from now on, and its node runs with its hooks.
+///
+/// ```
+/// use autograd_runtime::{Tensor, backward_inputs};
+/// let (x, y) = (Tensor::scalar(2.0).requires_grad_(true), Tensor::scalar(3.0).requires_grad_(true));
+/// backward_inputs(&[&(&x * &y)], &[], &[&y], false, false)?;
+/// assert_eq!((x.grad().is_none(), y.grad().unwrap().item()), (true, 2.0));
+/// # Ok::<(), autograd_runtime::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`backward`]; if `inputs` is empty, or one of them is not tracked.
@@ -245,14 +253,25 @@ pub fn grad_options<T: Float>(
 }
 
 impl<T: Float> Tensor<T> {
-    /// Accumulates the gradients of this scalar into the leaves behind it.
+    /// Accumulates the gradients of this tensor, which has one element, into the `.grad` of the leaves behind it, and
+    /// frees what the graph saved.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    /// let y = x.square().sum();
+    /// y.backward()?;
+    /// assert_eq!(x.grad().unwrap().to_vec(), [2.0, 4.0]);
+    /// assert!(y.backward().unwrap_err().to_string().contains("retain_graph"));
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`backward`](crate::backward()).
     pub fn backward(&self) -> Result<()> {
         backward(&[self], &[], false, false)
     }
-    /// As [`Tensor::backward`] with a cotangent: the vector-Jacobian product.
+    /// As [`Tensor::backward`] with a cotangent of this tensor's shape: the vector-Jacobian product.
     ///
     /// ```
     /// use autograd_runtime::Tensor;

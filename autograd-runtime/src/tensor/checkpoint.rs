@@ -151,6 +151,9 @@ fn different(name: &str, what: &str) -> Error {
 /// assert_eq!(w.grad().unwrap().to_vec(), expected.to_vec());
 /// # Ok::<(), autograd_runtime::Error>(())
 /// ```
+///
+/// Panics where `f` does. Backward fails if `f` does something else when it runs again, or if a value that it read has
+/// been written to since.
 #[track_caller]
 pub fn checkpoint<T: Float>(
     f: impl Fn(&[Tensor<T>]) -> Tensor<T> + Send + Sync + 'static,

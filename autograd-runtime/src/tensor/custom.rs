@@ -81,10 +81,10 @@ pub trait Function<T: Float>: Send + Sync + 'static {
             _ => Err(Error::value(name, "expected a function of one result; use apply_all")),
         }
     }
-    /// Applies the function.
+    /// Applies the function: its results, in the order in which the forward gives them.
     ///
     /// # Errors
-    /// Those of the forward.
+    /// Those of the forward; writing to an input that must not be written to.
     #[track_caller]
     fn apply_all(self, inputs: &[&Tensor<T>]) -> Result<Vec<Tensor<T>>>
     where
@@ -138,6 +138,26 @@ impl<T: Float> Context<T> {
         self.data = Some(Arc::new(data));
     }
     /// What [`Context::save_data`] kept, if it is of this type.
+    ///
+    /// ```
+    /// use autograd_runtime::{Context, Function, Result, Tensor};
+    ///
+    /// /// The sum, which remembers how many elements there were.
+    /// struct Sum;
+    /// impl Function<f64> for Sum {
+    ///     fn forward(&self, ctx: &mut Context<f64>, inputs: &[Tensor<f64>]) -> Result<Vec<Tensor<f64>>> {
+    ///         ctx.save_data(inputs[0].shape().to_vec());
+    ///         Ok(vec![inputs[0].sum()])
+    ///     }
+    ///     fn backward(&self, ctx: &Context<f64>, grads: &[Tensor<f64>]) -> Result<Vec<Option<Tensor<f64>>>> {
+    ///         Ok(vec![ctx.data::<Vec<usize>>().map(|shape| grads[0].expand(shape))])
+    ///     }
+    /// }
+    /// let x = Tensor::<f64>::ones([2, 2]).requires_grad_(true);
+    /// Sum.apply(&[&x])?.backward()?;
+    /// assert_eq!(x.grad().unwrap().to_vec(), [1.0; 4]);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     pub fn data<D: Any>(&self) -> Option<&D> {
         self.data.as_ref()?.downcast_ref()
     }
@@ -149,11 +169,32 @@ impl<T: Float> Context<T> {
     pub fn has_grad(&self, i: usize) -> bool {
         self.defined.get(i).copied().unwrap_or(false)
     }
-    /// Marks results through which no gradient flows.
+    /// Marks results through which no gradient flows: they are untracked, and backward gets zeros for them.
     pub fn mark_non_differentiable(&mut self, outputs: &[&Tensor<T>]) {
         self.non_differentiable.extend(outputs.iter().map(|t| t.value().clone()));
     }
-    /// Marks inputs that the forward has written to and returns.
+    /// Marks inputs that the forward has written to. They must be among the results.
+    ///
+    /// ```
+    /// use autograd_runtime::{Context, Function, Result, Tensor};
+    ///
+    /// struct DoubleInPlace;
+    /// impl Function<f64> for DoubleInPlace {
+    ///     fn forward(&self, ctx: &mut Context<f64>, inputs: &[Tensor<f64>]) -> Result<Vec<Tensor<f64>>> {
+    ///         ctx.mark_dirty(&[inputs[0].mul_(2.0)]);
+    ///         Ok(vec![inputs[0].clone()])
+    ///     }
+    ///     fn backward(&self, _: &Context<f64>, grads: &[Tensor<f64>]) -> Result<Vec<Option<Tensor<f64>>>> {
+    ///         Ok(vec![Some(&grads[0] * 2.0)])
+    ///     }
+    /// }
+    /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+    /// let y = &x * 3.0;
+    /// DoubleInPlace.apply(&[&y])?;
+    /// y.sum().backward()?;
+    /// assert_eq!((y.to_vec(), x.grad().unwrap().to_vec()), (vec![6.0; 2], vec![6.0; 2]));
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     pub fn mark_dirty(&mut self, inputs: &[&Tensor<T>]) {
         self.dirty.extend(inputs.iter().map(|t| t.value().clone()));
     }

@@ -311,7 +311,15 @@ impl<T: Element> Tensor<T> {
         };
         self.viewed(name, |x| take(&x, &index).unwrap_or_else(|err| x.fail(err)))
     }
-    /// Elements by their positions along an axis, in the order of `index` (one axis), duplicates allowed.
+    /// Elements by their positions along an axis, in the order of `index` (one axis), duplicates allowed: the axis gets
+    /// the index's length. A copy.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::arange(6).reshape(&[2, 3]);
+    /// let columns = Tensor::from_vec(vec![2, 0], [2]);
+    /// assert_eq!(x.index_select(1, &columns).to_vec(), [2.0, 0.0, 5.0, 3.0]);
+    /// ```
     #[track_caller]
     pub fn index_select(&self, dim: i64, index: &Tensor<i64>) -> Self {
         let at = crate::ty::resolve_dim("index_select", dim, self.ndim());
@@ -331,7 +339,7 @@ impl<T: Element> Tensor<T> {
             }
         }))
     }
-    /// The elements where the mask holds, in row-major order, as one axis.
+    /// The elements where the mask holds, in row-major order, as one axis; mask and tensor broadcast. A copy.
     #[track_caller]
     pub fn masked_select(&self, mask: &Tensor<bool>) -> Self {
         match broadcast(self.shape(), mask.shape()) {
@@ -379,7 +387,15 @@ impl<T: Element> Tensor<T> {
         self
     }
     /// Adds to elements by their positions along an axis, in place; duplicates sum: `x[.., index[i], ..] += source[.., i,
-    /// ..]`.
+    /// ..]`. The source has the tensor's shape but for the axis, which is as long as the index.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::zeros([3]);
+    /// let at = Tensor::from_vec(vec![0, 2, 0], [3]);
+    /// x.index_add_(0, &at, &Tensor::from_vec(vec![1.0, 2.0, 4.0], [3]));
+    /// assert_eq!(x.to_vec(), [5.0, 0.0, 2.0]);
+    /// ```
     #[track_caller]
     pub fn index_add_(&self, dim: i64, index: &Tensor<i64>, source: &Tensor<T>) -> &Self
     where

@@ -225,8 +225,16 @@ impl<T: Element> Tensor<T> {
     fn of<'e>(&self, e: &'e dyn Emit) -> Ex<'e> {
         Ex::new(e, V::Tensor(self.value().clone()))
     }
-    /// A tensor with the same elements in a storage of its own; gradients flow through: PyTorch's `clone` (Rust's
-    /// [`Clone`] gives another handle of the same tensor).
+    /// A tensor with the same elements in a storage of its own, in row-major order; gradients flow through: PyTorch's
+    /// `clone` (Rust's [`Clone`] gives another handle of the same tensor).
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::ones([2]);
+    /// let (handle, copy) = (x.clone(), x.copy());
+    /// x.zero_();
+    /// assert_eq!((handle.to_vec(), copy.to_vec()), (vec![0.0; 2], vec![1.0; 2]));
+    /// ```
     #[track_caller]
     pub fn copy(&self) -> Self {
         Tensor::from_value(evaluate_as("CloneBackward0", |e| self.of(e).copy()))
@@ -251,7 +259,14 @@ impl<T: Element> Tensor<T> {
     pub fn fill_(&self, value: impl Scalar<T>) -> &Self {
         self.assign("fill_", |e, x| value.ex(e).expand(&x.shape()))
     }
-    /// Replaces the elements where the mask (broadcast) holds.
+    /// Replaces the elements where the mask (broadcast) holds, in place; no gradient flows to what was there.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, -2.0, 3.0], [3]);
+    /// x.masked_fill_(&x.lt(&Tensor::scalar(0.0)), 0.0);
+    /// assert_eq!(x.to_vec(), [1.0, 0.0, 3.0]);
+    /// ```
     #[track_caller]
     pub fn masked_fill_(&self, mask: &Tensor<bool>, value: impl Scalar<T>) -> &Self {
         self.assign("masked_fill_", |e, x| Ex::select(&mask.of(e), &value.ex(e), &x))
@@ -263,13 +278,30 @@ impl<T: Element> Tensor<T> {
     }
     /// Cuts the tensor off its past, in place: it is a leaf that is not tracked afterwards.
     ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let y = Tensor::<f64>::ones([2]).requires_grad_(true) * 2.0;
+    /// y.detach_()?;
+    /// assert!(y.is_leaf() && !y.requires_grad());
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// On a view of a tracked tensor.
     pub fn detach_(&self) -> Result<&Self> {
         self.value().detach_in_place()?;
         Ok(self)
     }
-    /// How often the elements were written to: PyTorch's `_version`. Views and detached tensors share it.
+    /// How often the elements were written to: PyTorch's `_version`. Views and detached tensors share it, and backward
+    /// refuses a value that was saved at another version.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::zeros([2, 2]);
+    /// x.add_(1.0);
+    /// x.select(0, 0).mul_(2.0);
+    /// assert_eq!((x.version(), x.detach().version()), (2, 2));
+    /// ```
     pub fn version(&self) -> u64 {
         self.value().version()
     }
@@ -310,7 +342,7 @@ impl<T: Number> Tensor<T> {
     }
 }
 
-/// What stands at the right of an operation in place: a tensor that broadcasts, or a number.
+/// What stands at the right of an operation in place: a tensor that broadcasts to the shape of the left, or a number.
 pub trait Operand<T: Element> {
     #[doc(hidden)]
     fn operand<'e>(&self, e: &'e dyn Emit) -> Ex<'e>;
@@ -392,7 +424,7 @@ binary_in_place! {
 macro_rules! unary_in_place {
     ($($name:ident = $op:ident;)*) => {
         impl<T: Float> Tensor<T> {$(
-            #[doc = concat!("As [`Tensor::", stringify!($op), "`], in place.")]
+            #[doc = concat!("x ← x.", stringify!($op), "(), elementwise.")]
             #[track_caller]
             pub fn $name(&self) -> &Self { self.assign(stringify!($name), |_, x| x.$op()) }
         )*}

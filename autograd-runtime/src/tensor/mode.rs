@@ -50,12 +50,25 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs a closure with recording: what [`no_grad`] switched off is on again inside.
+///
+/// ```
+/// use autograd_runtime::{Tensor, enable_grad, no_grad};
+/// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+/// assert!(no_grad(|| enable_grad(|| &x * 2.0)).requires_grad());
+/// ```
 pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
     set_grad_enabled(true, f)
 }
 
 /// Switches recording on this thread for good, until the next call or the end of an enclosing scope; returns
 /// what it was: the switch beside the scopes, as PyTorch's `torch.set_grad_enabled` called as a function.
+///
+/// ```
+/// use autograd_runtime::{is_grad_enabled, switch_grad};
+/// let was = switch_grad(false);
+/// assert!(was && !is_grad_enabled());
+/// switch_grad(was);
+/// ```
 pub fn switch_grad(on: bool) -> bool {
     GRAD_ENABLED.replace(on)
 }

@@ -531,6 +531,17 @@ impl Drop for Inner {
 }
 
 /// The node of the tape that made a tensor: PyTorch's `grad_fn`.
+///
+/// ```
+/// use autograd_runtime::Tensor;
+/// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+/// let add = (&x * 2.0 + 1.0).grad_fn().unwrap();
+/// let mul = add.next_functions()[0].clone().unwrap();
+/// assert_eq!((add.to_string(), mul.name()), ("<AddBackward0>".into(), "MulBackward0".into()));
+/// // the number has no gradient
+/// assert_eq!(mul.next_functions()[0].as_ref().unwrap().name(), "AccumulateGrad");
+/// assert!(mul.next_functions()[1].is_none());
+/// ```
 #[derive(Clone)]
 pub struct GradFn(pub(super) Edge);
 
@@ -593,8 +604,20 @@ impl GradFn {
     /// Registers a closure that runs before this node in backward, on the gradients of its results; what it
     /// returns takes their place. It runs after the hooks of the tensor itself.
     ///
+    /// ```
+    /// use autograd_runtime::{Grads, Tensor};
+    /// let x = Tensor::<f64>::ones([2]).requires_grad_(true);
+    /// let y = &x * 3.0;
+    /// let node = y.grad_fn().unwrap();
+    /// node.register_prehook(|g: &Grads<f64>| Some(vec![g[0].as_ref().map(|g| g * 10.0)]))?;
+    /// y.sum().backward()?;
+    /// assert_eq!(x.grad().unwrap().to_vec(), [30.0, 30.0]);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// If the node computes in another element type.
+    /// If the node computes in another element type. Backward fails if the number or the types of what is returned
+    /// differ.
     pub fn register_prehook<T: Float>(
         &self,
         f: impl Fn(&Grads<T>) -> Option<Grads<T>> + Send + Sync + 'static,
@@ -607,7 +630,7 @@ impl GradFn {
     /// it returns takes the place of the former.
     ///
     /// # Errors
-    /// If the node computes in another element type.
+    /// As [`GradFn::register_prehook`].
     pub fn register_hook<T: Float>(
         &self,
         f: impl Fn(&Grads<T>, &Grads<T>) -> Option<Grads<T>> + Send + Sync + 'static,

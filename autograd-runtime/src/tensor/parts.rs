@@ -56,7 +56,8 @@ impl<T: Element> Tensor<T> {
     fn extent(&self, dim: i64) -> usize {
         crate::ty::resolve_dim("split", dim, self.ndim()).ok().and_then(|d| self.shape().get(d).copied()).unwrap_or(0)
     }
-    /// The slices along an axis, without it.
+    /// The slices along an axis, without it: as many views as its extent. They must not be written to where backward
+    /// records.
     ///
     /// ```
     /// use autograd_runtime::Tensor;
@@ -68,7 +69,17 @@ impl<T: Element> Tensor<T> {
         let ranges: Vec<_> = (0..self.extent(dim)).map(|i| (i, 1)).collect();
         self.parts("Unbind", dim, &ranges, true)
     }
-    /// Pieces of `size` elements along an axis; the last may be shorter.
+    /// Pieces of `size` elements along an axis; the last may be shorter. They are views that must not be written to where
+    /// backward records.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::arange(5);
+    /// let pieces: Vec<Vec<f64>> = x.split(2, 0).iter().map(Tensor::to_vec).collect();
+    /// assert_eq!(pieces, [vec![0.0, 1.0], vec![2.0, 3.0], vec![4.0]]);
+    /// assert_eq!(x.split_sizes(&[1, 4], 0)[1].shape(), [4]);
+    /// assert_eq!(x.chunk(2, 0)[0].shape(), [3]);
+    /// ```
     #[track_caller]
     pub fn split(&self, size: usize, dim: i64) -> Vec<Self> {
         let n = self.extent(dim);
@@ -79,7 +90,7 @@ impl<T: Element> Tensor<T> {
         let ranges: Vec<_> = (0..n.div_ceil(size).max(1)).map(|i| (i * size, size.min(n - i * size))).collect();
         self.parts("Split", dim, &ranges, false)
     }
-    /// Pieces of the given sizes along an axis.
+    /// Pieces of the given sizes along an axis, which add up to its extent.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], dim: i64) -> Vec<Self> {
         if sizes.iter().try_fold(0usize, |s, &n| s.checked_add(n)) != Some(self.extent(dim)) {

@@ -41,6 +41,13 @@ impl<T: Float> Tensor<T> {
     }
     /// Normal numbers of mean 0 and variance 1, from this thread's generator. Inside an annotated function
     /// every call draws anew.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, manual_seed};
+    /// manual_seed(1);
+    /// let x = Tensor::<f64>::randn([1000]);
+    /// assert!(x.mean().item().abs() < 0.1 && (x.var().item() - 1.0).abs() < 0.1);
+    /// ```
     #[track_caller]
     pub fn randn(shape: impl IntoShape) -> Self {
         Self::randn_with(&Generator::default(), shape)

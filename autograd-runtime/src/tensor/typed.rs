@@ -16,7 +16,14 @@ use crate::{
 use ndarray::{ArrayBase, ArrayD, Dimension, IxDyn, OwnedRepr};
 use std::marker::PhantomData;
 
-/// A tensor of `f32`, `f64`, `i64` or `bool`. Cloning shares the elements and the place in the graph.
+/// A tensor of `f32`, `f64`, `i64` or `bool`. Cloning gives another handle of the same tensor: it shares the elements, the
+/// place in the graph and the gradient; [`copy`](Tensor::copy) copies the elements.
+///
+/// Arguments of an operation broadcast: extents are matched from the last axis on, where one is 1 it is repeated, and
+/// missing leading axes count as 1. Dims may be negative, then they count from the end.
+///
+/// An operation that fails (shapes that do not fit, an index out of bounds) panics with the caller's place; inside an
+/// annotated function, or [`try_eval`](crate::try_eval), the call returns the error instead.
 ///
 /// ```
 /// use autograd_runtime::Tensor;
@@ -29,7 +36,7 @@ use std::marker::PhantomData;
 #[derive(Clone)]
 pub struct Tensor<T>(Value, PhantomData<T>);
 
-/// Something that gives a shape: slices and arrays of extents.
+/// Something that gives a shape: slices and arrays of extents, empty for rank 0.
 pub trait IntoShape {
     /// The extents.
     fn into_shape(self) -> Shape;
@@ -189,7 +196,13 @@ impl<T: Element> Tensor<T> {
             }
         }
     }
-    /// A rank-0 tensor.
+    /// A rank-0 tensor, of shape `[]`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::scalar(2.5f32);
+    /// assert_eq!((x.ndim(), x.numel(), x.item()), (0, 1, 2.5));
+    /// ```
     pub fn scalar(x: T) -> Self {
         Self::full([], x)
     }
@@ -231,8 +244,8 @@ impl<T: Element> Tensor<T> {
     pub fn dtype(&self) -> DType {
         T::DTYPE
     }
-    /// The elements in row-major order, copied. Reading a traced value ends the trace: the call is run again
-    /// by the dynamic engine.
+    /// The elements in row-major order, copied. Inside an annotated function, reading a value that depends on its
+    /// arguments makes the call run on the dynamic engine.
     #[track_caller]
     pub fn to_vec(&self) -> Vec<T> {
         self.read_elements();
@@ -309,7 +322,14 @@ impl<T: Element> Tensor<T> {
             report(Error::value("to_vec", what));
         }
     }
-    /// A copy as an ndarray array.
+    /// A copy as an ndarray array of the same shape; `Tensor::from` is the way back.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, ndarray::arr2};
+    /// let a = arr2(&[[1.0f64, 2.0], [3.0, 4.0]]);
+    /// let x = Tensor::from(a.clone()) * 2.0;
+    /// assert_eq!(x.to_ndarray(), (a * 2.0).into_dyn());
+    /// ```
     #[track_caller]
     pub fn to_ndarray(&self) -> ArrayD<T> {
         self.read_elements();
@@ -341,17 +361,32 @@ impl<T: Element> Tensor<T> {
             |e| if self.numel() == 1 { self.ex(e).reshape(&[]) } else { self.ex(e).fail(found()) },
         ))
     }
-    /// Shares the elements, is not tracked.
+    /// The same elements without a past: a leaf that is not tracked and shares the storage. A write to one shows in
+    /// the other, and counts for backward.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]).requires_grad_(true);
+    /// (&x * x.detach()).sum().backward()?;
+    /// assert_eq!(x.grad().unwrap().to_vec(), [1.0, 2.0]);
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     #[track_caller]
     pub fn detach(&self) -> Self {
         self.map(|x| x.detach())
     }
-    /// As [`Tensor::detach`]: the value without tracking, sharing storage.
+    /// As [`Tensor::detach`], under PyTorch's older name. Unlike PyTorch's, a write to it counts for backward.
     #[track_caller]
     pub fn data(&self) -> Self {
         self.detach()
     }
-    /// Row-major elements of another shape; one extent may be −1.
+    /// The elements in row-major order as another shape of as many; one extent may be −1, it is what is left. A view
+    /// where strides allow it, else a copy.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::<f32>::arange(6).reshape(&[2, -1]).shape(), [2, 3]);
+    /// ```
     #[track_caller]
     pub fn reshape(&self, shape: &[i64]) -> Self {
         self.viewed("ViewBackward0", |x| x.view_as(shape))
@@ -433,13 +468,25 @@ impl<T: Element> Tensor<T> {
             x.reshape(&pairs(&vec![1; times.len()])).expand(&pairs(times)).reshape(&product).copy()
         })
     }
-    /// Broadcast to a larger shape, without a copy.
+    /// Broadcast to a larger shape, without a copy: axes of extent 1 are repeated, new ones stand in front. Such a view
+    /// cannot be written to.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let row = Tensor::from_vec(vec![1.0, 2.0], [2]);
+    /// assert_eq!(row.expand([3, 2]).to_vec(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+    /// ```
     #[track_caller]
     pub fn expand(&self, shape: impl IntoShape) -> Self {
         let shape = shape.into_shape();
         self.viewed("ExpandBackward0", |x| x.expand(&shape))
     }
-    /// Axes in another order.
+    /// A view with the axes in another order: axis `i` of the result is axis `dims[i]`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::<f32>::zeros([2, 3, 4]).permute(&[2, 0, -2]).shape(), [4, 2, 3]);
+    /// ```
     #[track_caller]
     pub fn permute(&self, dims: &[i64]) -> Self {
         let rank = self.ndim();
@@ -449,12 +496,12 @@ impl<T: Element> Tensor<T> {
             Err(e) => x.fail(e),
         })
     }
-    /// Two axes exchanged.
+    /// A view with two axes exchanged.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Self {
         self.viewed("TransposeBackward0", |x| x.transpose(a, b))
     }
-    /// The transpose of a matrix (a vector is its own).
+    /// The transpose of a matrix, a view; vectors and scalars are their own. More axes are an error.
     #[track_caller]
     pub fn t(&self) -> Self {
         self.viewed("TBackward0", |x| {
@@ -465,22 +512,38 @@ impl<T: Element> Tensor<T> {
             }
         })
     }
-    /// A new axis of extent 1.
+    /// A view with a new axis of extent 1, which becomes axis `dim`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f32>::zeros([2, 3]);
+    /// assert_eq!((x.unsqueeze(1).shape(), x.unsqueeze(-1).shape()), (&[2, 1, 3][..], &[2, 3, 1][..]));
+    /// assert_eq!(x.unsqueeze(0).squeeze(0).shape(), [2, 3]);
+    /// ```
     #[track_caller]
     pub fn unsqueeze(&self, dim: i64) -> Self {
         self.viewed("UnsqueezeBackward0", |x| x.unsqueeze(dim))
     }
-    /// Without the axis, if its extent is 1.
+    /// A view without the axis, if its extent is 1; else the same shape.
     #[track_caller]
     pub fn squeeze(&self, dim: i64) -> Self {
         self.viewed("SqueezeBackward1", |x| x.squeeze(dim))
     }
-    /// Elements `start..end` of an axis, every `step`-th; negative bounds count from the end.
+    /// A view of elements `start..end` of an axis, every `step`-th; negative bounds count from the end, and bounds
+    /// outside are clamped, as Python does.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f32>::arange(6);
+    /// assert_eq!(x.slice(0, 1, -1, 2).to_vec(), [1.0, 3.0]);
+    /// assert_eq!(x.narrow(0, 4, 2).to_vec(), [4.0, 5.0]);
+    /// assert_eq!(x.select(0, -1).item(), 5.0);
+    /// ```
     #[track_caller]
     pub fn slice(&self, dim: i64, start: i64, end: i64, step: usize) -> Self {
         self.viewed("SliceBackward0", |x| x.slice_dim(dim, start, end, step))
     }
-    /// `len` elements of an axis from `start`.
+    /// A view of `len` elements of an axis from `start`; they must all be there.
     #[track_caller]
     pub fn narrow(&self, dim: i64, start: usize, len: usize) -> Self {
         self.viewed("SliceBackward0", |x| match crate::ty::resolve_dim("narrow", dim, x.rank()) {
@@ -488,12 +551,20 @@ impl<T: Element> Tensor<T> {
             Err(e) => x.fail(e),
         })
     }
-    /// One index of an axis, which disappears.
+    /// A view of one index of an axis, which disappears; negative ones count from the end.
     #[track_caller]
     pub fn select(&self, dim: i64, index: i64) -> Self {
         self.viewed("SelectBackward0", |x| x.select_dim(dim, index))
     }
-    /// Elements picked along an axis by an index tensor of the same rank.
+    /// Elements picked along an axis by an index tensor of the same rank, whose shape the result has: for axis 0
+    /// `y[i, j] = x[index[i, j], j]`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0], [2, 2]);
+    /// let index = Tensor::from_vec(vec![1, 0], [2, 1]);
+    /// assert_eq!(x.gather(1, &index).to_vec(), [2.0, 3.0]);
+    /// ```
     #[track_caller]
     pub fn gather(&self, dim: i64, index: &Tensor<i64>) -> Self {
         self.zip(index, |x, i| match crate::ty::resolve_dim("gather", dim, x.rank()) {
@@ -501,12 +572,19 @@ impl<T: Element> Tensor<T> {
             Err(e) => x.fail(e),
         })
     }
-    /// Tensors one after the other along an axis.
+    /// Tensors one after the other along an axis; their other extents are equal.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let (a, b) = (Tensor::<f32>::zeros([2, 3]), Tensor::ones([1, 3]));
+    /// assert_eq!(Tensor::cat(&[&a, &b], 0).shape(), [3, 3]);
+    /// assert_eq!(Tensor::stack(&[&a, &a], -1).shape(), [2, 3, 2]);
+    /// ```
     #[track_caller]
     pub fn cat(tensors: &[&Tensor<T>], dim: i64) -> Self {
         Self::join("cat", "CatBackward0", tensors, |items| Ex::cat(items, dim))
     }
-    /// Tensors of one shape along a new axis.
+    /// Tensors of one shape along a new axis, which becomes axis `dim`.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor<T>], dim: i64) -> Self {
         Self::join("stack", "StackBackward0", tensors, |items| Ex::stack(items, dim))
@@ -519,7 +597,14 @@ impl<T: Element> Tensor<T> {
         }
         Tensor::from_value(evaluate_as(name, |e| f(&tensors.iter().map(|t| t.ex(e)).collect::<Vec<_>>())))
     }
-    /// Converted to another element type.
+    /// Converted to another element type; gradients flow between floats. To integers it truncates, to `bool` it says
+    /// what is not 0.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![-1.5f32, 0.0, 2.7], [3]);
+    /// assert_eq!((x.to::<i64>().to_vec(), x.to::<bool>().to_vec()), (vec![-1, 0, 2], vec![true, false, true]));
+    /// ```
     #[track_caller]
     pub fn to<U: Element>(&self) -> Tensor<U> {
         self.map(|x| x.cast(U::DTYPE))
@@ -537,7 +622,15 @@ macro_rules! comparisons {
     };
 }
 comparisons! {
-    /// self < other, elementwise.
+    /// self < other, elementwise after broadcasting.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]);
+    /// let below = x.lt(&Tensor::scalar(2.5));
+    /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
+    /// assert!(below.any() && !below.all());
+    /// ```
     lt;
     /// self ≤ other, elementwise.
     le;
@@ -552,7 +645,17 @@ comparisons! {
 }
 
 impl Tensor<bool> {
-    /// Elements of `yes` where the mask holds, of `no` elsewhere.
+    /// Elements of `yes` where the mask holds, of `no` elsewhere; all three broadcast. What is not taken gets a gradient
+    /// of 0.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![-1.0, 4.0], [2]).requires_grad_(true);
+    /// let y = x.gt(&Tensor::scalar(0.0)).where_(&x.square(), &Tensor::zeros([2]));
+    /// y.sum().backward()?;
+    /// assert_eq!((y.to_vec(), x.grad().unwrap().to_vec()), (vec![0.0, 16.0], vec![0.0, 8.0]));
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
     #[track_caller]
     pub fn where_<T: Element>(&self, yes: &Tensor<T>, no: &Tensor<T>) -> Tensor<T> {
         Tensor::from_value(evaluate(|e| Ex::select(&self.ex(e), &yes.ex(e), &no.ex(e))))
@@ -581,12 +684,12 @@ impl<T: Number> Tensor<T> {
     pub fn ones(shape: impl IntoShape) -> Self {
         Self::full(shape, T::ONE)
     }
-    /// 0, 1, … n−1.
+    /// 0, 1, … n−1, of shape `[n]`.
     #[track_caller]
     pub fn arange(n: usize) -> Self {
         Self::from_value(evaluate(|e| iota(e, T::DTYPE, n)))
     }
-    /// The identity matrix.
+    /// The identity matrix, of shape `[n, n]`.
     #[track_caller]
     pub fn eye(n: usize) -> Self {
         Self::from_value(evaluate(|e| {
@@ -688,17 +791,23 @@ impl<T: Float> Tensor<T> {
     pub fn log(&self) -> Self {
         self.ln()
     }
-    /// xⁿ for an integer.
+    /// xⁿ for an integer, elementwise.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![2.0, -3.0], [2]);
+    /// assert_eq!((x.powi(3).to_vec(), x.powi(-1).to_vec()), (vec![8.0, -27.0], vec![0.5, -1.0 / 3.0]));
+    /// ```
     #[track_caller]
     pub fn powi(&self, n: i32) -> Self {
         self.map(|x| x.powi(n))
     }
-    /// xᵖ for a number.
+    /// xᵖ for a number, elementwise.
     #[track_caller]
     pub fn powf(&self, p: impl Scalar<T>) -> Self {
         self.map(|x| x.pow(&p.ex(x.e)))
     }
-    /// xᵖ, elementwise.
+    /// xᵖ, elementwise after broadcasting; gradients flow to the exponent too.
     #[track_caller]
     pub fn pow(&self, p: &Tensor<T>) -> Self {
         self.zip_named("PowBackward1", p, |x, p| x.pow(&p))
@@ -723,7 +832,7 @@ impl<T: Float> Tensor<T> {
     pub fn hypot(&self, o: &Tensor<T>) -> Self {
         self.zip(o, |a, b| a.hypot(&b))
     }
-    /// Limited to an interval.
+    /// Limited to an interval, elementwise: min(max(x, lo), hi). No gradient flows to elements outside.
     #[track_caller]
     pub fn clamp(&self, lo: impl Scalar<T>, hi: impl Scalar<T>) -> Self {
         self.named("ClampBackward1", |x| x.clamp(&lo.ex(x.e), &hi.ex(x.e)))
@@ -743,12 +852,20 @@ impl<T: Float> Tensor<T> {
     pub fn leaky_relu(&self, slope: f64) -> Self {
         self.named("LeakyReluBackward0", |x| x.leaky_relu(slope))
     }
-    /// The sum of all elements.
+    /// The sum of all elements, of shape `[]`.
     #[track_caller]
     pub fn sum(&self) -> Self {
         self.named("SumBackward0", |x| x.sum(None, false))
     }
-    /// Sums along dims, which stay with extent 1 if `keepdim`.
+    /// Sums along dims, which stay with extent 1 if `keepdim` and disappear otherwise. Each dim is named once; an empty
+    /// list sums along none (PyTorch: along all).
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::<f64>::arange(6).reshape(&[2, 3]);
+    /// assert_eq!(x.sum_dim(&[0], false).to_vec(), [3.0, 5.0, 7.0]);
+    /// assert_eq!((x.sum_dim(&[-1], true).shape(), x.mean_dim(&[-1], true).to_vec()), (&[2, 1][..], vec![1.0, 4.0]));
+    /// ```
     #[track_caller]
     pub fn sum_dim(&self, dims: &[i64], keepdim: bool) -> Self {
         self.named("SumBackward1", |x| x.sum(Some(dims), keepdim))
@@ -761,83 +878,110 @@ impl<T: Float> Tensor<T> {
         y.0.label_constant(name, since);
         y
     }
-    /// The mean of all elements.
+    /// The mean of all elements, of shape `[]`.
     #[track_caller]
     pub fn mean(&self) -> Self {
         self.averaged("MeanBackward0", |x| x.mean(None, false))
     }
-    /// Means along dims.
+    /// Means along dims, as in [`Tensor::sum_dim`].
     #[track_caller]
     pub fn mean_dim(&self, dims: &[i64], keepdim: bool) -> Self {
         self.averaged("MeanBackward1", |x| x.mean(Some(dims), keepdim))
     }
-    /// The unbiased variance of all elements.
+    /// The unbiased variance of all elements, Σ (x − mean)² / (n − 1), of shape `[]`.
     #[track_caller]
     pub fn var(&self) -> Self {
         self.named("VarBackward0", |x| x.var(None, 1.0, false))
     }
-    /// Variances along dims, divided by n − correction.
+    /// Variances along dims, as in [`Tensor::sum_dim`], divided by n − `correction`: 1 for the unbiased one, 0 for that
+    /// of the elements themselves.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 3.0, 5.0, 7.0], [2, 2]);
+    /// assert_eq!((x.var_dim(&[1], 0.0, false).to_vec(), x.var().item()), (vec![1.0, 1.0], 20.0 / 3.0));
+    /// ```
     #[track_caller]
     pub fn var_dim(&self, dims: &[i64], correction: f64, keepdim: bool) -> Self {
         self.named("VarBackward0", |x| x.var(Some(dims), correction, keepdim))
     }
-    /// The largest element.
+    /// The largest element, of shape `[]`; ties share the gradient evenly.
     #[track_caller]
     pub fn max(&self) -> Self {
         self.named("MaxBackward1", |x| x.amax(None, false))
     }
-    /// The smallest element.
+    /// The smallest element, of shape `[]`; ties share the gradient evenly.
     #[track_caller]
     pub fn min(&self) -> Self {
         self.named("MinBackward1", |x| x.amin(None, false))
     }
-    /// Largest elements along dims; ties share the gradient evenly.
+    /// Largest elements along dims, as in [`Tensor::sum_dim`]; ties share the gradient evenly.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 5.0, 5.0, 2.0], [2, 2]);
+    /// assert_eq!((x.amax(&[1], false).to_vec(), x.argmax(1, false).to_vec()), (vec![5.0, 5.0], vec![1, 0]));
+    /// ```
     #[track_caller]
     pub fn amax(&self, dims: &[i64], keepdim: bool) -> Self {
         self.named("AmaxBackward0", |x| x.amax(Some(dims), keepdim))
     }
-    /// Smallest elements along dims; ties share the gradient evenly.
+    /// Smallest elements along dims, as in [`Tensor::sum_dim`]; ties share the gradient evenly.
     #[track_caller]
     pub fn amin(&self, dims: &[i64], keepdim: bool) -> Self {
         self.named("AminBackward0", |x| x.amin(Some(dims), keepdim))
     }
-    /// The first index of the largest element along a dim.
+    /// The first index of the largest element along a dim, which stays with extent 1 if `keepdim`.
     #[track_caller]
     pub fn argmax(&self, dim: i64, keepdim: bool) -> Tensor<i64> {
         self.map(|x| x.argmax(dim, keepdim))
     }
-    /// The Euclidean norm of all elements; its gradient at 0 is 0.
+    /// The Euclidean norm of all elements, of shape `[]`; its gradient at 0 is 0.
     #[track_caller]
     pub fn norm(&self) -> Self {
         self.named("LinalgVectorNormBackward0", |x| x.norm(None, false))
     }
-    /// ln Σ eˣ along dims.
+    /// ln Σ eˣ along dims, as in [`Tensor::sum_dim`], without overflow.
     #[track_caller]
     pub fn logsumexp(&self, dims: &[i64], keepdim: bool) -> Self {
         self.named("LogsumexpBackward0", |x| x.logsumexp(Some(dims), keepdim))
     }
-    /// eˣ / Σ eˣ along a dim.
+    /// eˣ / Σ eˣ along a dim, of the same shape, without overflow.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1000.0, 1000.0, 0.0, 0.0], [2, 2]);
+    /// assert_eq!(x.softmax(1).to_vec(), [0.5; 4]);
+    /// ```
     #[track_caller]
     pub fn softmax(&self, dim: i64) -> Self {
         self.named("SoftmaxBackward0", |x| x.softmax(dim))
     }
-    /// ln of [`Tensor::softmax`].
+    /// ln of [`Tensor::softmax`], exact where that underflows.
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Self {
         self.named("LogSoftmaxBackward0", |x| x.log_softmax(dim))
     }
-    /// The mean of −ln softmax(self) at the target: logits `[n, classes]`, targets `[n]`. A target outside the
-    /// classes gives NaN.
+    /// The mean of −ln softmax(self) at the target, of shape `[]`: logits `[n, classes]`, targets `[n]`. A target outside
+    /// the classes gives NaN.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let logits = Tensor::<f64>::zeros([2, 4]);
+    /// let loss = logits.cross_entropy(&Tensor::from_vec(vec![0, 3], [2]));
+    /// assert!((loss.item() - 4f64.ln()).abs() < 1e-15);
+    /// ```
     #[track_caller]
     pub fn cross_entropy(&self, target: &Tensor<i64>) -> Self {
         self.zip_named("NllLossBackward0", target, |x, t| x.cross_entropy(&t))
     }
-    /// The mean squared difference.
+    /// The mean squared difference, of shape `[]`; the shapes broadcast.
     #[track_caller]
     pub fn mse_loss(&self, target: &Tensor<T>) -> Self {
         self.zip_named("MseLossBackward0", target, |x, t| x.mse_loss(&t))
     }
-    /// The matrix product as PyTorch defines it: vectors are rows or columns, leading axes broadcast.
+    /// The matrix product as PyTorch defines it: `[.., n, k]` times `[.., k, m]` is `[.., n, m]`, where leading axes
+    /// broadcast; a vector is a row at the left and a column at the right, and its axis disappears.
     ///
     /// ```
     /// use autograd_runtime::Tensor;
@@ -855,12 +999,17 @@ impl<T: Float> Tensor<T> {
         };
         self.zip_named(name, o, |a, b| a.matmul(&b))
     }
-    /// The inner product of two vectors.
+    /// The inner product of two vectors of one length, of shape `[]`.
     #[track_caller]
     pub fn dot(&self, o: &Tensor<T>) -> Self {
         self.zip_named("DotBackward0", o, |a, b| a.dot(&b))
     }
-    /// `n` evenly spaced numbers from `a` to `b`, both included.
+    /// `n` evenly spaced numbers from `a` to `b`, both included, of shape `[n]`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::linspace(-1.0, 1.0, 5).to_vec(), [-1.0, -0.5, 0.0, 0.5, 1.0]);
+    /// ```
     #[track_caller]
     pub fn linspace(a: T, b: T, n: usize) -> Self {
         let step = if n > 1 { (b.f64() - a.f64()) / (n - 1) as f64 } else { 0.0 };

@@ -170,6 +170,10 @@ impl Value {
         &self.0.repr
     }
     /// The same elements as another value without a tape.
+    /// Whether it stands for a node of a trace.
+    pub(crate) fn is_traced(&self) -> bool {
+        matches!(self.repr(), Repr::Traced { .. })
+    }
     pub(crate) fn alias(&self) -> Value {
         Value::new(self.ty().clone(), self.repr().clone())
     }

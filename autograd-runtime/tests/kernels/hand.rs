@@ -432,14 +432,17 @@ fn scalar_programs() {
     let i = t.op(Op::Cast, I64, &[x]);
     let q = t.op(Op::Cast, F32, &[x]);
     let n = t.op(Op::Not, Bool, &[c]);
-    let program = ScalarProgram { nodes: t.k.nodes.clone(), outputs: vec![x, i, q, n] };
+    let program =
+        ScalarProgram { insts: t.k.nodes.iter().cloned().map(Inst::Node).collect(), outputs: vec![x, i, q, n] };
     let mut builder = Builder::new(false).unwrap();
     let index = builder.add_scalar(&program).unwrap();
     let code = builder.finish().unwrap();
     let f = code.scalar(index).unwrap();
     let mut out = [0u64; 4];
     // SAFETY: three argument and four output slots, as the program says.
-    unsafe { f([u64::from(1.5f32.to_bits()), 2f64.to_bits(), 1].as_ptr(), out.as_mut_ptr()) };
+    let status =
+        unsafe { f([u64::from(1.5f32.to_bits()), 2f64.to_bits(), 1].as_ptr(), out.as_mut_ptr(), std::ptr::null_mut()) };
+    assert_eq!(status, 0);
     let want = 3f64.exp();
     assert_eq!(out, [want.to_bits(), 20, u64::from((want as f32).to_bits()), 0]);
     assert!(code.kernel_count() == 0 && code.bytes() > 0);

@@ -1,0 +1,595 @@
+//! What twins call for `if`, `while`, `for` over counters, and comparisons that decide them. In a trace, a condition on traced values makes a
+//! choice or a loop of the graph: its parts are traced into graphs of their own. Everywhere else, and where a part
+//! cannot be traced, the parts run as they are written.
+//!
+//! `while c { b }` becomes `(&While::new(state, |test, state| if test { (Some(c), state) } else { b; (None, state) })).run()`,
+//! where `state` are the variables that `b` may change, as nested pairs; `if c { a } else { b }` becomes
+//! `(&If::new(c, state, |then, state| (if then { a } else { b }, state))).run()`; `for i in r { b }` becomes
+//! `(&For::new(trips(r), state, |i, state| { b; state })).run()` if `i` is only made a float of. Which of two methods `run` is depends
+//! on the types, by autoref: the state and the value have to be made of leaves, or nothing is staged.
+
+use super::{
+    plain::Cast,
+    twins::{Leaf, Leaves, Twinned},
+};
+use crate::{
+    Tensor,
+    array::{Element, Float},
+    emit::{Ex, V, apply},
+    error::{Error, Place, Result},
+    graph::{Builder, Graph, NodeId},
+    op::{Attr, Op, OpDef, compare, control},
+    real::{Real, literal},
+    session::{self, TraceEnd, Traced},
+    tensor::Value,
+    ty::DType,
+};
+use std::{cell::Cell, sync::Arc};
+
+/// The truth of a condition.
+#[derive(Clone)]
+pub enum Cond {
+    /// Known.
+    Known(bool),
+    /// A traced truth value of rank 0.
+    Traced(Value),
+}
+
+impl Cond {
+    /// Of a plain condition.
+    pub fn known(b: bool) -> Cond {
+        Cond::Known(b)
+    }
+    /// Its opposite.
+    #[allow(clippy::should_implement_trait)] // what the macro writes for `!`
+    pub fn not(self) -> Cond {
+        match self {
+            Cond::Known(b) => Cond::Known(!b),
+            Cond::Traced(v) => logical(&compare::NOT, &[v]),
+        }
+    }
+    /// `a && b`: where `a` is traced both are computed, which no value can tell.
+    pub fn and(self, other: impl FnOnce() -> Cond) -> Cond {
+        match self {
+            Cond::Known(false) => self,
+            Cond::Known(true) => other(),
+            Cond::Traced(a) => match other() {
+                Cond::Known(true) => Cond::Traced(a),
+                Cond::Known(false) => Cond::Known(false),
+                Cond::Traced(b) => logical(&compare::AND, &[a, b]),
+            },
+        }
+    }
+    /// `a || b`.
+    pub fn or(self, other: impl FnOnce() -> Cond) -> Cond {
+        match self {
+            Cond::Known(true) => self,
+            Cond::Known(false) => other(),
+            Cond::Traced(a) => match other() {
+                Cond::Known(false) => Cond::Traced(a),
+                Cond::Known(true) => Cond::Known(true),
+                Cond::Traced(b) => logical(&compare::OR, &[a, b]),
+            },
+        }
+    }
+    /// The truth, which ends the trace if it is traced.
+    fn read(self, place: Place) -> bool {
+        match self {
+            Cond::Known(b) => b,
+            Cond::Traced(v) => {
+                session::opaque_read(&v, "a condition is read", place);
+                truth(&v)
+            }
+        }
+    }
+}
+
+fn truth(v: &Value) -> bool {
+    matches!(session::concrete(v).to_array(), crate::array::Array::Bool(b) if b.iter().all(|&x| x))
+}
+
+fn logical(def: &'static OpDef, args: &[Value]) -> Cond {
+    Cond::Traced(crate::tensor_evaluate(|e| {
+        let args: Vec<Ex<'_>> = args.iter().map(|a| Ex::new(e, V::Tensor(a.clone()))).collect();
+        apply(Op::new(def), &args.iter().collect::<Vec<_>>())
+    }))
+}
+
+/// The ways to compare.
+#[derive(Clone, Copy)]
+pub enum Test {
+    /// `<`
+    Lt,
+    /// `<=`
+    Le,
+    /// `>`
+    Gt,
+    /// `>=`
+    Ge,
+    /// `==`
+    Eq,
+    /// `!=`
+    Ne,
+}
+
+impl Test {
+    fn op(self) -> &'static OpDef {
+        match self {
+            Test::Lt => &compare::LT,
+            Test::Le => &compare::LE,
+            Test::Gt => &compare::GT,
+            Test::Ge => &compare::GE,
+            Test::Eq => &compare::EQ,
+            Test::Ne => &compare::NE,
+        }
+    }
+}
+
+/// A comparison of two values with an order.
+pub struct Order<'a, A, B>(pub &'a A, pub &'a B, pub Test);
+/// A comparison of two values for equality.
+pub struct Same<'a, A, B>(pub &'a A, pub &'a B, pub Test);
+
+/// Something that may be traced and is compared: a scalar, or a tensor of one element.
+trait Side {
+    /// Its value if it is traced.
+    fn traced(&self) -> Option<Value>;
+    /// Its value.
+    fn side(&self) -> Value;
+}
+impl<T: Float> Side for Real<T> {
+    fn traced(&self) -> Option<Value> {
+        let v = self.slot()?;
+        v.is_traced().then_some(v)
+    }
+    fn side(&self) -> Value {
+        self.value()
+    }
+}
+impl<T: Element> Side for Tensor<T> {
+    fn traced(&self) -> Option<Value> {
+        (self.value().is_traced() && self.numel() == 1).then(|| self.value().clone())
+    }
+    fn side(&self) -> Value {
+        self.value().clone()
+    }
+}
+
+/// The comparison as an operation of the running trace; `None` if neither side is traced in it.
+fn staged(a: &impl Side, b: &impl Side, test: Test) -> Option<Cond> {
+    if !session::is_tracing() || a.traced().is_none() && b.traced().is_none() {
+        return None;
+    }
+    let (a, b) = (a.side(), b.side());
+    if a.ty().numel() != 1 || b.ty().numel() != 1 {
+        return None;
+    }
+    Some(Cond::Traced(crate::tensor_evaluate(|e| {
+        let (a, b) = (Ex::new(e, V::Tensor(a)).reshape(&[]), Ex::new(e, V::Tensor(b)).reshape(&[]));
+        apply(Op::new(test.op()), &[&a, &b])
+    })))
+}
+
+/// Comparisons that can be staged.
+pub trait StagedTest {
+    /// The condition.
+    fn cond(&self) -> Cond;
+}
+/// All others.
+pub trait PlainTest {
+    /// The condition.
+    fn cond(&self) -> Cond;
+}
+
+macro_rules! tests {
+    ($($wrapper:ident: $bound:ident, |$x:ident, $y:ident, $t:ident| $plain:expr;)*) => {$(
+        impl<A: $bound<B>, B> PlainTest for &$wrapper<'_, A, B> {
+            #[track_caller]
+            fn cond(&self) -> Cond {
+                let ($x, $y, $t) = (self.0, self.1, self.2);
+                Cond::Known($plain)
+            }
+        }
+        tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, Real<T>, |a| a, |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, T, |a| a, |b| &literal(*b));
+        tests!(@pair $wrapper, $plain, $x $y $t, [] f64, Real<f64>, |a| &literal(*a), |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [] f32, Real<f32>, |a| &literal(*a), |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, Tensor<T>, |a| a, |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, T, |a| a, |b| &Tensor::<T>::scalar(*b));
+        impl<'a, A, B> StagedTest for $wrapper<'_, &'a A, &'a B>
+        where
+            for<'b> $wrapper<'b, A, B>: StagedTest,
+        {
+            #[track_caller]
+            fn cond(&self) -> Cond {
+                $wrapper(*self.0, *self.1, self.2).cond()
+            }
+        }
+    )*};
+    (@pair $wrapper:ident, $plain:expr, $x:ident $y:ident $t:ident, [$($g:tt)*] $a:ty, $b:ty, |$p:ident| $pa:expr, |$q:ident| $qb:expr) => {
+        impl<$($g)*> StagedTest for $wrapper<'_, $a, $b> {
+            #[track_caller]
+            fn cond(&self) -> Cond {
+                let ($p, $q) = (self.0, self.1);
+                staged($pa, $qb, self.2).unwrap_or_else(|| {
+                    let ($x, $y, $t) = (self.0, self.1, self.2);
+                    Cond::Known($plain)
+                })
+            }
+        }
+    };
+}
+tests! {
+    Order: PartialOrd, |a, b, t| match t {
+        Test::Lt => a < b,
+        Test::Le => a <= b,
+        Test::Gt => a > b,
+        _ => a >= b,
+    };
+    Same: PartialEq, |a, b, t| (a == b) == matches!(t, Test::Eq);
+}
+
+/// Whether the running entry point has failed: loops end.
+pub fn has_failed() -> bool {
+    session::has_failed()
+}
+
+/// A copy of a variable that a branch would otherwise move, so that the branch can be traced beside the other one.
+pub fn copy<T: Clone>(x: &T) -> T {
+    x.clone()
+}
+
+/// An `if` with the variables that it may change.
+pub struct If<S, V, F> {
+    cond: Cell<Option<Cond>>,
+    state: Cell<Option<S>>,
+    run: Cell<Option<F>>,
+    place: Place,
+    value: std::marker::PhantomData<V>,
+}
+/// A `while` with the variables that it may change.
+pub struct While<S, F> {
+    state: Cell<Option<S>>,
+    run: Cell<Option<F>>,
+    place: Place,
+}
+
+impl<S, V, F: FnMut(bool, S) -> (V, S)> If<S, V, F> {
+    /// Of a condition, a state, and both branches.
+    #[track_caller]
+    pub fn new(cond: Cond, state: S, run: F) -> If<S, V, F> {
+        let (cond, state, run) = (Cell::new(Some(cond)), Cell::new(Some(state)), Cell::new(Some(run)));
+        If { cond, state, run, place: Place::caller(), value: std::marker::PhantomData }
+    }
+    fn parts(&self) -> (Cond, S, F) {
+        let parts = (self.cond.take(), self.state.take(), self.run.take());
+        let (Some(cond), Some(state), Some(run)) = parts else { panic!("bug: a choice runs twice") };
+        (cond, state, run)
+    }
+}
+impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> While<S, F> {
+    /// Of a state, and the condition or the body.
+    #[track_caller]
+    pub fn new(state: S, run: F) -> While<S, F> {
+        While { state: Cell::new(Some(state)), run: Cell::new(Some(run)), place: Place::caller() }
+    }
+    fn parts(&self) -> (S, F) {
+        let (Some(state), Some(run)) = (self.state.take(), self.run.take()) else { panic!("bug: a loop runs twice") };
+        (state, run)
+    }
+}
+
+/// A range of counters.
+pub struct Trips {
+    start: i64,
+    end: i64,
+}
+/// As many trips as an iterator has items.
+pub fn count(items: impl IntoIterator) -> Trips {
+    Trips { start: 0, end: i64::try_from(items.into_iter().count()).unwrap_or(i64::MAX) }
+}
+/// The trips of a range.
+pub fn trips<I: Counter>(range: std::ops::Range<I>) -> Trips {
+    Trips { start: range.start.to_i64(), end: range.end.to_i64() }
+}
+/// The trips of a closed range.
+pub fn trips_to<I: Counter>(range: std::ops::RangeInclusive<I>) -> Trips {
+    Trips { start: range.start().to_i64(), end: range.end().to_i64().saturating_add(1) }
+}
+/// Integers that count.
+pub trait Counter: Copy {
+    /// The value, which counters have to fit.
+    fn to_i64(self) -> i64;
+}
+macro_rules! counters {
+    ($($t:ty),*) => {$( impl Counter for $t { fn to_i64(self) -> i64 { i64::try_from(self).unwrap_or(i64::MAX) } } )*};
+}
+counters!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+/// A counter in the body of a loop, of which only a float can be made.
+#[derive(Clone, Copy)]
+pub struct Index(Real<f64>);
+impl Cast<f64> for Index {
+    fn cast(self) -> Real<f64> {
+        self.0
+    }
+}
+impl Cast<f32> for Index {
+    #[track_caller]
+    fn cast(self) -> Real<f32> {
+        self.0.convert()
+    }
+}
+
+/// A `for` over a counter, with the variables that it may change.
+pub struct For<S, F> {
+    trips: Trips,
+    state: Cell<Option<S>>,
+    run: Cell<Option<F>>,
+}
+impl<S, F: FnMut(Index, S) -> S> For<S, F> {
+    /// Of a range, a state and the body.
+    pub fn new(trips: Trips, state: S, run: F) -> For<S, F> {
+        For { trips, state: Cell::new(Some(state)), run: Cell::new(Some(run)) }
+    }
+    fn parts(&self) -> (S, F) {
+        let (Some(state), Some(run)) = (self.state.take(), self.run.take()) else { panic!("bug: a loop runs twice") };
+        (state, run)
+    }
+    fn unrolled(&self, mut state: S, mut run: F) -> S {
+        for i in self.trips.start..self.trips.end {
+            state = run(Index(literal(i as f64)), state);
+        }
+        state
+    }
+}
+
+/// Loops of no more trips are unrolled in a trace: what is short is fused across trips.
+const UNROLLED: i64 = 16;
+
+/// What can be staged: states and values made of leaves.
+pub trait StagedFlow {
+    /// The state afterwards, with the value of an `if`.
+    type Out;
+    /// Runs or traces it.
+    fn run(&self) -> Self::Out;
+}
+/// All others.
+pub trait PlainFlow {
+    /// The state afterwards, with the value of an `if`.
+    type Out;
+    /// Runs it.
+    fn run(&self) -> Self::Out;
+}
+
+impl<S, V, F: FnMut(bool, S) -> (V, S)> PlainFlow for &If<S, V, F> {
+    type Out = (V, S);
+    fn run(&self) -> (V, S) {
+        let (cond, state, mut run) = self.parts();
+        run(cond.read(self.place), state)
+    }
+}
+impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> PlainFlow for &While<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (state, run) = self.parts();
+        plain_while(state, run, self.place)
+    }
+}
+
+impl<S, F: FnMut(Index, S) -> S> PlainFlow for &For<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (state, run) = self.parts();
+        self.unrolled(state, run)
+    }
+}
+
+fn plain_while<S>(mut state: S, mut run: impl FnMut(bool, S) -> (Option<Cond>, S), place: Place) -> S {
+    loop {
+        let (cond, unchanged) = run(true, state);
+        if session::has_failed() || !cond.is_some_and(|c| c.read(place)) {
+            return unchanged;
+        }
+        state = run(false, unchanged).1;
+    }
+}
+
+impl<S: Twinned, V: Twinned, F: FnMut(bool, S) -> (V, S)> StagedFlow for If<S, V, F> {
+    type Out = (V, S);
+    fn run(&self) -> (V, S) {
+        let (cond, state, mut run) = self.parts();
+        let cond = match cond {
+            Cond::Traced(v) if session::is_tracing() => v,
+            other => return run(other.read(self.place), state),
+        };
+        match staged_if(&cond, &state, &mut run) {
+            Ok(out) => out,
+            Err(why) => {
+                session::give_up(&format!("{why} at {}", self.place));
+                run(truth(&cond), state)
+            }
+        }
+    }
+}
+
+impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (mut state, mut run) = self.parts();
+        // a condition on plain values unrolls the loop, as long as it stays one
+        loop {
+            if !session::is_tracing() || session::has_failed() {
+                return plain_while(state, run, self.place);
+            }
+            let (cond, unchanged) = run(true, state);
+            state = match cond {
+                Some(Cond::Traced(_)) if session::is_tracing() => {
+                    state = unchanged;
+                    break;
+                }
+                Some(cond) if cond.clone().read(self.place) => run(false, unchanged).1,
+                _ => return unchanged,
+            };
+        }
+        match staged_while(&state, &mut run) {
+            Ok(out) => out,
+            Err(why) => {
+                session::give_up(&format!("{why} at {}", self.place));
+                plain_while(state, run, self.place)
+            }
+        }
+    }
+}
+
+impl<S: Twinned, F: FnMut(Index, S) -> S> StagedFlow for For<S, F> {
+    type Out = S;
+    fn run(&self) -> S {
+        let (state, mut run) = self.parts();
+        let Trips { start, end } = self.trips;
+        if !session::is_tracing() || end.saturating_sub(start) <= UNROLLED {
+            return self.unrolled(state, run);
+        }
+        let counted = (Tensor::<i64>::scalar(start), state);
+        let rolled = staged_while(&counted, &mut |test, (i, state)| {
+            if test {
+                return (staged(&i, &Tensor::scalar(end), Test::Lt), (i, state));
+            }
+            let float = crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(i.value().clone())).cast(DType::F64));
+            let state = run(Index(Real::from_value(float)), state);
+            let next = crate::tensor_evaluate(|e| {
+                Ex::new(e, V::Tensor(i.value().clone())) + crate::emit::constant(e, DType::I64, 1.0)
+            });
+            (None, (Tensor::from_value(next), state))
+        });
+        match rolled {
+            Ok((_, state)) => state,
+            // its trips are known: what changes from one to the next, as the length of a vector, is no obstacle
+            Err(why) => {
+                tracing::debug!(why, "a loop is unrolled");
+                self.unrolled(counted.1, run)
+            }
+        }
+    }
+}
+
+/// Why something cannot be staged.
+type Reason = String;
+
+/// A part, traced: its results as leaves, and the last value of them, which says how to put them together.
+struct Part<R> {
+    traced: Traced,
+    leaves: Leaves,
+    value: R,
+}
+
+/// Traces a part of the twin over a state of its own.
+fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: impl FnOnce(S) -> R) -> Result<Part<R>, Reason> {
+    let end = session::trace(leaves.values(), |fresh| {
+        let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
+        let value = run(state.from_leaves(&mut fresh));
+        let out = Leaves::of(&value);
+        Ok((out.values(), (out, value)))
+    });
+    match end {
+        Ok(TraceEnd::Graph(traced, _)) if !traced.draws.is_empty() => {
+            Err("random numbers are drawn in a branch or loop that depends on data".into())
+        }
+        Ok(TraceEnd::Graph(traced, (leaves, value))) => Ok(Part { traced, leaves, value }),
+        Ok(TraceEnd::Opaque(why)) => Err(why),
+        Err(e) => Err(format!("a branch or loop that depends on data: {e}")),
+    }
+}
+
+/// Parts over the same inputs: the state, then what any of them captures.
+fn joined(n: usize, parts: &[&Traced]) -> Result<(Vec<Arc<Graph>>, Vec<Value>)> {
+    let mut captures: Vec<Value> = Vec::new();
+    for c in parts.iter().flat_map(|p| &p.captures) {
+        if !captures.iter().any(|x| x.same(c)) {
+            captures.push(c.clone());
+        }
+    }
+    let graph = |p: &&Traced| {
+        let b = Builder::new();
+        let mut ids: Vec<NodeId> = p.graph.input_types().take(n).map(|t| b.input(t)).collect();
+        let all: Vec<NodeId> = captures.iter().map(|c| b.input(c.ty())).collect();
+        for c in &p.captures {
+            let at = captures.iter().position(|x| x.same(c)).expect("all were joined");
+            ids.push(all[at]);
+        }
+        let outs = b.inline(&p.graph, &ids)?;
+        Ok(Arc::new(b.finish(outs)?))
+    };
+    Ok((parts.iter().map(graph).collect::<Result<_>>()?, captures))
+}
+
+fn types(p: &Traced) -> Vec<String> {
+    p.graph.output_types().map(ToString::to_string).collect()
+}
+
+fn rebuilt<R: Twinned>(part: &Part<R>, values: Vec<Value>) -> R {
+    let mut leaves = part.leaves.leaves.iter().zip(values).map(|(l, v): (&Leaf, Value)| l.with(v));
+    part.value.from_leaves(&mut leaves)
+}
+
+fn staged_if<S: Twinned, V: Twinned>(
+    cond: &Value,
+    state: &S,
+    run: &mut impl FnMut(bool, S) -> (V, S),
+) -> Result<(V, S), Reason> {
+    let leaves = Leaves::of(state);
+    let yes = part(state, &leaves, |s| run(true, s))?;
+    let no = part(state, &leaves, |s| run(false, s))?;
+    let (a, b) = (types(&yes.traced), types(&no.traced));
+    if a != b {
+        return Err(format!("the branches give different types, {} and {}", a.join(", "), b.join(", ")));
+    }
+    if yes.leaves.constants != no.leaves.constants {
+        return Err("an integer, a length or another static value depends on data".into());
+    }
+    if a.is_empty() {
+        return Ok(rebuilt(&yes, Vec::new()));
+    }
+    let go = || {
+        let (graphs, captures) = joined(leaves.leaves.len(), &[&yes.traced, &no.traced])?;
+        let op = Op::with(&control::IF, graphs.into_iter().map(Attr::Graph));
+        let args: Vec<Value> = std::iter::once(cond.clone()).chain(leaves.values()).chain(captures).collect();
+        session::control(&op, &args)
+    };
+    Ok(rebuilt(&yes, go().map_err(|e: Error| e.to_string())?))
+}
+
+fn staged_while<S: Twinned>(state: &S, run: &mut impl FnMut(bool, S) -> (Option<Cond>, S)) -> Result<S, Reason> {
+    let leaves = Leaves::of(state);
+    let mut known = false;
+    let test = part(state, &leaves, |s| match run(true, s).0 {
+        Some(Cond::Traced(v)) => Tensor::<bool>::from_value(v),
+        _ => {
+            known = true;
+            Tensor::scalar(true)
+        }
+    })?;
+    if known {
+        return Err("the condition of a loop is traced at first and plain later".into());
+    }
+    let body = part(state, &leaves, |s| run(false, s).1)?;
+    let before: Vec<String> = leaves.leaves.iter().map(|l| l.value().ty().to_string()).collect();
+    let after = types(&body.traced);
+    if before != after {
+        let (before, after) = (before.join(", "), after.join(", "));
+        return Err(format!("a loop that depends on data changes types from {before} to {after}"));
+    }
+    if leaves.constants != body.leaves.constants {
+        return Err("an integer, a length or another static value changes in a loop that depends on data".into());
+    }
+    if before.is_empty() {
+        return Err("a loop that depends on data changes nothing".into());
+    }
+    let go = || {
+        let n = leaves.leaves.len();
+        let (graphs, captures) = joined(n, &[&test.traced, &body.traced])?;
+        let op = control::while_op(graphs[0].clone(), graphs[1].clone(), n);
+        session::control(&op, &leaves.values().into_iter().chain(captures).collect::<Vec<_>>())
+    };
+    Ok(rebuilt(&body, go().map_err(|e: Error| e.to_string())?))
+}

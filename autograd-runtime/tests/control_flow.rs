@@ -1,0 +1,288 @@
+//! Choices and loops as graphs: the interpreter, compiled programs and derivatives of up to third order agree.
+
+mod common;
+
+use autograd_runtime::{array::Array, diff, graph::Graph, interp, program::Program};
+use common::{Rng, array, close, ty};
+
+/// A choice between values of two types.
+const IF: &str = "
+%0 = input : f64[3]
+%1 = const 1.0 : f64[]
+%2 = sum(%0) {dims=[0]} : f64[1]
+%3 = reshape(%2) {shape=[]} : f64[]
+%4 = lt(%3, %1) : bool[]
+%5 = if(%4, %0) {then={
+  %0 = input : f64[3]
+  %1 = sin(%0) : f64[3]
+  %2 = sum(%0) {dims=[0]} : f64[1]
+  return %1, %2
+}, else={
+  %0 = input : f64[3]
+  %1 = const 2.0 : f64[]
+  %2 = expand(%1) {shape=[1]} : f64[1]
+  %3 = mul(%0, %0) : f64[3]
+  return %3, %2
+}} : f64[3]
+%6 = proj(%5) {index=0, dtype=f64, shape=[3]} : f64[3]
+%7 = proj(%5) {index=1, dtype=f64, shape=[1]} : f64[1]
+return %6, %7
+";
+
+/// x ← x·y + i, four times, on vectors.
+const HORNER: &str = "
+%0 = input : f64[2]
+%1 = input : f64[2]
+%2 = const 0 : i64[]
+%3 = while(%0, %2, %1) {cond={
+  %0 = input : f64[2]
+  %1 = input : i64[]
+  %2 = input : f64[2]
+  %3 = const 4 : i64[]
+  %4 = lt(%1, %3) : bool[]
+  return %4
+}, body={
+  %0 = input : f64[2]
+  %1 = input : i64[]
+  %2 = input : f64[2]
+  %3 = mul(%0, %2) : f64[2]
+  %4 = cast(%1) {dtype=f64} : f64[]
+  %5 = add(%3, %4) : f64[2]
+  %6 = const 1 : i64[]
+  %7 = add(%1, %6) : i64[]
+  return %5, %7
+}, carried=2} : f64[2]
+%4 = proj(%3) {index=0, dtype=f64, shape=[2]} : f64[2]
+return %4
+";
+
+/// A loop whose body has a loop and a choice: t is raised until it is large, s goes on from it.
+const NESTED: &str = "
+%0 = input : f64[]
+%1 = input : f64[]
+%2 = const 0 : i64[]
+%3 = while(%0, %2, %1) {cond={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = input : f64[]
+  %3 = const 3 : i64[]
+  %4 = lt(%1, %3) : bool[]
+  return %4
+}, body={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = input : f64[]
+  %3 = sin(%0) : f64[]
+  %4 = while(%0, %2, %3) {cond={
+    %0 = input : f64[]
+    %1 = input : f64[]
+    %2 = input : f64[]
+    %3 = const 9.0 : f64[]
+    %4 = lt(%0, %3) : bool[]
+    return %4
+  }, body={
+    %0 = input : f64[]
+    %1 = input : f64[]
+    %2 = input : f64[]
+    %3 = mul(%0, %1) : f64[]
+    %4 = add(%3, %2) : f64[]
+    return %4
+  }, carried=1} : f64[]
+  %5 = proj(%4) {index=0, dtype=f64, shape=[]} : f64[]
+  %6 = const 1.2 : f64[]
+  %7 = lt(%0, %6) : bool[]
+  %8 = if(%7, %0, %5) {then={
+    %0 = input : f64[]
+    %1 = input : f64[]
+    %2 = const 0.1 : f64[]
+    %3 = mul(%1, %2) : f64[]
+    %4 = add(%0, %3) : f64[]
+    return %4
+  }, else={
+    %0 = input : f64[]
+    %1 = input : f64[]
+    %2 = neg(%1) : f64[]
+    %3 = const 0.3 : f64[]
+    %4 = mul(%2, %3) : f64[]
+    %5 = exp(%4) : f64[]
+    %6 = add(%0, %5) : f64[]
+    return %6
+  }} : f64[]
+  %9 = proj(%8) {index=0, dtype=f64, shape=[]} : f64[]
+  %10 = const 1 : i64[]
+  %11 = add(%1, %10) : i64[]
+  return %9, %11
+}, carried=2} : f64[]
+%4 = proj(%3) {index=0, dtype=f64, shape=[]} : f64[]
+%5 = mul(%4, %0) : f64[]
+return %5, %4
+";
+
+fn graph(text: &str) -> Graph {
+    let g: Graph = text.parse().unwrap();
+    g.verify().unwrap();
+    g
+}
+
+fn floats(g: &Graph) -> Vec<usize> {
+    g.input_types().enumerate().filter(|(_, t)| t.dtype.is_float()).map(|(i, _)| i).collect()
+}
+
+fn values(rng: &mut Rng, g: &Graph, from: usize) -> Vec<Array> {
+    g.input_types().skip(from).map(|t| array(t, (0..t.numel()).map(|_| rng.float(-1.0, 1.0)))).collect()
+}
+
+fn inner(a: &[Array], b: &[Array]) -> f64 {
+    let flat = |x: &[Array]| x.iter().flat_map(Array::to_f64_vec).collect::<Vec<f64>>();
+    flat(a).iter().zip(flat(b)).map(|(x, y)| x * y).sum()
+}
+
+/// Compiled and interpreted agree; forward mode agrees with finite differences, reverse mode with forward mode.
+fn check(name: &str, g: &Graph, x: &[Array], orders: usize) {
+    let tol = if g.output_types().any(|t| t.dtype == ty("f32[]").dtype) { 2e-4 } else { 1e-11 };
+    let want = interp::run(g, x).unwrap();
+    let program = Program::compile(g, false).unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
+    // twice: working memory is used again
+    for _ in 0..2 {
+        for (a, b) in want.iter().zip(program.run_arrays(x).unwrap()) {
+            close(a, &b, tol).unwrap_or_else(|e| panic!("{name}: compiled: {e}\n{g}"));
+        }
+    }
+    if orders == 0 {
+        return;
+    }
+    let mut rng = Rng(orders as u64);
+    let wrt = floats(g);
+    let (forward, reverse) = (diff::jvp(g, &wrt).unwrap(), diff::vjp(g, &wrt).unwrap());
+    forward.verify().unwrap();
+    reverse.verify().unwrap();
+    let t = values(&mut rng, &forward, x.len());
+    let v = values(&mut rng, &reverse, x.len());
+    let (xt, xv) = ([x, &t[..]].concat(), [x, &v[..]].concat());
+    let n = g.outputs().len();
+    let tangents = interp::run(&forward, &xt).unwrap().split_off(n);
+    let cotangents = interp::run(&reverse, &xv).unwrap().split_off(n);
+    let (a, b) = (inner(&v, &tangents), inner(&cotangents, &t));
+    assert!((a - b).abs() <= 100.0 * tol * (1.0 + a.abs()), "{name}: forward {a}, reverse {b}\n{g}");
+    if tol < 1e-6 {
+        let h = 1e-6;
+        let at = |sign: f64| {
+            let mut x = x.to_vec();
+            for (&i, t) in wrt.iter().zip(&t) {
+                let moved = x[i].to_f64_vec().into_iter().zip(t.to_f64_vec()).map(|(x, t)| x + sign * h * t);
+                x[i] = array(&x[i].ty(), moved.collect::<Vec<_>>());
+            }
+            interp::run(g, &x).unwrap()
+        };
+        let fd = (inner(&v, &at(1.0)) - inner(&v, &at(-1.0))) / (2.0 * h);
+        assert!((fd - a).abs() <= 1e-5 * (1.0 + a.abs()), "{name}: finite differences {fd}, forward {a}\n{g}");
+    }
+    check(&format!("{name}, forward"), &forward, &xt, orders - 1);
+    check(&format!("{name}, reverse"), &reverse, &xv, orders - 1);
+}
+
+#[test]
+fn all_orders_of_a_choice() {
+    let g = graph(IF);
+    for x in [[0.1, -0.4, 0.7], [1.1, 0.4, 0.7]] {
+        check("if", &g, &[array(&ty("f64[3]"), x)], 3);
+    }
+}
+
+#[test]
+fn all_orders_of_a_loop_over_vectors() {
+    let v = |x: [f64; 2]| array(&ty("f64[2]"), x);
+    check("horner", &graph(HORNER), &[v([1.0, -0.5]), v([0.7, 1.3])], 3);
+}
+
+#[test]
+fn all_orders_of_nested_loops_and_choices() {
+    let v = |x: f64| array(&ty("f64[]"), [x]);
+    let g = graph(NESTED);
+    for (x, y) in [(0.6, 1.7), (1.1, 2.4), (2.0, 1.5)] {
+        check("nested", &g, &[v(x), v(y)], 2);
+    }
+    check("nested", &g, &[v(0.6), v(1.7)], 3);
+    // a loop that does not run at all
+    check("nested", &g, &[v(10.0), v(1.7)], 2);
+}
+
+#[test]
+fn loops_in_single_precision_and_in_steps() {
+    let g = graph(&NESTED.replace("f64", "f32"));
+    let v = |x: f64| array(&ty("f32[]"), [x]);
+    check("nested f32", &g, &[v(0.6), v(1.7)], 2);
+    // beside a tensor of several elements the same loops are steps
+    let wide = NESTED
+        .replace("return %5, %4\n", "%6 = iota {dtype=f64, n=3} : f64[3]\n%7 = mul(%6, %4) : f64[3]\nreturn %5, %7\n");
+    let v = |x: f64| array(&ty("f64[]"), [x]);
+    check("nested in steps", &graph(&wide), &[v(0.6), v(1.7)], 2);
+}
+
+#[test]
+fn a_branch_that_is_not_taken_gives_no_nan() {
+    let g = graph(
+        "
+%0 = input : f64[]
+%1 = const 0.0 : f64[]
+%2 = lt(%1, %0) : bool[]
+%3 = if(%2, %0) {then={
+  %0 = input : f64[]
+  %1 = ln(%0) : f64[]
+  %2 = sqrt(%0) : f64[]
+  %3 = mul(%1, %2) : f64[]
+  return %3
+}, else={
+  %0 = input : f64[]
+  %1 = mul(%0, %0) : f64[]
+  return %1
+}} : f64[]
+%4 = proj(%3) {index=0, dtype=f64, shape=[]} : f64[]
+return %4
+",
+    );
+    for x in [-2.0, 0.0] {
+        let d = diff::gradient(&g, &[0]).unwrap();
+        let out = Program::compile(&d, false).unwrap().run_arrays(&[array(&ty("f64[]"), [x])]).unwrap();
+        assert_eq!(out[1].to_f64_vec(), [2.0 * x]);
+    }
+}
+
+#[test]
+fn long_loops_record_beyond_the_first_block_and_run_again() {
+    let g = graph(
+        &HORNER
+            .replace("f64[2]", "f64[]")
+            .replace("shape=[2]", "shape=[]")
+            .replace("const 4 : i64", "const 100000 : i64"),
+    );
+    let x = [0.3, 0.5].map(|x| array(&ty("f64[]"), [x]));
+    let d = diff::gradient(&g, &[0, 1]).unwrap();
+    let p = Program::compile(&d, false).unwrap();
+    // s' = s·y + i: ds/dy by the same recurrence
+    let (mut s, mut t) = (0.3f64, 0.0f64);
+    for i in 0..100_000 {
+        (s, t) = (s * 0.5 + f64::from(i), t * 0.5 + s);
+    }
+    for _ in 0..2 {
+        let out = p.run_arrays(&x).unwrap();
+        assert_eq!(out[0].to_f64_vec(), [s]);
+        assert!((out[2].to_f64_vec()[0] - t).abs() <= 1e-12 * t, "{} {t}", out[2].to_f64_vec()[0]);
+    }
+}
+
+#[test]
+fn code_does_not_grow_with_the_number_of_trips() {
+    let size = |n: &str| {
+        let g = graph(
+            &HORNER
+                .replace("f64[2]", "f64[]")
+                .replace("shape=[2]", "shape=[]")
+                .replace("const 4 : i64", &format!("const {n} : i64")),
+        );
+        let p = Program::compile(&diff::gradient(&g, &[0, 1]).unwrap(), false).unwrap();
+        (p.stats().nodes, p.stats().code_bytes)
+    };
+    assert_eq!(size("10").0, size("10000000").0);
+    assert!(size("10").1.abs_diff(size("10000000").1) < 64);
+}
