@@ -126,8 +126,8 @@ pub fn backward<T: Float>(
     Sweep { target: Target::Leaves, retain_graph: retain_graph || create_graph, create_graph }.run(&roots).map(drop)
 }
 
-/// As [`backward`], into the `.grad` of `inputs` only. One that is no leaf retains its gradient from now on, and its
-/// node runs with its hooks.
+/// As [`backward`], into the `.grad` of `inputs` only. Only what leads to them runs. One that is no leaf retains its
+/// gradient from now on, and its node runs with its hooks.
 ///
 /// ```
 /// use autograd_runtime::{Tensor, backward_inputs};
