@@ -78,6 +78,9 @@ fn fits<T: Float>(what: &str, v: &[&Tensor<T>], like: &[Tensor<T>]) -> Result<()
     }
 }
 
+/// The results of a function, and products with its Jacobian.
+pub type Products<T> = (Vec<Tensor<T>>, Vec<Tensor<T>>);
+
 /// The results of a function and the product of vectors, one for each result, with its Jacobian: one tensor for each
 /// input. No vectors at all stand for the 1 of results of one element.
 ///
@@ -95,7 +98,7 @@ pub fn vjp<T: Float, O: Outputs<T>>(
     f: impl Fn(&[Tensor<T>]) -> O,
     inputs: &[&Tensor<T>],
     v: &[&Tensor<T>],
-) -> Result<(Vec<Tensor<T>>, Vec<Tensor<T>>)> {
+) -> Result<Products<T>> {
     let run = Run::of(f, inputs)?;
     if v.is_empty() && run.outputs.iter().all(|y| y.numel() == 1) {
         let ones: Vec<Tensor<T>> = run.outputs.iter().map(|y| Tensor::ones(y.shape())).collect();
@@ -122,7 +125,7 @@ pub fn jvp<T: Float, O: Outputs<T>>(
     f: impl Fn(&[Tensor<T>]) -> O,
     inputs: &[&Tensor<T>],
     v: &[&Tensor<T>],
-) -> Result<(Vec<Tensor<T>>, Vec<Tensor<T>>)> {
+) -> Result<Products<T>> {
     let run = Run::of(f, inputs)?;
     fits("jvp", v, &run.inputs)?;
     let cts: Vec<Tensor<T>> = run.outputs.iter().map(|y| Tensor::zeros(y.shape()).requires_grad_(true)).collect();

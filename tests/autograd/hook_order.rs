@@ -263,7 +263,7 @@ fn retain_grad_of_a_base_follows_writes_through_its_views() {
     assert_eq!(gradient(&x), [1.0]);
     // an untracked base has nothing to move
     let x = Tensor::<f64>::zeros([4]);
-    x.reshape(&[2, 2]).add_(&matrix(&[[1.0, 2.0], [3.0, 4.0]]));
+    x.reshape(&[2, 2]).add_(matrix(&[[1.0, 2.0], [3.0, 4.0]]));
     assert!(x.requires_grad());
 }
 

@@ -259,7 +259,7 @@ fn operations_that_save_run_once() {
         |x| x.softmax(0).sum(),
         |x| x.clamp(0.0, 1.0).sum(),
         |x| x.masked_fill(&x.gt(&Tensor::scalar(1.0)), 0.0).sum(),
-        |x| x.index(&Tensor::from_vec(vec![1, 1], [2])).sum(),
+        |x| x.index(Tensor::from_vec(vec![1, 1], [2])).sum(),
     ];
     for (i, f) in of.into_iter().enumerate() {
         let y = f(&matrix(&[[1.0, 2.0], [3.0, 4.0]]));

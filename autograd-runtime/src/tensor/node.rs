@@ -249,11 +249,10 @@ impl Node {
         todo.reverse();
         while let Some(edge) = todo.pop() {
             match edge {
+                Some(Edge::Node(n, _)) if seen.contains(&n.seq) => {}
                 Some(Edge::Node(n, _)) if n.seq >= since => {
-                    if !seen.contains(&n.seq) {
-                        seen.push(n.seq);
-                        todo.extend(n.edges.iter().rev().cloned());
-                    }
+                    seen.push(n.seq);
+                    todo.extend(n.edges.iter().rev().cloned());
                 }
                 Some(outer) => out.push(Some(outer)),
                 None => {}
