@@ -302,3 +302,93 @@ fn loops_of_known_counts_are_rolled_and_agree() {
     assert_eq!(nodes(20), nodes(10_000_000));
     assert!(nodes(3) != nodes(20), "{} {}", nodes(3), nodes(20));
 }
+
+/// A search that stops where the data say, with trips that are skipped.
+#[differentiable]
+fn search(x: f64, limit: f64) -> f64 {
+    let mut sum = 0.0;
+    let mut step = x;
+    loop {
+        step *= 1.1;
+        if step < 1.5 {
+            continue;
+        }
+        sum += step.sin().abs();
+        if sum > limit {
+            break;
+        }
+        step += 0.01 * sum;
+    }
+    let mut left = sum;
+    while left > 0.1 {
+        left *= 0.5;
+        if left * x < 0.3 {
+            left -= 0.01 * x;
+            break;
+        }
+    }
+    sum * left
+}
+
+/// Newton's method that gives up early, on more than one way.
+#[differentiable]
+fn guarded(x: f64) -> f64 {
+    if x < 0.0 {
+        return -x;
+    }
+    if x > 100.0 {
+        let far = x.ln();
+        return far * 2.0;
+    }
+    let mut y = x;
+    for _ in 0..100 {
+        let next = 0.5 * (y + x / y);
+        let change = (next - y).abs();
+        y = next;
+        if change < 1e-9 {
+            break;
+        }
+    }
+    y
+}
+
+/// Items that are passed over, and a last one.
+#[differentiable]
+fn filtered(v: &[f64], limit: f64) -> f64 {
+    let mut sum = 0.0;
+    for &x in v {
+        if x < 0.0 {
+            continue;
+        }
+        if x > limit {
+            break;
+        }
+        sum += x * x;
+    }
+    sum
+}
+
+#[test]
+fn break_continue_and_early_return_compile() {
+    let near = |a: f64, b: f64| assert!((a - b).abs() <= 1e-9 * (1.0 + b.abs()), "{a} {b}");
+    for (x, limit) in [(0.3, 4.0), (2.0, 9.0), (1.7, 0.1)] {
+        let (v, (a, _)) = compiled(|| search::value_and_grad(x, limit));
+        near(v, search(x, limit));
+        near(a, dynamic(|| search::grad(x, limit)).0);
+        let h = 1e-7;
+        let fd = (search(x + h, limit) - search(x - h, limit)) / (2.0 * h);
+        assert!((fd - a).abs() < 1e-4 * (1.0 + a.abs()), "{fd} {a}");
+    }
+    for x in [-3.0, 0.5, 9.0, 1000.0] {
+        let (v, g) = compiled(|| guarded::value_and_grad(x));
+        near(v, guarded(x));
+        near(g, dynamic(|| guarded::grad(x)));
+        near(compiled(|| guarded::hvp(x, 1.0)), dynamic(|| guarded::hvp(x, 1.0)));
+    }
+    for v in [vec![1.0, -2.0, 3.0, 9.0, 1.0], vec![0.5; 5]] {
+        let (g, d) = compiled(|| filtered::grad(&v, 5.0));
+        let (want, wanted) = dynamic(|| filtered::grad(&v, 5.0));
+        assert_eq!((g, d), (want, wanted));
+        near(compiled(|| filtered::value(&v, 5.0)), filtered(&v, 5.0));
+    }
+}

@@ -7,7 +7,7 @@ mod random;
 pub use conv::{ConvOptions, Extents, PoolOptions};
 
 use crate::{
-    emit::{Ex, iota},
+    emit::{Ex, constant, iota},
     error::{Error, Result},
     op::{OpDef, reduce},
     ty::{DType, Shape, broadcast, resolve_dim},
@@ -19,15 +19,14 @@ fn axes(op: &str, x: &Ex<'_>, dims: Option<&[i64]>) -> Result<Shape> {
     let Some(dims) = dims else { return Ok((0..rank).collect()) };
     let mut axes = Shape::new();
     for &d in dims {
-        let a = resolve_dim(op, d, rank)?;
+        // PyTorch lets a scalar be addressed by dims 0 and -1; it has no axis to reduce
+        let a = resolve_dim(op, d, rank.max(1))?;
         if axes.contains(&a) {
             return Err(Error::value(op, format!("expected each dim once, found {dims:?}")));
         }
-        // a scalar has no axis to reduce, whatever PyTorch calls it
-        if rank > 0 {
-            axes.push(a);
-        }
+        axes.push(a);
     }
+    axes.truncate(rank);
     axes.sort_unstable();
     Ok(axes)
 }
@@ -68,6 +67,9 @@ impl<'e> Ex<'e> {
         self.reduce(&reduce::AMIN, dims, keepdim)
     }
     pub fn argmax(&self, dim: i64, keepdim: bool) -> Ex<'e> {
+        if self.rank() == 0 {
+            return attempt(self, || resolve_dim("argmax", dim, 1).map(|_| constant(self.e, DType::I64, 0.0)));
+        }
         self.reduce(&reduce::ARGMAX, Some(&[dim]), keepdim)
     }
     pub fn mean(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {

@@ -178,9 +178,8 @@ fn with_cx<R>(
 /// [`Error::NoDerivative`].
 pub fn pull_back<'e>(cx: &Cx<'e>, i: usize, ct: &Ex<'e>) -> Result<Option<Ex<'e>>> {
     let none = || Error::NoDerivative { op: cx.op.name().into() };
-    let shape = cx.args[i].shape();
     Ok(match &cx.op.def.derivative {
-        Derivative::Elementwise(rule) => rule(cx, i, ct).map(|c| c.sum_to(&shape)),
+        Derivative::Elementwise(rule) => rule(cx, i, ct).map(|c| c.sum_to_shape_of(&cx.args[i])),
         Derivative::Linear(rule) | Derivative::Multilinear(rule) | Derivative::General(rule, _) => rule(cx, i, ct),
         Derivative::Zero => None,
         Derivative::Control | Derivative::Missing => return Err(none()),

@@ -6,9 +6,9 @@ use crate::{
     graph::{Graph, NodeId},
     op::{Attr, Op, OpDef, arith, compare, create, elementary, index, linalg, reduce, views},
     tensor::Value,
-    ty::{DType, Shape, Ty},
+    ty::{DType, Shape, Ty, same_shape},
 };
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 /// A value of an emitter.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub trait Emit {
     fn emit_refs(&self, op: Op, args: &[&V]) -> V {
         let args: SmallVec<[V; 3]> = args.iter().map(|&a| a.clone()).collect();
         self.emit(op, &args)
+    }
+    /// A rank-0 constant, given by its bits.
+    fn constant(&self, dtype: DType, bits: u64) -> V {
+        self.emit(create::constant_bits(dtype, bits), &[])
     }
     /// The type of a value.
     fn ty(&self, v: &V) -> Ty;
@@ -78,11 +82,12 @@ impl<'e> Ex<'e> {
     pub fn shape(&self) -> Shape {
         self.ty().shape
     }
-    fn has_shape(&self, shape: &[usize]) -> bool {
+    /// Calls `f` with the shape, without a copy of it where there is one.
+    fn with_shape<R>(&self, f: impl FnOnce(&[usize]) -> R) -> R {
         match &self.v {
-            V::Tensor(t) => t.ty().shape.as_slice() == shape,
-            V::Type(t) => t.shape.as_slice() == shape,
-            V::Node(_) => self.shape().as_slice() == shape,
+            V::Tensor(t) => f(&t.ty().shape),
+            V::Type(t) => f(&t.shape),
+            V::Node(_) => f(&self.shape()),
         }
     }
     pub fn dtype(&self) -> DType {
@@ -126,7 +131,8 @@ impl<'e> Ex<'e> {
         atan = elementary::ATAN; sinh = elementary::SINH; cosh = elementary::COSH; tanh = elementary::TANH;
         asinh = elementary::ASINH; acosh = elementary::ACOSH; atanh = elementary::ATANH;
         sigmoid = elementary::SIGMOID; softplus = elementary::SOFTPLUS; cbrt = elementary::CBRT;
-        erf = elementary::ERF; erfc = elementary::ERFC; sech2 = elementary::SECH2;
+        erf = elementary::ERF; erfc = elementary::ERFC; lgamma = elementary::LGAMMA; digamma = elementary::DIGAMMA;
+        sech2 = elementary::SECH2;
         sigmoid_grad = elementary::SIGMOID_GRAD; is_nan = compare::IS_NAN; logical_not = compare::NOT;
         detach = arith::DETACH; copy = arith::COPY;
     }
@@ -171,13 +177,18 @@ impl<'e> Ex<'e> {
     }
     /// The sum over those axes along which `shape` was broadcast to this expression's shape.
     pub fn sum_to(&self, shape: &[usize]) -> Ex<'e> {
-        if self.has_shape(shape) {
+        let mine = self.shape();
+        if mine.as_slice() == shape {
             return self.clone();
         }
-        let mine = self.shape();
         let lead = mine.len() - shape.len();
         let dims: Shape = (0..mine.len()).filter(|&d| d < lead || (shape[d - lead] == 1 && mine[d] != 1)).collect();
         self.sum_keep(&dims).reshape(shape)
+    }
+
+    /// As [`Ex::sum_to`] with the shape of another expression, which in most cases is this one's.
+    pub(crate) fn sum_to_shape_of(self, other: &Ex<'e>) -> Ex<'e> {
+        if self.with_shape(|a| other.with_shape(|b| same_shape(a, b))) { self } else { self.sum_to(&other.shape()) }
     }
 
     // views
@@ -242,11 +253,11 @@ impl<'e> Ex<'e> {
 
 /// A rank-0 constant, rounded to the dtype.
 pub fn constant<'e>(e: &'e dyn Emit, dtype: DType, x: f64) -> Ex<'e> {
-    Ex { e, v: e.emit(create::constant(dtype, x), &[]) }
+    Ex { e, v: e.constant(dtype, create::bits_of(dtype, x)) }
 }
 /// The indices 0, 1, … n−1.
 pub fn iota<'e>(e: &'e dyn Emit, dtype: DType, n: usize) -> Ex<'e> {
-    Ex { e, v: e.emit(Op { def: &create::IOTA, attrs: smallvec![Attr::DType(dtype), Attr::Int(n as i64)] }, &[]) }
+    Ex { e, v: e.emit(Op { def: &create::IOTA, attrs: vec![Attr::DType(dtype), Attr::Int(n as i64)] }, &[]) }
 }
 
 /// The outputs of a graph on expressions of one emitter.

@@ -54,7 +54,7 @@ pub enum Error {
         place: Option<Place>,
     },
     /// The operation has no derivative rule.
-    #[error("{op}: no derivative is defined for this operation")]
+    #[error("the derivative for '{op}' is not implemented")]
     NoDerivative {
         /// The operation.
         op: String,

@@ -167,8 +167,8 @@ type Run<'f, T> = &'f dyn Fn(&[Tensor<T>]) -> Result<Vec<Tensor<T>>>;
 fn check<T: Float>(op: &str, f: Run<'_, T>, inputs: &[&Tensor<T>], o: GradcheckOptions) -> Result<()> {
     double_only::<T>(op)?;
     if !inputs.iter().any(|t| t.requires_grad()) {
-        let found = "at least one input that requires grad, found none";
-        return Err(Error::value(op, format!("expected {found}")));
+        let none = "expected at least one input tensor to require gradient, found none that requires grad";
+        return Err(Error::value(op, none));
     }
     // leaves of its own, so that nothing of the user's is touched
     let leaves: Vec<Tensor<T>> = inputs.iter().map(|t| t.detach().copy().requires_grad_(t.requires_grad())).collect();
@@ -176,10 +176,17 @@ fn check<T: Float>(op: &str, f: Run<'_, T>, inputs: &[&Tensor<T>], o: GradcheckO
     let mut worst: Option<(f64, String)> = None;
     let mut bad = 0;
     for (i, input) in leaves.iter().enumerate().filter(|(_, t)| t.requires_grad()) {
-        let numerical = differences(f, &leaves, i, o.eps)?;
+        let numerical = differences(op, f, &leaves, &outs, i, o.eps)?;
         for (j, out) in outs.iter().enumerate() {
             for row in 0..out.numel() {
                 let analytical = row_of(out, input, row)?;
+                let again = row_of(out, input, row)?;
+                if analytical.iter().zip(&again).any(|(a, b)| a.to_bits() != b.to_bits()) {
+                    return Err(Error::Autograd(format!(
+                        "{op}: Backward is not reentrant: running it twice gives {analytical:?} and then {again:?} for \
+                         element {row} of output {j} and input {i}"
+                    )));
+                }
                 for (col, (a, quotients)) in analytical.iter().zip(&numerical).enumerate() {
                     let n = quotients[j][row];
                     let excess = (a - n).abs() / (o.atol + o.rtol * n.abs());
@@ -190,8 +197,8 @@ fn check<T: Float>(op: &str, f: Run<'_, T>, inputs: &[&Tensor<T>], o: GradcheckO
                     let excess = if excess.is_nan() { f64::INFINITY } else { excess };
                     if worst.as_ref().is_none_or(|w| excess > w.0) {
                         let text = format!(
-                            "output {j}, input {i}, entry ({row}, {col}): numerical {n:e}, analytical {a:e}, {excess:.3} \
-                             times the tolerance (atol {:e}, rtol {:e})",
+                            "for output {j} with respect to input {i}, the worst at entry ({row}, {col}): numerical \
+                             {n:e}, analytical {a:e}, {excess:.3} times the tolerance (atol {:e}, rtol {:e})",
                             o.atol, o.rtol
                         );
                         worst = Some((excess, text));
@@ -203,7 +210,7 @@ fn check<T: Float>(op: &str, f: Run<'_, T>, inputs: &[&Tensor<T>], o: GradcheckO
     match worst {
         None => Ok(()),
         Some((_, at)) => Err(Error::Autograd(format!(
-            "{op}: Jacobian mismatch in {bad} entries (rows: elements of the output, columns: of the input); the worst: {at}"
+            "{op}: Jacobian mismatch {at}; {bad} entries in all (rows: elements of the output, columns: of the input)"
         ))),
     }
 }
@@ -227,7 +234,14 @@ fn row_of<T: Float>(out: &Tensor<T>, input: &Tensor<T>, row: usize) -> Result<Ve
 }
 
 /// For each element of input `i` the difference quotients of all outputs.
-fn differences<T: Float>(f: Run<'_, T>, inputs: &[Tensor<T>], i: usize, eps: f64) -> Result<Vec<Vec<Vec<f64>>>> {
+fn differences<T: Float>(
+    op: &str,
+    f: Run<'_, T>,
+    inputs: &[Tensor<T>],
+    like: &[Tensor<T>],
+    i: usize,
+    eps: f64,
+) -> Result<Vec<Vec<Vec<f64>>>> {
     let data = inputs[i].detach().to_vec();
     let at = |k: usize, step: f64| -> Result<Vec<Vec<f64>>> {
         let mut moved = data.clone();
@@ -235,6 +249,14 @@ fn differences<T: Float>(f: Run<'_, T>, inputs: &[Tensor<T>], i: usize, eps: f64
         let mut args: Vec<Tensor<T>> = inputs.iter().map(Tensor::detach).collect();
         args[i] = Tensor::from_vec(moved, inputs[i].shape());
         let outs = no_grad(|| f(&args))?;
+        let shapes = |outs: &[Tensor<T>]| outs.iter().map(|o| o.shape().to_vec()).collect::<Vec<_>>();
+        if shapes(&outs) != shapes(like) {
+            return Err(Error::shape(
+                op,
+                format!("outputs with the same shape when inputs are perturbed: {:?}", shapes(like)),
+                format!("{:?}", shapes(&outs)),
+            ));
+        }
         Ok(outs.iter().map(|o| o.detach().to_vec().into_iter().map(Float::f64).collect()).collect())
     };
     (0..data.len())

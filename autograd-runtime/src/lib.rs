@@ -17,6 +17,7 @@ pub mod elementary;
 pub mod emit;
 pub mod entry;
 mod error;
+pub mod functional;
 mod gradcheck;
 pub mod graph;
 pub mod interp;

@@ -285,12 +285,20 @@ impl States {
     pub fn restore(&self) {
         self.0.iter().for_each(|(g, s)| g.set_state(*s));
     }
-    /// Runs `f` from these states; afterwards the generators are as before.
+    /// Those of the generators that this session has met, each as it was then: what it drew is drawn again from them.
+    pub fn started() -> States {
+        States(session::starts(Log::starts))
+    }
+    /// Runs `f` from these states; afterwards the generators are as before, also when it unwinds.
     pub fn again<R>(&self, f: impl FnOnce() -> R) -> R {
-        let now = States(self.0.iter().map(|(g, _)| (g.clone(), g.get_state())).collect());
+        struct Restore(States);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                self.0.restore();
+            }
+        }
+        let _now = Restore(States(self.0.iter().map(|(g, _)| (g.clone(), g.get_state())).collect()));
         self.restore();
-        let r = f();
-        now.restore();
-        r
+        f()
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     array::{Element, Float},
     emit::{Emit, Ex, V},
     error::{Error, Place},
-    op::{self, Op, create},
+    op::Op,
     session,
     tensor::{Dispatch, Value},
 };
@@ -35,9 +35,8 @@ impl<T: Float> Real<T> {
     pub(crate) fn value(self) -> Value {
         match self.repr {
             Repr::Const(x) if session::is_tracing() => {
-                let attrs = [op::Attr::DType(T::DTYPE), op::Attr::Bits(x.bits())];
                 let d = Dispatch::default();
-                match d.emit(Op::with(&create::CONST, attrs), &[]) {
+                match d.constant(T::DTYPE, x.bits()) {
                     V::Tensor(v) => v,
                     _ => unreachable!("tensors only"),
                 }

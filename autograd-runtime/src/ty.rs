@@ -110,6 +110,12 @@ impl Ty {
     }
 }
 
+/// Whether two shapes are equal: a loop, which for a few extents is cheaper than the call that comparing slices is.
+#[inline]
+pub(crate) fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 impl fmt::Display for Ty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[", self.dtype)?;
@@ -154,9 +160,10 @@ pub fn resolve_dim(op: &str, dim: i64, rank: usize) -> Result<usize> {
     if (-n..n).contains(&dim) {
         return Ok(dim.rem_euclid(n) as usize);
     }
-    // PyTorch lets a scalar be addressed by dims 0 and -1
-    let (lo, hi) = (-n.max(1), n.max(1) - 1);
-    Err(Error::value(op, format!("expected a dim in the range {lo}..={hi}, found {dim}")))
+    if n == 0 {
+        return Err(Error::value(op, format!("expected a tensor with at least one axis, found dim {dim} of a scalar")));
+    }
+    Err(Error::value(op, format!("expected a dim in the range {}..={}, found {dim}", -n, n - 1)))
 }
 
 /// A strided window on a linear storage: what a view is.

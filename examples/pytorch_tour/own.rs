@@ -50,7 +50,7 @@ pub fn profiler() -> Result<()> {
     profile.export_chrome_trace(&trace)?;
     println!("Chrome trace: {}", trace.display());
     let names: Vec<String> = profile.rows().into_iter().map(|r| r.name).collect();
-    for name in ["matmul", "tanh", "sum", "TanhBackward0", "MatmulBackward0", "layer"] {
+    for name in ["matmul", "tanh", "sum", "TanhBackward0", "MmBackward0", "layer"] {
         ensure!(names.iter().any(|n| n == name), "{name} in the profile, found {names:?}");
     }
     let text = std::fs::read_to_string(&trace)?;

@@ -1,6 +1,6 @@
 //! Gradients accumulating in `.grad`, and what the calls of backward take and give.
 
-use super::{close, fails, grad_of, gradient, matrix, t, tracked};
+use super::{close, done, fails, grad_of, gradient, matrix, t, tracked};
 use autograd::{Context, Error, Function, GradOptions, Result, Tensor, backward, backward_inputs, grad, grad_options};
 
 #[test]
@@ -331,4 +331,155 @@ fn a_leaf_is_a_root() {
     x.backward().unwrap();
     assert_eq!(gradient(&x), [2.0]);
     assert_eq!(grad_of(&x, &x).item(), 1.0);
+}
+
+#[test]
+fn a_leaf_that_is_not_tracked_any_more_keeps_the_grad_it_has() {
+    let (x, y) = (tracked(&[2.0]), tracked(&[3.0]));
+    let z = &x * &y;
+    x.set_requires_grad(false).unwrap();
+    backward(&[&z], &[], true, false).unwrap();
+    assert!(x.grad().is_none());
+    assert_eq!(gradient(&y), [2.0]);
+    let w = tracked(&[1.0, 2.0]);
+    let view = w.narrow(0, 0, 1);
+    w.detach_().unwrap();
+    assert!(!w.requires_grad() && view.requires_grad());
+    view.sum().backward().unwrap();
+    assert!(w.grad().is_none());
+}
+
+#[test]
+fn backward_copy_a_gradient_that_waits_in_several_places_is_never_added_to_in_place() {
+    let (x, y) = (Tensor::<f64>::ones([2, 2]).requires_grad_(true), Tensor::ones([2, 2]).requires_grad_(true));
+    let (mut a, mut b, mut c) = (&x + 2.0, &y + 2.0, &x + 2.0);
+    let sum = (&a + &b) + &c;
+    for _ in 0..4 {
+        (a, b, c) = (&a * 2.0, &b * 2.0, &c * 2.0);
+    }
+    let out = sum + (a + b + c);
+    let ones = Tensor::ones([2, 2]);
+    out.backward_with(&ones).unwrap();
+    assert_eq!((gradient(&x), gradient(&y), ones.to_vec()), (vec![34.0; 4], vec![17.0; 4], vec![1.0; 4]));
+}
+
+#[test]
+fn a_grad_that_the_user_put_there_is_added_to_and_kept() {
+    for create in [false, true] {
+        let x = tracked(&[1.5, 1.5]);
+        let mine = t(&[1.0, 2.0]);
+        x.set_grad(Some(&mine)).unwrap();
+        backward(&[&x], &[Some(&t(&[10.0, 20.0]))], false, create).unwrap();
+        assert_eq!(gradient(&x), [11.0, 22.0]);
+        assert_eq!(x.grad().unwrap().is_same(&mine), !create);
+    }
+}
+
+#[test]
+fn a_broadcast_against_nothing_gets_zeros() {
+    let (a, b) = (Tensor::<f64>::ones([4, 0]).requires_grad_(true), Tensor::<f64>::ones([4, 1]).requires_grad_(true));
+    let c = &a + &b;
+    assert_eq!(c.shape(), [4, 0]);
+    c.sum().backward().unwrap();
+    assert_eq!((a.grad().unwrap().shape(), gradient(&b)), (&[4, 0][..], vec![0.0; 4]));
+}
+
+#[test]
+fn gradients_of_parts_come_one_by_one_and_leave_the_whole_alone() {
+    let x = Tensor::<f64>::arange(8).reshape(&[4, 2]).detach().requires_grad_(true);
+    let parts = x.chunk(2, 0);
+    x.register_hook(|_: &Tensor<f64>| -> () { panic!("x is not asked for") }).unwrap();
+    let go = matrix(&[[1.0, 2.0], [3.0, 4.0]]).detach();
+    let out = &parts[0] + &parts[1] * 2.0;
+    let g = grad(&[&out], &[&parts[0], &parts[1]], &[Some(&go)], false, true, false).unwrap();
+    assert_eq!(g[0].as_ref().unwrap().to_vec(), go.to_vec());
+    assert_eq!(g[1].as_ref().unwrap().to_vec(), (&go * 2.0).to_vec());
+    assert!(x.grad().is_none());
+}
+
+#[test]
+fn backward_of_one_part_after_the_other_fills_the_whole() {
+    let x = tracked(&[1.0, 2.0, 3.0]);
+    let parts = x.unbind(0);
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let c = seen.clone();
+    parts[0].register_hook(move |_: &Tensor<f64>| done(c.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).unwrap();
+    for (i, part) in parts.iter().enumerate() {
+        part.backward().unwrap();
+        let want: Vec<f64> = (0..3).map(|k| if k <= i { 1.0 } else { 0.0 }).collect();
+        assert_eq!(gradient(&x), want);
+        assert!(part.grad().is_none());
+    }
+    assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let x = Tensor::<f64>::ones([10, 2]).requires_grad_(true);
+    (&x.chunk(5, 0)[2] * 4.0 + 2.0).sum().backward().unwrap();
+    let want: Vec<f64> = (0..20).map(|i| if (8..12).contains(&i) { 4.0 } else { 0.0 }).collect();
+    assert_eq!(gradient(&x), want);
+}
+
+#[test]
+fn materialised_zeros_go_on_to_higher_orders() {
+    let (x, a) = (Tensor::scalar(0.5).requires_grad_(true), Tensor::scalar(1.0).requires_grad_(true));
+    let y = &x * &a;
+    let first = grad(&[&y], &[&x], &[], false, true, false).unwrap().remove(0).unwrap();
+    assert!(grad(&[&first], &[&x], &[], true, true, true).unwrap()[0].is_none());
+    let zeros = GradOptions { create_graph: true, materialize_grads: true, ..Default::default() };
+    let second = grad_options(&[&first], &[&x], zeros).unwrap().remove(0).unwrap();
+    assert_eq!(second.item(), 0.0);
+    // zeros are the result of nothing: tracked, so that an order more can be asked for
+    let third = grad_options(&[&second], &[&x], zeros).unwrap().remove(0).unwrap();
+    assert_eq!(third.item(), 0.0);
+}
+
+#[test]
+fn gradients_in_shards_and_the_rest_by_backward() {
+    let leaves: Vec<Tensor<f64>> = (0..10).map(|_| Tensor::zeros([2, 2]).requires_grad_(true)).collect();
+    let inner: Vec<Tensor<f64>> = leaves.iter().enumerate().map(|(i, l)| l * i as f64 + l * l).collect();
+    let terms = inner.iter().enumerate().map(|(i, v)| v * i as f64);
+    let loss = terms.reduce(|a, b| a + b).unwrap().sum();
+    let mut cts = Vec::new();
+    for shard in inner.chunks(2) {
+        let shard: Vec<&Tensor<f64>> = shard.iter().collect();
+        cts.extend(grad(&[&loss], &shard, &[], false, false, false).unwrap());
+    }
+    backward(&inner.iter().collect::<Vec<_>>(), &cts.iter().map(Option::as_ref).collect::<Vec<_>>(), false, false)
+        .unwrap();
+    for (i, l) in leaves.iter().enumerate() {
+        assert_eq!(gradient(l), [(i * i) as f64; 4]);
+    }
+}
+
+#[test]
+fn inputs_of_backward_need_not_be_reached() {
+    let (x, z) = (tracked(&[1.0]), tracked(&[1.0]));
+    let inner = &x * 1.0;
+    let out = inner.square();
+    backward_inputs(&[&out], &[], &[&x, &inner, &z], false, true).unwrap();
+    assert_eq!((gradient(&x), gradient(&inner)), (vec![2.0], vec![2.0]));
+    assert!(z.grad().is_none() && x.grad().unwrap().requires_grad() && inner.grad().unwrap().requires_grad());
+    x.zero_grad();
+    inner.zero_grad();
+    // a scalar as its own input
+    let s = Tensor::scalar(3.0).requires_grad_(true);
+    backward_inputs(&[&s.square()], &[], &[&s], false, false).unwrap();
+    assert_eq!(gradient(&s), [6.0]);
+}
+
+#[test]
+fn an_output_without_a_past_among_others_is_an_error_and_nothing_is_accumulated() {
+    let (x, y) = (tracked(&[1.0, 2.0]), t(&[1.0, 2.0]));
+    let ones = t(&[1.0, 1.0]);
+    let r = backward(&[&(&x + &y), &(&y * 2.0)], &[Some(&ones), Some(&ones)], false, false);
+    fails(r, &["element 1 of tensors does not require grad and does not have a grad_fn"]);
+    assert!(x.grad().is_none());
+}
+
+#[test]
+fn a_mismatch_names_both_shapes_and_which_output() {
+    let x = matrix(&[[1.0, 2.0], [3.0, 4.0]]);
+    let (good, bad) = (Tensor::<f64>::ones([2, 2]), Tensor::<f64>::ones([2]));
+    fails(
+        grad(&[&(&x * 1.0), &(&x * 2.0)], &[&x], &[Some(&good), Some(&bad)], false, false, false),
+        &["Mismatch in shape: grad_output[1] has a shape of [2] and output[1] has a shape of [2, 2]"],
+    );
 }

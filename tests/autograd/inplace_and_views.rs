@@ -1,7 +1,7 @@
 //! Writing in place, through views and to their bases.
 
-use super::{close, fails, gradient, matrix, panics, t, tracked};
-use autograd::{Rest, Tensor, gradcheck, gradgradcheck, no_grad};
+use super::{close, done, fails, gradient, matrix, panics, t, tracked};
+use autograd::{Rest, Tensor, gradcheck, gradgradcheck, is_grad_enabled, no_grad};
 
 const LEAF: &str = "a leaf Variable that requires grad is being used in an in-place operation";
 const LEAF_VIEW: &str = "a view of a leaf Variable that requires grad is being used in an in-place operation";
@@ -554,4 +554,274 @@ fn a_mask_of_rank_0_is_all_or_nothing() {
     let s = Tensor::scalar(0.1);
     s.index_put_(s.gt(&Tensor::scalar(0.3)), 9.0);
     assert_eq!(s.item(), 0.1);
+}
+
+#[test]
+fn inplace_who_saved_the_value_fails_and_who_did_not_goes_on() {
+    let (x, y) = (ones2(), Tensor::full([2, 2], 4.0).requires_grad_(true));
+    let ones = Tensor::<f64>::ones([2, 2]);
+    let run = |z: &Tensor<f64>| autograd::backward(&[z], &[Some(&ones)], true, false);
+    let changed = ["modified by an inplace operation"];
+    let z = &x * &y;
+    let (q, w) = (&z + &y, &z * &y);
+    z.add_(2.0);
+    run(&q).unwrap();
+    fails(run(&w), &changed);
+
+    let z = &x * &y;
+    let (q, r) = (&z * &y, &z + &y);
+    let w = z.add_(&y);
+    run(w).unwrap();
+    run(&r).unwrap();
+    fails(run(&q), &changed);
+
+    x.grad().unwrap().zero_();
+    let z = &x / 2.0 + &y / 8.0;
+    let (q, r) = (&z * &y, &z + &y);
+    let before = z.version();
+    let w = z.exp_();
+    assert_ne!(w.version(), before);
+    run(&r).unwrap();
+    assert_eq!(gradient(&x), [0.5; 4]);
+    run(w).unwrap();
+    close(&gradient(&x), &[(1.0 + std::f64::consts::E) / 2.0; 4]);
+    fails(run(&q), &changed);
+
+    let leaf = ones2();
+    let x = leaf.copy();
+    x.add_(10.0);
+    let y = &x + 2.0;
+    run(&y).unwrap();
+    assert_eq!((x.to_vec(), gradient(&leaf)), (vec![11.0; 4], vec![1.0; 4]));
+    let z = &x * &y;
+    x.add_(2.0);
+    fails(run(&z), &changed);
+}
+
+#[test]
+fn requires_grad_inplace_spreads_to_what_is_written() {
+    for a in [Tensor::<f64>::ones([2, 2]), Tensor::ones([2, 2]) + 0.0] {
+        let (mut a, b) = (a, ones2());
+        a += &b;
+        assert!(a.requires_grad() && !a.is_leaf());
+        a.sum().backward().unwrap();
+        assert_eq!(gradient(&b), [1.0; 4]);
+    }
+}
+
+#[test]
+fn what_was_written_to_before_it_was_tracked_is_a_leaf_like_any_other() {
+    let a = Tensor::<f64>::ones([2, 2]);
+    a.add_(5.0);
+    a.index(..).add_(1.0);
+    a.set_requires_grad(true).unwrap();
+    a.sum().backward().unwrap();
+    assert_eq!((a.to_vec(), gradient(&a)), (vec![7.0; 4], vec![1.0; 4]));
+}
+
+#[test]
+fn a_view_is_another_tensor_than_its_base_also_where_it_shows_all_of_it() {
+    let whole: [fn(&Tensor<f64>) -> Tensor<f64>; 9] = [
+        |x| x.index(..),
+        |x| x.reshape(&[2, 2]),
+        |x| x.narrow(0, 0, 2),
+        |x| x.slice(1, 0, 2, 1),
+        |x| x.expand([2, 2]),
+        |x| x.permute(&[0, 1]),
+        |x| x.transpose(1, 1),
+        |x| x.squeeze(0),
+        |x| x.index(Rest),
+    ];
+    for (i, view) in whole.into_iter().enumerate() {
+        let leaf = ones2();
+        let v = view(&leaf);
+        assert!(!v.is_same(&leaf) && v.is_view() && v.shares_storage(&leaf) && !v.is_leaf(), "case {i}");
+        panics(|| done(v.add_(1.0)), &[LEAF_VIEW]);
+        fails(v.detach_().map(drop), &["Can't detach views in-place"]);
+        let x = leaf.copy();
+        let v = view(&x);
+        v.mul_(3.0);
+        assert_eq!((x.grad_fn().unwrap().name(), x.to_vec()), ("CopySlices".to_string(), vec![3.0; 4]));
+        (&x + &v).sum().backward().unwrap();
+        assert_eq!(gradient(&leaf), [6.0; 4], "case {i}");
+    }
+    // a reduction over nothing is a tensor of its own too
+    let s = Tensor::scalar(2.0);
+    s.sum().add_(1.0);
+    s.max().add_(1.0);
+    s.sum_dim(&[0], true).add_(1.0);
+    assert_eq!((s.item(), s.version()), (2.0, 0));
+}
+
+#[test]
+fn a_view_of_one_of_several_views_is_not_written_to_either() {
+    let a = tracked(&[1.0, 2.0, 3.0]).copy();
+    let message = ["function that returns multiple views"];
+    panics(|| done(a.unbind(0)[0].reshape(&[1]).mul_(2.0)), &message);
+    panics(|| done(a.reshape(&[3, 1]).unbind(0)[0].mul_(2.0)), &message);
+    panics(|| done(a.reshape(&[3]).split_sizes(&[1, 2], 0)[0].mul_(2.0)), &message);
+    // an untracked one, with something tracked
+    panics(|| done(a.detach().unbind(0)[0].copy_(&a.select(0, 1))), &message);
+    t(&[1.0, 2.0]).narrow(0, 0, 1).copy_(&tracked(&[3.0]));
+}
+
+#[test]
+fn inplace_on_view_makes_base_require_grad() {
+    let (a, b) = (Tensor::<f64>::ones([4, 4]), matrix(&[[0.5, 1.5], [2.5, 0.7], [1.1, 1.2], [0.1, 0.9]]));
+    let f = |x: &[Tensor<f64>]| {
+        let y = x[0].copy();
+        assert!(!y.requires_grad());
+        y.narrow(1, 2, 2).mul_(&x[1]);
+        assert_eq!(y.requires_grad(), x[1].requires_grad() && is_grad_enabled());
+        y.square()
+    };
+    gradcheck(f, &[&a, &b]).unwrap();
+    gradgradcheck(f, &[&a, &b]).unwrap();
+}
+
+#[test]
+fn inplace_on_view_backprop_view() {
+    let (a, b) = (t(&[2.0, 5.0]), tracked(&[3.0]));
+    let v = a.narrow(0, 1, 1);
+    v.mul_(&b).sum().backward().unwrap();
+    assert_eq!(gradient(&b), [5.0]);
+    assert!(a.grad().is_none());
+}
+
+#[test]
+fn inplace_on_view_modify_base_for_gradcheck() {
+    let r = tracked(&[0.5]);
+    let f = |x: &[Tensor<f64>]| {
+        let base = Tensor::<f64>::ones([5]);
+        let v = base.select(0, 1);
+        assert!(!v.requires_grad() && v.grad_fn().is_none());
+        base.add_(&x[0]);
+        assert_eq!(v.requires_grad(), x[0].requires_grad() && is_grad_enabled());
+        v.square()
+    };
+    gradcheck(f, &[&r]).unwrap();
+    gradgradcheck(f, &[&r]).unwrap();
+}
+
+#[test]
+fn a_result_saved_by_a_write_through_a_view_makes_no_cycle() {
+    let root = matrix(&[[1.0, 2.0], [3.0, 4.0]]);
+    let copy = root.copy();
+    let witness = t(&[1.0]);
+    let weak = witness.downgrade();
+    copy.register_hook(move |_: &Tensor<f64>| drop(witness.clone())).unwrap();
+    let view = copy.reshape(&[4]);
+    view.relu_();
+    view.exp_();
+    let c = view.copy();
+    drop((copy, view));
+    c.sum().backward().unwrap();
+    drop(c);
+    assert!(weak.upgrade().is_none());
+    close(&gradient(&root), &[1f64, 2.0, 3.0, 4.0].map(f64::exp));
+}
+
+#[test]
+fn setitem_of_every_kind_takes_the_gradient_from_what_it_overwrites() {
+    let i = |v: &[i64]| Tensor::from_vec(v.to_vec(), [v.len()]);
+    let cases: Vec<(Vec<usize>, Vec<autograd::Index>)> = {
+        use autograd::{Index, IntoIndex};
+        fn of(x: impl IntoIndex) -> Vec<Index> {
+            x.into_index()
+        }
+        vec![
+            (vec![5, 5], of(1)),
+            (vec![5], of(1)),
+            (vec![1], of(0)),
+            (vec![10], of(i(&[0, 4, 2]))),
+            (vec![5, 5], of((i(&[0, 4]), i(&[2, 2])))),
+            (vec![5, 5, 5], of((.., .., i(&[1, 3])))),
+            (vec![5, 5, 5], of((.., i(&[1, 3]), ..))),
+            (vec![5, 5, 5], of((i(&[1, 3]), .., ..))),
+            (vec![5, 5, 5], of((.., i(&[2, 4]), i(&[1, 3])))),
+            (vec![5, 5, 5], of((i(&[1, 3]), i(&[2, 4]), ..))),
+            (vec![5, 5], of((1..3, -1))),
+            (vec![5, 5], of((Rest, 2..))),
+        ]
+    };
+    for (k, (shape, index)) in cases.into_iter().enumerate() {
+        let x = Tensor::<f64>::ones(&shape).requires_grad_(true);
+        let y = &x + 2.0;
+        let value = Tensor::full(x.index(index.clone()).shape(), 7.0).requires_grad_(true);
+        let version = y.version();
+        y.index_put_(index.clone(), &value);
+        assert_eq!(y.version(), version + 1, "case {k}");
+        y.backward_with(&Tensor::ones(&shape)).unwrap();
+        let want = Tensor::<f64>::ones(&shape);
+        want.index_put_(index.clone(), 0.0);
+        assert_eq!(gradient(&x), want.to_vec(), "case {k}");
+        assert_eq!(gradient(&value), vec![1.0; value.numel()], "case {k}");
+        // a number
+        let y = &x + 2.0;
+        y.index_put_(index, 2.0);
+        x.zero_grad();
+        y.backward_with(&Tensor::ones(&shape)).unwrap();
+        assert_eq!(gradient(&x), want.to_vec(), "case {k}");
+    }
+    // a value that broadcasts
+    let x = tracked(&[1.0, 2.0, 3.0, 4.0]);
+    let y = Tensor::<f64>::zeros([2, 3, 4]);
+    y.index_put_(1, &x);
+    y.sum().backward().unwrap();
+    assert_eq!(gradient(&x), [3.0; 4]);
+}
+
+#[test]
+fn rows_of_an_untracked_tensor_take_tracked_values() {
+    let (x, y, z) = (Tensor::<f64>::ones([3, 2]), tracked(&[1.0, 2.0]), tracked(&[3.0, 4.0]));
+    x.index_put_(0, &y);
+    x.index_put_(1, &z * 2.0);
+    assert!(x.requires_grad() && x.grad_fn().is_some());
+    x.sum().backward().unwrap();
+    assert_eq!((gradient(&y), gradient(&z)), (vec![1.0; 2], vec![2.0; 2]));
+}
+
+#[test]
+fn no_grad_assignment_leaves_a_leaf_a_leaf() {
+    let x = ones2();
+    no_grad(|| done(x.index_put_(0, t(&[5.0, 6.0]))));
+    assert!(x.requires_grad() && x.grad_fn().is_none() && x.is_leaf());
+    assert_eq!(x.to_vec(), [5.0, 6.0, 1.0, 1.0]);
+    x.sum().backward().unwrap();
+    assert_eq!(gradient(&x), [1.0; 4]);
+}
+
+#[test]
+fn detach_base_does_not_detach_view() {
+    let x = ones2();
+    let view = x.narrow(0, 0, 1);
+    x.detach_().unwrap();
+    assert!(!x.requires_grad() && view.requires_grad() && view.grad_fn().is_some());
+    assert!(view.base().unwrap().is_same(&x) && x.base().is_none());
+}
+
+#[test]
+fn detach_in_place_ends_what_comes_after_and_not_what_was_before() {
+    let (x, y) = (ones2(), ones2());
+    let a = &x * 2.0;
+    autograd::backward(&[&(&y + &a).sum()], &[], true, false).unwrap();
+    let before = (&y + &a).sum();
+    a.detach_().unwrap();
+    assert!(!a.requires_grad() && a.is_leaf());
+    (&y + &a).sum().backward().unwrap();
+    assert_eq!((gradient(&x), gradient(&y)), (vec![2.0; 4], vec![2.0; 4]));
+    before.backward().unwrap();
+    assert_eq!(gradient(&x), [4.0; 4]);
+}
+
+#[test]
+fn the_version_counts_chained_writes_and_those_through_views() {
+    let x = Tensor::<f64>::ones([1, 2]);
+    x.add_(1.0).add_(1.0);
+    assert_eq!(x.version(), 2);
+    let v = x.index(..);
+    v.add_(1.0);
+    assert_eq!((x.version(), v.version()), (3, 3));
+    x.t().select(0, 1).zero_();
+    assert_eq!((x.version(), v.version(), x.copy().version()), (4, 4, 0));
 }

@@ -87,3 +87,63 @@ fn conversions_there_and_back_carry_the_gradient() {
     (y * 3.0).sum().backward().unwrap();
     assert_eq!((x.grad().unwrap().dtype(), gradient(&x)), (x.dtype(), vec![3.0, 3.0]));
 }
+
+#[test]
+fn a_scalar_is_reduced_over_the_axis_it_has_not() {
+    let x = Tensor::scalar(3.0).requires_grad_(true);
+    for dim in [0, -1] {
+        let y = x.sum_dim(&[dim], false)
+            + x.mean_dim(&[dim], true)
+            + x.amax(&[dim], false)
+            + x.logsumexp(&[dim], false)
+            + x.softmax(dim)
+            + x.log_softmax(dim);
+        assert_eq!((y.item(), x.argmax(dim, false).item()), (13.0, 0));
+        x.zero_grad();
+        y.backward().unwrap();
+        assert_eq!(gradient(&x), [4.0]);
+    }
+    super::panics(|| x.sum_dim(&[1], false), &["sum: expected a dim in the range -1..=0, found 1"]);
+    super::panics(|| x.argmax(1, false), &["argmax"]);
+    super::panics(|| x.select(0, 0), &["select", "found dim 0 of a scalar"]);
+}
+
+#[test]
+fn views_share_elements_or_say_that_they_cannot() {
+    let x = matrix(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+    for v in
+        [x.view(&[3, 2]), x.view(&[-1]), x.view_as(&Tensor::<i64>::arange(6)), x.flatten(0, -1), x.t().view(&[3, 1, 2])]
+    {
+        assert!(v.shares_storage(&x) && v.is_view());
+        x.zero_grad();
+        (v.square()).sum().backward().unwrap();
+        assert_eq!(gradient(&x), [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+    }
+    super::panics(
+        || x.t().view(&[6]),
+        &["view: expected", "not compatible with input tensor's size and stride", "reshape"],
+    );
+    super::panics(|| x.view(&[4]), &["reshape"]);
+    assert!(!x.t().reshape(&[6]).shares_storage(&x));
+}
+
+#[test]
+fn copies_side_by_side_sum_their_gradients() {
+    let x = matrix(&[[1.0, 2.0]]);
+    let f = |x: &[Tensor<f64>]| x[0].repeat(&[2, 3, 2]).square();
+    assert_eq!((f(std::slice::from_ref(&x))).shape(), [2, 3, 4]);
+    gradcheck(f, &[&x]).unwrap();
+    gradgradcheck(f, &[&x]).unwrap();
+    x.repeat(&[3, 1]).sum().backward().unwrap();
+    assert_eq!(gradient(&x), [3.0, 3.0]);
+    for times in [[1, 1], [3, 1]] {
+        let y = t(&[5.0]).reshape(&[1, 1]).repeat(&times);
+        assert!(!y.is_view());
+        y.index_put_(0, 7.0);
+        assert_eq!(y.sum().item(), 7.0 + 5.0 * (times[0] - 1) as f64);
+    }
+    super::panics(|| x.repeat(&[2]), &["repeat: expected a number of copies for each of 2 axes"]);
+    assert_eq!(x.expand_as(&Tensor::<f64>::ones([4, 2])).shape(), [4, 2]);
+    assert_eq!(Tensor::<f64>::ones([2, 3, 4, 5]).flatten(1, 2).shape(), [2, 12, 5]);
+    super::panics(|| x.flatten(1, 0), &["flatten: expected start before end"]);
+}

@@ -6,12 +6,19 @@
 
 mod accumulating;
 mod anomaly_scale_threads;
+mod checkpoints;
+mod compiled;
+mod functional;
+mod graph;
 mod higher_order;
+mod hook_order;
 mod hooks_and_modes;
 mod inplace_and_views;
 mod layout;
+mod profiler;
 mod programs;
 mod saved_values;
+mod threads;
 
 use autograd::{Error, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +36,8 @@ fn matrix<const N: usize>(rows: &[[f64; N]]) -> Tensor<f64> {
 fn gradient(x: &Tensor<f64>) -> Vec<f64> {
     x.grad().expect("a gradient").to_vec()
 }
+/// What a closure that is called for what it does gives.
+fn done<T>(_: T) {}
 /// The gradient of a scalar in one tensor, the graph kept.
 #[track_caller]
 fn grad_of(y: &Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {

@@ -221,3 +221,81 @@ fn backward_itself_changes_no_version_of_what_it_reads() {
     y.sum().backward().unwrap();
     assert_eq!((x.version(), y.version()), (0, 0));
 }
+
+#[test]
+fn means_sums_and_views_save_nothing_and_run_twice() {
+    let of: [fn(&Tensor<f64>) -> Tensor<f64>; 9] = [
+        |x| x.mean(),
+        |x| x.mean_dim(&[0], false).sum(),
+        |x| x.sum_dim(&[1], true).sum(),
+        |x| (x.t() + 1.0 - x).sum(),
+        |x| x.select(0, 1).unsqueeze(0).expand([3, 2]).sum(),
+        |x| Tensor::cat(&[x, x], 1).sum(),
+        |x| Tensor::stack(&[x, x], 1).sum(),
+        |x| x.split(1, 0)[1].sum() + x.unbind(1)[0].sum(),
+        |x| (-x.floor() + (1.0 - x)).sum(),
+    ];
+    for (i, f) in of.into_iter().enumerate() {
+        let x = matrix(&[[1.0, 2.0], [3.0, 4.0]]);
+        let y = f(&x);
+        y.backward().unwrap();
+        let once = gradient(&x);
+        y.backward().unwrap_or_else(|e| panic!("case {i}: {e}"));
+        assert_eq!(gradient(&x), once.iter().map(|g| 2.0 * g).collect::<Vec<_>>(), "case {i}");
+    }
+}
+
+#[test]
+fn operations_that_save_run_once() {
+    let of: [fn(&Tensor<f64>) -> Tensor<f64>; 12] = [
+        |x| (x * 2.0).sum(),
+        |x| (x / 2.0).sum(),
+        |x| x.powi(2).sum(),
+        |x| x.exp().sum(),
+        |x| x.relu().sum(),
+        |x| x.matmul(x).sum(),
+        |x| x.norm(),
+        |x| x.var(),
+        |x| x.softmax(0).sum(),
+        |x| x.clamp(0.0, 1.0).sum(),
+        |x| x.masked_fill(&x.gt(&Tensor::scalar(1.0)), 0.0).sum(),
+        |x| x.index(Tensor::from_vec(vec![1, 1], [2])).sum(),
+    ];
+    for (i, f) in of.into_iter().enumerate() {
+        let y = f(&matrix(&[[1.0, 2.0], [3.0, 4.0]]));
+        y.backward().unwrap();
+        let Err(e) = y.backward() else { panic!("case {i} ran twice") };
+        assert!(e.to_string().contains("Specify retain_graph=true"), "case {i}: {e}");
+    }
+}
+
+#[test]
+fn written_indices_are_saved_values() {
+    let ones = t(&[1.0; 3]);
+    let (i, j) = (Tensor::from_vec(vec![1, 2], [2]), Tensor::from_vec(vec![1, 1], [2]));
+    for retain in [false, true] {
+        let b = tracked(&[1.0, 2.0, 3.0]);
+        let c = t(&[0.0; 3]);
+        c.index_put_(&i, b.index(&j));
+        backward(&[&c], &[Some(&ones)], retain, false).unwrap();
+        assert_eq!(gradient(&b), [0.0, 2.0, 0.0]);
+        match c.backward_with(&ones) {
+            Ok(()) => assert!(retain),
+            Err(e) => assert!(!retain && e.to_string().contains("Specify retain_graph=true"), "{e}"),
+        }
+    }
+}
+
+#[test]
+fn detaching_and_writing_is_noticed() {
+    let x = Tensor::scalar(1.5).requires_grad_(true);
+    let y = x.powi(2);
+    x.detach().zero_();
+    fails(y.backward(), &["has been modified by an inplace operation"]);
+    // in the graph of another one as well
+    let a = &tracked(&[1.0, 2.0]) * 1.0;
+    let (b, c) = (a.sin(), a.exp());
+    a.detach().add_(1.0);
+    fails(b.sum().backward(), &["modified by an inplace operation"]);
+    c.sum().backward().unwrap();
+}

@@ -5,7 +5,8 @@
 //! through as a state; what a branch would move out of a variable is copied, since both are traced.
 //!
 //! Invariant: what leaves the construct in another way than through its value and variables stays
-//! ordinary Rust: `return`, `?`, `break` of an outer loop, macros with effects, `&mut` of a variable.
+//! ordinary Rust: `return`, `?`, `break` of an outer loop ([`exits`](super::exits) has made flags of most),
+//! macros with effects, `&mut` of a variable, cells.
 //! Conditions that show to be plain (a comparison with an integer literal or a length) stay as well.
 
 use proc_macro2::TokenStream;
@@ -19,6 +20,7 @@ use syn::{
     parse_quote_spanned,
 };
 
+use super::exits::{Exits, FLAG};
 use super::macros;
 use super::scope::{Pass, Scope};
 
@@ -31,9 +33,46 @@ const READING: [&str; 24] = [
     "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
 ];
 
-pub struct Flow;
+/// Methods by which something that is no `mut` variable is changed: cells, locks, atomics, referred-to containers.
+const WRITING: [&str; 24] = [
+    "set",
+    "replace",
+    "borrow_mut",
+    "get_mut",
+    "lock",
+    "write",
+    "store",
+    "swap",
+    "take",
+    "fetch_add",
+    "fetch_sub",
+    "send",
+    "push",
+    "push_back",
+    "push_front",
+    "pop",
+    "insert",
+    "remove",
+    "extend",
+    "clear",
+    "truncate",
+    "append",
+    "fill",
+    "sort",
+];
+
+#[derive(Default)]
+pub struct Flow {
+    exits: Exits,
+}
 
 impl Pass for Flow {
+    fn enter(&mut self, expr: &mut Expr, _: &Scope) {
+        if let Some(rewritten) = self.exits.rewrite(expr) {
+            *expr = rewritten;
+        }
+    }
+
     fn leave(&mut self, expr: &mut Expr, scope: &Scope) {
         let staged = match expr {
             Expr::If(choice) => choose(choice, scope),
@@ -135,8 +174,15 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     }
     let (body, pat) = (&repeat.body, &repeat.pat);
     let (pack, bind) = (pairs(&state, false), pairs(&state, true));
+    let refs = state.iter().rev().fold(quote!(()), |rest, name| quote!((ref #name, #rest)));
+    // a flag that the body changes is that of its own `break`: once it is set, no trip does anything
+    let flag = state.iter().find(|name| name.to_string().starts_with(FLAG));
+    let left = match flag {
+        Some(flag) => quote_spanned!(span=> #flag.cond()),
+        None => quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)),
+    };
     Some(parse_quote_spanned! {span=> {
-        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |__index: ::autograd::__private::flow::Index, #bind| {
+        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |&#refs| #left, |__index: ::autograd::__private::flow::Index, #bind| {
             let #pat = __index;
             #body
             #pack
@@ -195,9 +241,12 @@ fn pairs(names: &BTreeSet<Ident>, bind: bool) -> TokenStream {
 }
 
 /// The condition as one that may be traced; `None` if it shows to be plain.
-fn condition(cond: &Expr) -> Option<TokenStream> {
+pub fn condition(cond: &Expr) -> Option<TokenStream> {
     let span = cond.span();
     Some(match cond {
+        Expr::Path(e) if e.path.get_ident().is_some_and(|name| name.to_string().starts_with(FLAG)) => {
+            quote_spanned!(span=> #e.cond())
+        }
         Expr::Paren(e) => condition(&e.expr)?,
         Expr::Group(e) => condition(&e.expr)?,
         Expr::Unary(e) if matches!(e.op, UnOp::Not(_)) => {
@@ -335,6 +384,9 @@ impl Visit<'_> for Effects<'_> {
             }
             Expr::MethodCall(call) => {
                 let reads = READING.iter().any(|name| call.method == name);
+                // a cell or a reference: both branches are traced, and both would write to it
+                let outer = root(&call.receiver).is_none_or(|name| self.is_outer(name) && !self.scope.is_mutable(name));
+                self.escapes |= outer && WRITING.iter().any(|name| call.method == name);
                 if let Some(name) = root(&call.receiver)
                     && !reads
                     && self.is_outer(name)

@@ -2,13 +2,14 @@
 //!
 //! The body goes through one pass for each concern, in this order: [`literals`] lifts float
 //! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
-//! struct literals, [`flow`] stages `if` and `while`, [`calls`] dispatches calls of functions.
+//! struct literals, [`exits`] makes values of `break`, `continue` and early returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
 //!
 //! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
 //! generated paths start with `::autograd::__private`, which no pass rewrites.
 
 mod calls;
 mod casts;
+mod exits;
 mod flow;
 mod literals;
 mod macros;
@@ -58,7 +59,8 @@ fn body(function: &Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
-    scope::walk(&mut flow::Flow, params, &mut body);
+    exits::returns(&mut body);
+    scope::walk(&mut flow::Flow::default(), params, &mut body);
     scope::walk(&mut calls::Calls::default(), params, &mut body);
     body
 }

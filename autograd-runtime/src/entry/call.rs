@@ -18,7 +18,7 @@ use crate::{
     program::{Input, Output, Program},
     random::{Draws, States},
     session,
-    tensor::{Locked, Repr, Storage, Value},
+    tensor::{Locked, Repr, Storage, Sweep, Target, Value},
     ty::Layout,
 };
 use smallvec::SmallVec;
@@ -532,7 +532,7 @@ impl<F: Function> Pullback<F> {
                     ));
                 }
                 let roots: Vec<_> = values.iter().cloned().zip(cts).filter(|r| r.0.requires_grad()).collect();
-                let sweep = crate::tensor::Sweep { inputs: Some(tracked), retain_graph: true, create_graph: false };
+                let sweep = Sweep { target: Target::Of(tracked), retain_graph: true, create_graph: false };
                 let grads = session::dynamic(|| sweep.run(&roots))?;
                 let zero = |x: &Value| Value::stored(crate::array::Array::full(x.ty(), 0));
                 Ok(grads.into_iter().zip(tracked).map(|(g, x)| OutVal::Tensor(g.unwrap_or_else(|| zero(x)))).collect())

@@ -10,7 +10,7 @@
 
 use super::{
     plain::Cast,
-    twins::{Leaf, Leaves, Twinned},
+    twins::{Leaf, LeafReader, Leaves, Twinned},
 };
 use crate::{
     Tensor,
@@ -93,6 +93,39 @@ fn logical(def: &'static OpDef, args: &[Value]) -> Cond {
         let args: Vec<Ex<'_>> = args.iter().map(|a| Ex::new(e, V::Tensor(a.clone()))).collect();
         apply(Op::new(def), &args.iter().collect::<Vec<_>>())
     }))
+}
+
+/// Whether a loop, or a trip of one, has been left: what `break` and `continue` set.
+#[derive(Clone)]
+pub struct Flag(Cond);
+
+impl Flag {
+    /// Not left.
+    pub fn unset() -> Flag {
+        Flag(Cond::Known(false))
+    }
+    /// Left.
+    pub fn set() -> Flag {
+        Flag(Cond::Known(true))
+    }
+    /// As a condition.
+    pub fn cond(&self) -> Cond {
+        self.0.clone()
+    }
+}
+
+impl Twinned for Flag {
+    fn leaves(&self, out: &mut Leaves) {
+        let v = match &self.0 {
+            Cond::Known(b) => Tensor::<bool>::scalar(*b).value().clone(),
+            Cond::Traced(v) => v.clone(),
+        };
+        out.leaves.push(Leaf::Tensor(v));
+    }
+    fn from_leaves(&self, next: &mut LeafReader<'_>) -> Flag {
+        let v = next.next().expect("as many leaves as were reported").value().clone();
+        Flag(if v.is_traced() { Cond::Traced(v) } else { Cond::Known(truth(&v)) })
+    }
 }
 
 /// The ways to compare.
@@ -322,15 +355,17 @@ impl Cast<f32> for Index {
 }
 
 /// A `for` over a counter, with the variables that it may change.
-pub struct For<S, F> {
+pub struct For<S, D, F> {
     trips: Trips,
     state: Cell<Option<S>>,
+    /// Whether it has been left before its end.
+    left: D,
     run: Cell<Option<F>>,
 }
-impl<S, F: FnMut(Index, S) -> S> For<S, F> {
-    /// Of a range, a state and the body.
-    pub fn new(trips: Trips, state: S, run: F) -> For<S, F> {
-        For { trips, state: Cell::new(Some(state)), run: Cell::new(Some(run)) }
+impl<S, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> For<S, D, F> {
+    /// Of a range, a state, whether the state says that the loop has been left, and the body.
+    pub fn new(trips: Trips, state: S, left: D, run: F) -> For<S, D, F> {
+        For { trips, state: Cell::new(Some(state)), left, run: Cell::new(Some(run)) }
     }
     fn parts(&self) -> (S, F) {
         let (Some(state), Some(run)) = (self.state.take(), self.run.take()) else { panic!("bug: a loop runs twice") };
@@ -338,6 +373,9 @@ impl<S, F: FnMut(Index, S) -> S> For<S, F> {
     }
     fn unrolled(&self, mut state: S, mut run: F) -> S {
         for i in self.trips.start..self.trips.end {
+            if matches!((self.left)(&state), Cond::Known(true)) {
+                break;
+            }
             state = run(Index(literal(i as f64)), state);
         }
         state
@@ -377,7 +415,7 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> PlainFlow for &While<S, F> {
     }
 }
 
-impl<S, F: FnMut(Index, S) -> S> PlainFlow for &For<S, F> {
+impl<S, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> PlainFlow for &For<S, D, F> {
     type Out = S;
     fn run(&self) -> S {
         let (state, run) = self.parts();
@@ -442,7 +480,7 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
     }
 }
 
-impl<S: Twinned, F: FnMut(Index, S) -> S> StagedFlow for For<S, F> {
+impl<S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> StagedFlow for For<S, D, F> {
     type Out = S;
     fn run(&self) -> S {
         let (state, mut run) = self.parts();
@@ -453,7 +491,8 @@ impl<S: Twinned, F: FnMut(Index, S) -> S> StagedFlow for For<S, F> {
         let counted = (Tensor::<i64>::scalar(start), state);
         let rolled = staged_while(&counted, &mut |test, (i, state)| {
             if test {
-                return (staged(&i, &Tensor::scalar(end), Test::Lt), (i, state));
+                let more = staged(&i, &Tensor::scalar(end), Test::Lt).unwrap_or(Cond::Known(true));
+                return (Some(more.and(|| (self.left)(&state).not())), (i, state));
             }
             let float = crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(i.value().clone())).cast(DType::F64));
             let state = run(Index(Real::from_value(float)), state);

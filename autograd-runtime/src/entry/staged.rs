@@ -12,7 +12,7 @@ use crate::{
     array::Array,
     op::{Attr, Op, arith, create::bits_of, views},
     session::{self, TraceEnd},
-    tensor::{Sweep, Value, is_grad_enabled, seed, set_grad_enabled},
+    tensor::{Sweep, Target, Value, is_grad_enabled, seed, set_grad_enabled},
 };
 
 /// A twin's result, taken apart.
@@ -148,10 +148,11 @@ fn on_tape<R>(
     }
     let sweep = |roots: Vec<(Value, Value)>, inputs: &[Value], create_graph: bool| -> Result<Vec<Value>> {
         let roots: Vec<_> = roots.into_iter().filter(|r| r.0.requires_grad()).collect();
-        let grads = Sweep { inputs: Some(inputs), retain_graph: true, create_graph }.run(&roots)?;
+        let grads = Sweep { target: Target::Of(inputs), retain_graph: true, create_graph }.run(&roots)?;
         Ok(grads.into_iter().zip(inputs).map(|(g, x)| g.unwrap_or_else(|| filled(x, 0.0))).collect())
     };
-    let with_ones = || outs.iter().map(|o| Ok((o.clone(), seed(o, None)?))).collect::<Result<Vec<_>>>();
+    let with_ones =
+        || outs.iter().enumerate().map(|(i, o)| Ok((o.clone(), seed(i, o, None)?))).collect::<Result<Vec<_>>>();
     let derivative = match kind {
         Kind::Value => Vec::new(),
         Kind::Grad | Kind::ValueAndGrad => sweep(with_ones()?, &tracked, create_graph)?,

@@ -14,7 +14,6 @@ use crate::{
     ty::{DType, Ty},
 };
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 use std::{fmt, iter::Peekable, str::FromStr, sync::Arc};
 
 impl fmt::Display for Graph {
@@ -181,7 +180,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
             } else {
                 Vec::new()
             };
-            let mut attrs: SmallVec<[Attr; 2]> = SmallVec::new();
+            let mut attrs: Vec<Attr> = Vec::new();
             let mut constant = None;
             if self.is("{") {
                 self.next()?;
@@ -203,7 +202,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
                     let Some(bits) = bits_of(text, ty.dtype) else {
                         return self.err(format!("expected a {} constant, found `{text}`", ty.dtype));
                     };
-                    attrs = SmallVec::from_iter([Attr::DType(ty.dtype), Attr::Bits(bits)]);
+                    attrs = vec![Attr::DType(ty.dtype), Attr::Bits(bits)];
                 }
                 let op = Op { def, attrs };
                 op.infer(&args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>().iter().collect::<Vec<_>>())
@@ -228,7 +227,7 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
         b.finish(outs)
     }
     /// The attributes that a declaration names, in its order.
-    fn attrs(&mut self, def: &OpDef, depth: usize) -> Result<SmallVec<[Attr; 2]>> {
+    fn attrs(&mut self, def: &OpDef, depth: usize) -> Result<Vec<Attr>> {
         let mut names = def.attrs.iter();
         let attrs = self.list("}", |p| {
             let want = names.next().map_or("}", |n| n);

@@ -7,7 +7,6 @@ use crate::{
     error::Error,
     ty::{DType, Ty},
 };
-use smallvec::smallvec;
 
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&INPUT, &CONST, &IOTA];
@@ -75,12 +74,16 @@ pub fn bits_of(dtype: DType, x: f64) -> u64 {
 
 /// The operation of a rank-0 constant.
 pub fn constant(dtype: DType, x: f64) -> Op {
-    Op { def: &CONST, attrs: smallvec![Attr::DType(dtype), Attr::Bits(bits_of(dtype, x))] }
+    constant_bits(dtype, bits_of(dtype, x))
+}
+/// The operation of a rank-0 constant, given by its bits.
+pub fn constant_bits(dtype: DType, bits: u64) -> Op {
+    Op { def: &CONST, attrs: vec![Attr::DType(dtype), Attr::Bits(bits)] }
 }
 
 /// The type of an input as its operation.
 pub fn input(index: usize, ty: &Ty) -> Op {
-    Op { def: &INPUT, attrs: smallvec![Attr::Int(index as i64), Attr::DType(ty.dtype), Attr::dims(&ty.shape)] }
+    Op { def: &INPUT, attrs: vec![Attr::Int(index as i64), Attr::DType(ty.dtype), Attr::dims(&ty.shape)] }
 }
 
 /// The value of a constant operation, as a number.

@@ -65,7 +65,7 @@ pub struct Op {
     /// The declaration.
     pub def: &'static OpDef,
     /// Static arguments, in the order of [`OpDef::attrs`].
-    pub attrs: SmallVec<[Attr; 2]>,
+    pub attrs: Vec<Attr>,
 }
 
 /// The declaration of an operation.
@@ -225,7 +225,7 @@ impl Affine {
 impl Op {
     /// An operation without static arguments.
     pub fn new(def: &'static OpDef) -> Op {
-        Op { def, attrs: SmallVec::new() }
+        Op { def, attrs: Vec::new() }
     }
     /// An operation with static arguments.
     pub fn with(def: &'static OpDef, attrs: impl IntoIterator<Item = Attr>) -> Op {
@@ -386,7 +386,7 @@ pub fn view_layout(op: &Op, arg: &Layout, arg_ty: &Ty, out: &Ty) -> Option<Layou
 /// Shape rules shared by several families.
 pub(crate) mod infer {
     use super::{Error, Op, Result, Ty};
-    use crate::ty::{DType, Shape, broadcast};
+    use crate::ty::{DType, Shape, broadcast, same_shape};
 
     #[inline]
     pub fn same_dtype(op: &Op, args: &[&Ty]) -> Result<DType> {
@@ -403,7 +403,7 @@ pub(crate) mod infer {
     pub fn broadcast_all(op: &Op, args: &[&Ty]) -> Result<Shape> {
         // the common case: one shape, or scalars beside it
         let largest = args.iter().fold(args[0], |m, a| if a.rank() > m.rank() { a } else { m });
-        if args.iter().all(|a| a.rank() == 0 || a.shape == largest.shape) {
+        if args.iter().all(|&a| a.rank() == 0 || std::ptr::eq(a, largest) || same_shape(&a.shape, &largest.shape)) {
             return Ok(Shape::from_slice(&largest.shape));
         }
         broadcast_each(op, args)

@@ -56,6 +56,10 @@ impl<T: Element> Tensor<T> {
     pub fn grad_fn(&self) -> Option<GradFn> {
         self.value().grad_fn()
     }
+    /// Which of the results of its [`grad_fn`](Tensor::grad_fn) this is: 0 but for functions of several results.
+    pub fn output_nr(&self) -> usize {
+        self.value().output_nr()
+    }
     /// A handle that does not keep the tensor alive: for a hook that uses the tensor it is registered on. A closure
     /// that owned the tensor would keep itself alive through it for ever.
     ///

@@ -1,6 +1,6 @@
 //! The user's calls of backward: `torch.autograd.backward` and `torch.autograd.grad`.
 
-use super::{Sweep, Tensor, Value};
+use super::{Sweep, Target, Tensor, Value};
 use crate::{
     array::{Array, Float},
     error::{Error, Result},
@@ -61,18 +61,18 @@ impl<T> Default for GradOptions<'_, T> {
     }
 }
 
-/// The cotangent to start from: the given one, checked, or 1 for a scalar.
-pub(crate) fn seed(root: &Value, ct: Option<&Value>) -> Result<Value> {
+/// The cotangent of output `index` to start from: the given one, checked, or 1 for a scalar.
+pub(crate) fn seed(index: usize, root: &Value, ct: Option<&Value>) -> Result<Value> {
     match ct {
         Some(c) if c.ty() == root.ty() => Ok(c.clone()),
         Some(c) if c.ty().dtype != root.ty().dtype => {
             Err(Error::dtype("backward", root.ty().dtype.name(), c.ty().dtype))
         }
-        Some(c) => Err(Error::shape(
-            "backward",
-            format!("a gradient of the output's shape {:?} (Mismatch in shape)", root.ty().shape.as_slice()),
-            format!("{:?}", c.ty().shape.as_slice()),
-        )),
+        Some(c) => Err(Error::Autograd(format!(
+            "Mismatch in shape: grad_output[{index}] has a shape of {:?} and output[{index}] has a shape of {:?}",
+            c.ty().shape.as_slice(),
+            root.ty().shape.as_slice()
+        ))),
         None if !root.ty().dtype.is_float() => {
             Err(Error::Autograd(format!("grad can be computed only for real outputs, found {}", root.ty())))
         }
@@ -98,7 +98,7 @@ fn roots<T: Float>(tensors: &[&Tensor<T>], cts: &[Option<&Tensor<T>>]) -> Result
         }
     }
     let ct = |i: usize| cts.get(i).copied().flatten().map(|t| t.value());
-    tensors.iter().enumerate().map(|(i, t)| Ok((t.value().clone(), seed(t.value(), ct(i))?))).collect()
+    tensors.iter().enumerate().map(|(i, t)| Ok((t.value().clone(), seed(i, t.value(), ct(i))?))).collect()
 }
 
 /// Accumulates gradients of the leaves behind `tensors` into their `.grad`: PyTorch's
@@ -123,10 +123,11 @@ pub fn backward<T: Float>(
     create_graph: bool,
 ) -> Result<()> {
     let roots = roots(tensors, grad_tensors)?;
-    Sweep { inputs: None, retain_graph: retain_graph || create_graph, create_graph }.run(&roots).map(drop)
+    Sweep { target: Target::Leaves, retain_graph: retain_graph || create_graph, create_graph }.run(&roots).map(drop)
 }
 
-/// As [`backward`], into the `.grad` of `inputs` only (leaves or not). Only what leads to them runs.
+/// As [`backward`], into the `.grad` of `inputs` only. Only what leads to them runs. One that is no leaf retains its
+/// gradient from now on, and its node runs with its hooks.
 ///
 /// ```
 /// use autograd_runtime::{Tensor, backward_inputs};
@@ -150,16 +151,10 @@ pub fn backward_inputs<T: Float>(
     }
     let roots = roots(tensors, grad_tensors)?;
     let values = tracked(inputs)?;
-    let sweep = Sweep { inputs: Some(&values), retain_graph: retain_graph || create_graph, create_graph };
-    for (v, g) in values.iter().zip(sweep.run(&roots)?) {
-        if let Some(g) = g {
-            v.accumulate(g, create_graph)?;
-            if let Some(h) = v.existing_leaf_hooks() {
-                h.run_on_leaf(v)?;
-            }
-        }
-    }
-    Ok(())
+    // leaves accumulate in any case
+    values.iter().try_for_each(Value::retain_grad)?;
+    let retain_graph = retain_graph || create_graph;
+    Sweep { target: Target::Into(&values), retain_graph, create_graph }.run(&roots).map(drop)
 }
 
 /// The inputs' values, once each, all tracked.
@@ -234,7 +229,7 @@ pub fn grad_options<T: Float>(
     let roots = roots(outputs, grad_outputs)?;
     tracked(inputs)?;
     let values: Vec<Value> = inputs.iter().map(|t| t.value().clone()).collect();
-    let sweep = Sweep { inputs: Some(&values), retain_graph: retain_graph || create_graph, create_graph };
+    let sweep = Sweep { target: Target::Of(&values), retain_graph: retain_graph || create_graph, create_graph };
     let grads = sweep.run(&roots)?;
     if !allow_unused
         && !materialize_grads
@@ -245,9 +240,16 @@ pub fn grad_options<T: Float>(
              this is the desired behavior"
         )));
     }
-    let zeros = |v: &Value| Value::stored(Array::full(v.ty(), 0));
-    let of = |(g, v): (Option<Value>, &Value)| g.or_else(|| materialize_grads.then(|| zeros(v)));
-    Ok(grads.into_iter().zip(&values).map(|p| of(p).map(|v| Tensor::from_value(v))).collect())
+    // where a graph is wanted zeros can be differentiated again: to zeros
+    let zeros = |v: &Value| {
+        let zeros = Value::stored(Array::full(v.ty(), 0));
+        zeros.set_requires_grad(create_graph).map(|()| zeros)
+    };
+    let of = |(g, v): (Option<Value>, &Value)| match g {
+        None if materialize_grads => zeros(v).map(|v| Some(Tensor::from_value(v))),
+        g => Ok(g.map(|v| Tensor::from_value(v))),
+    };
+    grads.into_iter().zip(&values).map(of).collect()
 }
 
 impl<T: Float> Tensor<T> {

@@ -6,13 +6,18 @@
 //! the stretch again and puts the values of the second run into the holes of the first. Parameters that the closure
 //! captures get their gradients like any other tensor.
 
-use super::{mode::enable_grad, typed::Tensor, value::Value};
+use super::{
+    mode::enable_grad,
+    typed::{Tensor, report},
+    value::Value,
+};
 use crate::{
     array::Float,
     error::{Error, Result},
     op::Op,
-    random::{RngState, get_rng_state, set_rng_state},
+    random::States,
     session,
+    ty::Ty,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -20,7 +25,7 @@ use smallvec::SmallVec;
 use std::{
     cell::RefCell,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -31,8 +36,8 @@ type Kept = SmallVec<[(u8, Value, u64); 2]>;
 /// One checkpointed stretch.
 struct Frame {
     rerun: Box<dyn Fn() -> Result<()> + Send + Sync>,
-    /// Where the random numbers of the first run began.
-    random: RngState,
+    /// The generators that the first run drew from, as they were before; known when it has ended.
+    random: OnceLock<States>,
     holes: AtomicUsize,
     /// What the last run again gave, by hole, with the operation.
     filled: Mutex<FxHashMap<usize, (Op, Kept)>>,
@@ -88,21 +93,6 @@ pub(super) fn swallow(op: &Op, kept: &mut Kept) -> Option<Hole> {
     })
 }
 
-/// Draws the random numbers of a state again; afterwards drawing goes on where it was.
-struct Redraw(RngState);
-impl Redraw {
-    fn from(state: &RngState) -> Redraw {
-        let now = get_rng_state();
-        set_rng_state(*state);
-        Redraw(now)
-    }
-}
-impl Drop for Redraw {
-    fn drop(&mut self) {
-        set_rng_state(self.0);
-    }
-}
-
 impl Hole {
     /// The values, computed again if that has not been done.
     pub fn fill(&self, op: &Op, name: &str) -> Result<Kept> {
@@ -112,8 +102,9 @@ impl Hole {
             None => {
                 {
                     let _running = Running::start(&self.frame, true);
-                    let _drawn = Redraw::from(&self.frame.random);
-                    enable_grad(|| (self.frame.rerun)())?;
+                    // a backward inside the first run finds what has been drawn so far
+                    let random = self.frame.random.get().cloned().unwrap_or_else(States::started);
+                    random.again(|| enable_grad(|| (self.frame.rerun)()))?;
                 }
                 let found = self.frame.filled.lock().remove(&self.index);
                 found.ok_or_else(|| different(name, "fewer operations"))?
@@ -145,7 +136,8 @@ fn different(name: &str, what: &str) -> Error {
 }
 
 /// Runs `f` on `inputs` without keeping what its backward needs: that is computed again, by running `f` once more,
-/// when backward gets there. Random numbers are those of the first run. Trades one more forward for memory; the
+/// when backward gets there. Random numbers are those of the first run, from
+/// whichever generators. Trades one more forward for memory; the
 /// gradients are the same. Inside an annotated function this is `f(inputs)`: memory is planned there.
 ///
 /// ```
@@ -162,6 +154,7 @@ fn different(name: &str, what: &str) -> Error {
 ///
 /// Panics where `f` does. Backward fails if `f` does something else when it runs again, or if a value that it read has
 /// been written to since.
+#[track_caller]
 pub fn checkpoint<T: Float>(
     f: impl Fn(&[Tensor<T>]) -> Tensor<T> + Send + Sync + 'static,
     inputs: &[&Tensor<T>],
@@ -174,7 +167,16 @@ pub fn checkpoint<T: Float>(
     let (again, args) = (f.clone(), inputs.clone());
     let rerun = move || session::try_eval(|| drop(again(&args)));
     let (rerun, holes) = (Box::new(rerun), AtomicUsize::new(0));
-    let frame = Arc::new(Frame { rerun, random: get_rng_state(), holes, filled: Mutex::default() });
+    let frame = Arc::new(Frame { rerun, random: OnceLock::new(), holes, filled: Mutex::default() });
     let _running = Running::start(&frame, false);
-    f(&inputs)
+    // a session notes the generators
+    let ran = session::try_eval(|| {
+        let y = f(&inputs);
+        let _ = frame.random.set(States::started());
+        y
+    });
+    ran.unwrap_or_else(|e| {
+        report(e);
+        Tensor::from_value(Value::absent(Ty::scalar(T::DTYPE)))
+    })
 }

@@ -1,6 +1,6 @@
 //! Convolutions and pooling as methods of tensors.
 
-use super::{Tensor, evaluate};
+use super::{Tensor, typed::evaluate_as};
 use crate::{
     array::Float,
     compose::{ConvOptions, PoolOptions},
@@ -23,9 +23,9 @@ impl<T: Float> Tensor<T> {
         options: &ConvOptions<N>,
         f: Conv<N>,
     ) -> Self {
-        let y = evaluate(|e| f(&ex(self, e), &ex(weight, e), bias.map(|b| ex(b, e)).as_ref(), options));
-        y.label("ConvolutionBackward0");
-        Tensor::from_value(y)
+        Tensor::from_value(evaluate_as("ConvolutionBackward0", |e| {
+            f(&ex(self, e), &ex(weight, e), bias.map(|b| ex(b, e)).as_ref(), options)
+        }))
     }
     /// The convolution (cross-correlation) of signals `[n, c, length]`, or one `[c, length]`, with a weight
     /// `[o, c/groups, k]` and a bias `[o]`.
@@ -94,7 +94,7 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn max_pool2d(&self, options: impl Into<PoolOptions<2>>) -> Self {
         let options = options.into();
-        Tensor::from_value(evaluate(|e| ex(self, e).max_pool(&options)))
+        Tensor::from_value(evaluate_as("MaxPool2DWithIndicesBackward0", |e| ex(self, e).max_pool(&options)))
     }
     /// The mean under a window that slides over images `[n, c, height, width]`, or one; padding counts as
     /// zeros.
@@ -107,6 +107,6 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn avg_pool2d(&self, options: impl Into<PoolOptions<2>>) -> Self {
         let options = options.into();
-        Tensor::from_value(evaluate(|e| ex(self, e).avg_pool(&options)))
+        Tensor::from_value(evaluate_as("AvgPool2DBackward0", |e| ex(self, e).avg_pool(&options)))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Place, Result},
     op::{Attr, Op, arith, custom as op},
     session::{self, TraceEnd},
-    ty::{Ty, broadcast},
+    ty::{DType, Ty, broadcast},
 };
 use parking_lot::Mutex;
 use std::{any::Any, sync::Arc};
@@ -233,6 +233,9 @@ impl CustomNode {
     pub fn results(&self) -> usize {
         self.out_types.len()
     }
+    pub fn dtype(&self) -> DType {
+        self.out_types.first().map_or(DType::F64, |t| t.dtype)
+    }
     /// Whether there are saved tensors, or were before they were freed.
     pub fn saves(&self) -> bool {
         self.saved.lock().as_ref().is_none_or(|s| !s.is_empty())
@@ -288,7 +291,7 @@ impl CustomNode {
         d.take_error().map_or(Ok(v), Err)
     }
     /// The saved tensors with their past, for a backward that is recorded.
-    fn unpack(&self, node: &Arc<Node>, release: bool) -> Result<Vec<Value>> {
+    pub fn unpack(&self, node: &Arc<Node>, release: bool) -> Result<Vec<Value>> {
         let mut guard = self.saved.lock();
         let Some(saved) = guard.as_ref() else { return Err(node.freed()) };
         if let Some(s) = saved.iter().find(|s| s.value.version() != s.version) {
@@ -356,8 +359,8 @@ fn apply<T: Float, F: Function<T>>(f: Arc<F>, inputs: &[&Tensor<T>], place: Plac
     for v in &ctx.dirty {
         if !outs.iter().any(|o| o.value().same(v)) {
             return Err(Error::Autograd(format!(
-                "{}: some elements marked as dirty during the forward were not returned as output. The inputs that are \
-                 modified inplace must all be outputs of the function",
+                "{}: Some elements marked as dirty during the forward method were not returned as output. The inputs that \
+                 are modified inplace must all be outputs of the function",
                 f.name()
             )));
         }

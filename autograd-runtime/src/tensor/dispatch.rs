@@ -11,7 +11,7 @@ use crate::{
     array::Data,
     emit::{Emit, V},
     error::{Error, Place, Result},
-    op::{self, Lower, Op, arith},
+    op::{self, Lower, Op, arith, create},
     profiler, session,
     ty::{DType, Layout, Ty},
 };
@@ -53,18 +53,19 @@ impl Emit for Dispatch {
                 V::Type(t) => panic!("bug: {} reads a {t} that was not saved", op.name()),
             });
         }
-        let args = values;
-        let made = match session::record(&op, &args) {
-            Some(traced) => traced,
-            None => eager_at(op, &args, self.place, Creation::Plain),
-        };
-        match made {
-            Ok(v) => V::Tensor(v),
-            Err(e) => {
-                let like = args.first().map_or_else(|| Ty::scalar(DType::F64), |a| a.ty().clone());
-                self.fail(e, &V::Tensor(Value::absent(like)))
-            }
+        V::Tensor(operation(op, &values, self.place).unwrap_or_else(|(e, placeholder)| {
+            self.error.borrow_mut().get_or_insert(e);
+            placeholder
+        }))
+    }
+    fn constant(&self, dtype: DType, bits: u64) -> V {
+        if session::is_tracing() {
+            return self.emit(create::constant_bits(dtype, bits), &[]);
         }
+        // nothing to record
+        let ty = Ty::scalar(dtype);
+        let data = Data::full(&ty, bits);
+        V::Tensor(Value::from_data(ty, data))
     }
     fn ty(&self, v: &V) -> Ty {
         match v {
@@ -77,6 +78,19 @@ impl Emit for Dispatch {
         self.error.borrow_mut().get_or_insert(error);
         V::Tensor(Value::absent(self.ty(like)))
     }
+}
+
+/// One operation on values: recorded if a trace is running, computed at once otherwise.
+///
+/// # Errors
+/// As [`eager`], with a placeholder for the result.
+#[inline]
+pub(super) fn operation(op: Op, args: &[&Value], place: Option<Place>) -> Result<Value, (Error, Value)> {
+    let made = match session::record(&op, args) {
+        Some(traced) => traced,
+        None => eager_at(op, args, place, Creation::Plain),
+    };
+    made.map_err(|e| (e, Value::absent(args.first().map_or_else(|| Ty::scalar(DType::F64), |a| a.ty().clone()))))
 }
 
 /// Computes an operation on stored values and tapes it.
@@ -97,18 +111,16 @@ pub(super) fn eager_at(op: Op, args: &[&Value], place: Option<Place>, creation: 
         return Ok(Value::absent(ty));
     }
     let _event = profiler::forward(op.name());
-    let out = match view(&op, args, &ty, creation) {
+    let (repr, view) = match view(&op, args, &ty, creation) {
         Some(v) => v,
-        None => {
-            let data = compute(&op, args, &ty)?;
-            Value::from_data(ty, data)
-        }
+        None => (Repr::new(&ty, compute(&op, args, &ty)?), None),
     };
-    if is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && node::differentiable(&op, out.ty()) {
-        let node = Node::record(op, args, &out, place)?;
-        out.set_grad_fn(node, 0);
-    }
-    Ok(out)
+    let past = if is_grad_enabled() && args.iter().any(|a| a.requires_grad()) && node::differentiable(&op, &ty) {
+        Some((Node::record(op, args, &ty, &repr, place)?, 0))
+    } else {
+        None
+    };
+    Ok(Value::with_past(ty, repr, view, past))
 }
 
 /// a + b
@@ -116,7 +128,7 @@ pub(super) fn sum(a: &Value, b: &Value) -> Result<Value> {
     eager(Op::new(&arith::ADD), &[a, b])
 }
 
-fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<Value> {
+fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<(Repr, Option<Box<ViewOf>>)> {
     let is_alias = op.is(&arith::DETACH);
     if !is_alias && !matches!(op.def.lower, Lower::View(_)) {
         return None;
@@ -126,7 +138,7 @@ fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<Value> 
     let creation = if is_grad_enabled() { creation } else { Creation::NoGrad };
     // what is detached is no view for backward: it has no past to be a window on
     let of = (!is_alias).then(|| ViewOf::new(args[0], creation));
-    Some(Value::with_view(ty.clone(), Repr::Stored { storage: storage.clone(), layout }, of))
+    Some((Repr::Stored { storage: storage.clone(), layout }, of))
 }
 
 fn compute(op: &Op, args: &[&Value], ty: &Ty) -> Result<Data> {

@@ -31,7 +31,7 @@ impl GradFn {
                 }
                 Edge::Node(n, _) => {
                     let _ = writeln!(out, "    n{me} [label=\"{}\"];", n.name());
-                    for next in n.edges().iter().flatten() {
+                    for next in n.next().iter().flatten() {
                         let (to, new) = number(next, &mut numbers);
                         let _ = writeln!(out, "    n{me} -> n{to};");
                         if new {

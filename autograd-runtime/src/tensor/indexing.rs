@@ -4,7 +4,7 @@
 //! Integers and ranges give views. Index tensors pick elements, duplicates included; writing through them the last of
 //! several writers of an element wins, in the value and in the gradient.
 
-use super::typed::{Tensor, evaluate};
+use super::typed::{Tensor, evaluate_as};
 use crate::{
     array::{Element, Float},
     emit::{Emit, Ex, V},
@@ -300,10 +300,16 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     pub fn index(&self, index: impl IntoIndex) -> Self {
         let index = index.into_index();
-        Tensor::from_value(evaluate(|e| {
-            let x = Ex::new(e, V::Tensor(self.value().clone()));
-            take(&x, &index).unwrap_or_else(|err| x.fail(err))
-        }))
+        let picks = |i: &Index| matches!(i, Index::Tensor(_) | Index::Mask(_));
+        // the last place that does something gives the name, as there one view is made after the other
+        let name = match index.iter().rev().find(|i| !matches!(i, Index::Rest)) {
+            _ if index.iter().any(picks) => "IndexBackward0",
+            Some(Index::At(_)) => "SelectBackward0",
+            Some(Index::NewAxis) => "UnsqueezeBackward0",
+            Some(Index::Range(..)) => "SliceBackward0",
+            _ => "AliasBackward0",
+        };
+        self.viewed(name, |x| take(&x, &index).unwrap_or_else(|err| x.fail(err)))
     }
     /// Elements by their positions along an axis, in the order of `index` (one axis), duplicates allowed: the axis gets
     /// the index's length. A copy.
@@ -322,7 +328,7 @@ impl<T: Element> Tensor<T> {
             places.push(Index::Tensor(index.clone()));
             places
         });
-        Tensor::from_value(evaluate(|e| {
+        Tensor::from_value(evaluate_as("IndexSelectBackward0", |e| {
             let x = Ex::new(e, V::Tensor(self.value().clone()));
             match &places {
                 Ok(_) if index.ndim() > 1 => {
@@ -364,7 +370,10 @@ impl<T: Element> Tensor<T> {
                 other => vec![other.clone()],
             })
             .collect();
-        let view = if picks || !index.is_empty() { self.index(basic) } else { self.clone() };
+        // index tensors on whole axes write to the tensor itself, ranges through a view
+        let whole = |i: &Index| matches!(i, Index::Range(0, None, 1) | Index::Rest);
+        let view =
+            if index.is_empty() || (picks && basic.iter().all(whole)) { self.clone() } else { self.index(basic) };
         view.assign("index_put_", |e, x| {
             let v = value.operand(e);
             if !picks {

@@ -7,8 +7,8 @@
 use super::{
     dispatch::{Dispatch, eager},
     mode::{is_grad_enabled, no_grad},
-    node::{Edge, Node},
-    typed::{Scalar, Tensor, evaluate, report},
+    node::{Edge, Node, next_seq},
+    typed::{Scalar, Tensor, evaluate, evaluate_as, report},
     value::{Repr, Value},
 };
 use crate::{
@@ -55,6 +55,7 @@ pub(super) fn in_place(
         let V::Tensor(y) = f(&d, Ex::new(&d, V::Tensor(old))).v else { panic!("bug: {what} left the tape") };
         d.take_error().map_or(Ok(y), Err)
     };
+    let since = next_seq();
     // a derivative may read what the tensor was: then that is kept apart
     let mut y = run(if was_tracked { past(x)? } else { x.alias() })?;
     if recording && !was_tracked && y.requires_grad() {
@@ -83,7 +84,7 @@ pub(super) fn in_place(
     if tracked {
         x.check_view_kind()?;
     }
-    let new = if tracked { Some(new_past(x, &y, was_tracked, place, what)?) } else { None };
+    let new = if tracked { Some(new_past(x, &y, was_tracked, place, what, since)?) } else { None };
     write(x, &y);
     match (new, &x.0.view) {
         (Some(node), Some(view)) => view.base.set_grad_fn(node, 0),
@@ -96,9 +97,18 @@ pub(super) fn in_place(
     Ok(())
 }
 
-/// What the tensor was, with its past, in a storage of its own.
+/// What the tensor was, with its past, in a storage of its own. That of a view is a window on its base as it was: hooks
+/// on the view stay with the view that they were registered on, which is no part of the graph any more.
 fn past(x: &Value) -> Result<Value> {
     let old = no_grad(|| eager(Op::new(&arith::COPY), &[x]))?;
+    if let Some(view) = &x.0.view
+        && let Some(edge) = view.base.edge()?
+        && let (Repr::Stored { layout: of, .. }, Repr::Stored { layout, .. }) = (view.base.repr(), x.repr())
+    {
+        let args = [(Some(edge), view.base.ty().clone())];
+        old.set_grad_fn(Node::of(window::window(layout, of), args, x.ty().clone(), None), 0);
+        return Ok(old);
+    }
     match x.edge()? {
         Some(Edge::Node(n, i)) => old.set_grad_fn(n, i),
         Some(Edge::Leaf(_)) => {
@@ -111,8 +121,29 @@ fn past(x: &Value) -> Result<Value> {
     Ok(old)
 }
 
-/// The node of the written tensor, or of its base if it is a view.
-fn new_past(x: &Value, y: &Value, was_tracked: bool, place: Place, what: &'static str) -> Result<Arc<Node>> {
+/// The node of the written tensor, or of its base if it is a view. Those of the operation are numbered from `since`.
+fn new_past(
+    x: &Value,
+    y: &Value,
+    was_tracked: bool,
+    place: Place,
+    what: &'static str,
+    since: u64,
+) -> Result<Arc<Node>> {
+    let name = match what {
+        "addcdiv_" => Some("AddcdivBackward0"),
+        "addcmul_" => Some("AddcmulBackward0"),
+        "clamp_" => Some("ClampBackward1"),
+        "copy_" => Some("CopyBackwards"),
+        "fill_" => Some("FillBackward0"),
+        "index_add_" => Some("IndexAddBackward0"),
+        "index_put_" => Some("IndexPutBackward0"),
+        "lerp_" => Some("LerpBackward0"),
+        "masked_fill_" => Some("MaskedFillBackward0"),
+        "zero_" => Some("ZeroBackward0"),
+        _ => None,
+    };
+    name.into_iter().for_each(|name| y.label(name, since));
     if let Some(view) = &x.0.view {
         return window_node(x, &view.base, y.edge()?, place);
     }
@@ -122,11 +153,7 @@ fn new_past(x: &Value, y: &Value, was_tracked: bool, place: Place, what: &'stati
     // the whole is replaced by something without a past: what it was gets zeros
     debug_assert!(was_tracked);
     let node = window_node(x, x, None, place)?;
-    node.label(match what {
-        "zero_" => "ZeroBackward0",
-        "fill_" => "FillBackward0",
-        _ => "CopyBackwards",
-    });
+    node.label(name.unwrap_or("CopyBackwards"), node.seq());
     Ok(node)
 }
 
@@ -210,9 +237,7 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn copy(&self) -> Self {
-        let y = Tensor::from_value(evaluate(|e| self.of(e).copy()));
-        y.value().label("CloneBackward0");
-        y
+        Tensor::from_value(evaluate_as("CloneBackward0", |e| self.of(e).copy()))
     }
     /// Takes over the elements of `source`, broadcast to this shape; gradients flow to `source` from now on.
     ///
@@ -249,7 +274,7 @@ impl<T: Element> Tensor<T> {
     /// A copy of the tensor with the elements where the mask (broadcast) holds replaced.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor<bool>, value: impl Scalar<T>) -> Self {
-        Tensor::from_value(evaluate(|e| Ex::select(&mask.of(e), &value.ex(e), &self.of(e))))
+        Tensor::from_value(evaluate_as("MaskedFillBackward0", |e| Ex::select(&mask.of(e), &value.ex(e), &self.of(e))))
     }
     /// Cuts the tensor off its past, in place: it is a leaf that is not tracked afterwards.
     ///
@@ -283,6 +308,10 @@ impl<T: Element> Tensor<T> {
     /// Whether the tensor is a view of another one.
     pub fn is_view(&self) -> bool {
         self.value().0.view.is_some()
+    }
+    /// The tensor that this one is a view of (never a view itself); none if it is no view.
+    pub fn base(&self) -> Option<Tensor<T>> {
+        self.value().0.view.as_ref().map(|v| Tensor::from_value(v.base.clone()))
     }
     /// Whether two tensors share elements: one is a view or a detached form of the other, or both of a third.
     pub fn shares_storage(&self, other: &Tensor<T>) -> bool {

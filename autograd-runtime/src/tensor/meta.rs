@@ -30,6 +30,10 @@ pub(super) struct Meta {
 }
 
 impl Meta {
+    /// Of a value that is result so of a node, or of none.
+    pub fn of(grad_fn: Option<(Arc<Node>, u32)>, seen: u64) -> Meta {
+        Meta { grad_fn, seen, ..Meta::default() }
+    }
     /// Whether this owns no part of a graph.
     pub fn is_free(&self) -> bool {
         self.grad_fn.is_none() && self.grad.is_none()
@@ -89,10 +93,6 @@ impl Value {
     fn is_tracked(&self) -> bool {
         self.0.tracked.load(Ordering::Acquire)
     }
-    /// Notes that the view's past is that of its base as it is now.
-    pub(super) fn mark_seen(&self) {
-        self.meta().seen = self.version();
-    }
     /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {
         self.is_tracked() || self.0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
@@ -125,6 +125,10 @@ impl Value {
     /// Makes the value result `index` of a node.
     pub(super) fn set_grad_fn(&self, node: Arc<Node>, index: u32) {
         let seen = self.version();
+        self.replace_grad_fn(node, index, seen);
+    }
+    /// The new past of a value whose storage has this version; a gradient that it retains is that of the new one.
+    fn replace_grad_fn(&self, node: Arc<Node>, index: u32, seen: u64) {
         let old = {
             let mut m = self.meta();
             if m.retains_grad
@@ -152,13 +156,24 @@ impl Value {
         drop(old);
         Ok(())
     }
-    /// Names the node of a composite operation's result, as PyTorch does.
-    pub(super) fn label(&self, name: &'static str) {
+    /// Names the node of a composite operation's result as PyTorch does. The operation's nodes are those from `since`.
+    pub(super) fn label(&self, name: &'static str, since: u64) {
         if self.is_tracked()
             && let Some((n, _)) = &self.meta().grad_fn
         {
-            n.label(name);
+            n.label(name, since);
         }
+    }
+    /// As [`Value::label`], of an operation that saves constants only: it runs backward as often as one likes.
+    pub(super) fn label_constant(&self, name: &'static str, since: u64) {
+        self.label(name, since);
+        if let Some(n) = self.node() {
+            n.saves_constants(since);
+        }
+    }
+    /// Which of its node's results the value is.
+    pub(super) fn output_nr(&self) -> usize {
+        self.meta().grad_fn.as_ref().map_or(0, |f| f.1 as usize)
     }
     /// The node that made the value.
     pub(super) fn node(&self) -> Option<Arc<Node>> {
@@ -200,13 +215,7 @@ impl Value {
         }
         let node =
             Node::of(window::window(layout, of), [(Some(edge), view.base.ty().clone())], self.ty().clone(), None);
-        let old = {
-            let mut m = self.meta();
-            m.seen = now;
-            m.grad_fn.replace((node, 0))
-        };
-        self.0.tracked.store(true, Ordering::Release);
-        drop(old);
+        self.replace_grad_fn(node, 0, now);
         Ok(())
     }
     /// That an operation that records may write to the value.

@@ -50,7 +50,7 @@ pub use mode::{
 };
 pub use node::GradFn;
 pub use replay::{replay, replay_vjp};
-pub(crate) use sweep::Sweep;
+pub(crate) use sweep::{Sweep, Target};
 pub use typed::{IntoShape, Scalar, Tensor};
 pub(crate) use typed::{evaluate, report};
 pub use value::Value;

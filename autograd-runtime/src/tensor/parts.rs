@@ -4,6 +4,7 @@
 use super::{
     dispatch::eager_at,
     meta::Creation,
+    node::next_seq,
     typed::{Tensor, report},
     value::Value,
 };
@@ -24,6 +25,7 @@ impl<T: Element> Tensor<T> {
                 return Err(Error::shape(op, "at least one axis", "[]"));
             }
             let one = |(i, &(start, len)): (usize, &(usize, usize))| -> Result<Self> {
+                let since = next_seq();
                 let attrs = [d, start, len, 1].map(|n| crate::op::Attr::Int(n as i64));
                 let slice = Op::with(&crate::op::views::SLICE, attrs);
                 let mut v = match session::record(&slice, &[self.value()]) {
@@ -40,10 +42,7 @@ impl<T: Element> Tensor<T> {
                         None => eager_at(reshape, &[&v], Some(place), Creation::Several(op, i))?,
                     };
                 }
-                v.label(match op {
-                    "Unbind" => "UnbindBackward0",
-                    _ => "SplitBackward0",
-                });
+                v.label(if op == "Unbind" { "UnbindBackward0" } else { "SplitBackward0" }, since);
                 Ok(Tensor::from_value(v))
             };
             ranges.iter().enumerate().map(one).collect()

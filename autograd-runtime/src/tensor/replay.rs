@@ -1,7 +1,7 @@
 //! Runs a graph on the dynamic engine, operation by operation on the tape, and sweeps it back: the third way,
 //! beside the interpreter and the compiled program, to the same numbers.
 
-use super::{Sweep, Value, dispatch::eager, mode::set_grad_enabled};
+use super::{Sweep, Target, Value, dispatch::eager, mode::set_grad_enabled};
 use crate::{
     array::Array,
     error::{Error, Result},
@@ -30,7 +30,7 @@ pub fn replay_vjp(g: &Graph, inputs: &[Array], wrt: &[usize], cts: &[Array]) -> 
     let outs = set_grad_enabled(true, || forward(g, &leaves))?;
     let roots: Vec<(Value, Value)> =
         outs.into_iter().zip(cts.iter().cloned().map(Value::stored)).filter(|r| r.0.requires_grad()).collect();
-    let grads = Sweep { inputs: Some(&tracked), retain_graph: false, create_graph: false }.run(&roots)?;
+    let grads = Sweep { target: Target::Of(&tracked), retain_graph: false, create_graph: false }.run(&roots)?;
     let zero = |v: &Value| Array::full(v.ty(), 0);
     Ok(grads.iter().zip(&tracked).map(|(g, v)| g.as_ref().map_or_else(|| zero(v), Value::to_array)).collect())
 }

@@ -7,8 +7,9 @@
 
 use super::{
     dispatch::{Dispatch, sum},
+    hooks::Hooks,
     mode::{is_anomaly_enabled, set_grad_enabled},
-    node::{Edge, Node},
+    node::{Cts, Edge, Node},
     value::{Repr, Value},
 };
 use crate::{
@@ -22,17 +23,24 @@ use std::{collections::BinaryHeap, sync::Arc};
 
 /// What one backward sweep is to do.
 pub(crate) struct Sweep<'a> {
-    /// Values whose gradients are wanted; `None` accumulates into all leaves.
-    pub inputs: Option<&'a [Value]>,
+    pub target: Target<'a>,
     pub retain_graph: bool,
     pub create_graph: bool,
 }
 
-/// A cotangent for each result of a node.
-type Cts = SmallVec<[Option<Value>; 1]>;
+/// Where gradients go.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// Into `.grad` of every leaf.
+    Leaves,
+    /// Into `.grad` of these leaves only. Values that are no leaves are reached too, and their nodes run.
+    Into(&'a [Value]),
+    /// To the caller, one for each of these values; no `.grad` changes.
+    Of(&'a [Value]),
+}
 
 impl Sweep<'_> {
-    /// Runs the sweep from roots with their cotangents; returns the gradients of `inputs`.
+    /// Runs the sweep from roots with their cotangents; returns the gradients that [`Target::Of`] asks for.
     ///
     /// # Errors
     /// An untracked root, saved values that are gone or changed, a missing rule, and what hooks and custom
@@ -48,10 +56,20 @@ impl Sweep<'_> {
                 || Error::Autograd(format!("element {i} of tensors does not require grad and does not have a grad_fn"));
             starts.push((root.edge()?.ok_or_else(none)?, ct));
         }
-        let inputs = self.inputs.unwrap_or_default();
-        let keys = inputs.iter().map(target).collect::<Result<Vec<_>>>()?;
+        let (inputs, into) = match self.target {
+            Target::Leaves => (None, true),
+            Target::Into(v) => (Some(v), true),
+            Target::Of(v) => (Some(v), false),
+        };
+        let keys = inputs.unwrap_or_default().iter().map(target).collect::<Result<Vec<_>>>()?;
         let mut found: FxHashMap<(usize, u32), Option<Value>> = keys.iter().map(|&k| (k, None)).collect();
-        let needed = self.inputs.map(|_| needed(starts.iter().map(|s| &s.0), &found));
+        let needed = inputs.map(|_| {
+            let mut needed = needed(starts.iter().map(|s| &s.0), &found);
+            if into {
+                needed.extend(keys.iter().map(|k| k.0));
+            }
+            needed
+        });
         let runs = |n: &Arc<Node>| needed.as_ref().is_none_or(|s| s.contains(&(Arc::as_ptr(n) as usize)));
         let goes = |e: &Edge| match e {
             Edge::Node(n, _) => runs(n) || found.contains_key(&e.key()),
@@ -72,11 +90,8 @@ impl Sweep<'_> {
                         *ct = Some(hooks.run_on_grad(i as u32, g)?);
                     }
                 }
-                let mut all = cts.into_vec();
-                hooks.run_before(&mut all)?;
-                cts = all.into();
             }
-            if needed.is_some() {
+            if needed.is_some() && !into {
                 let key = |i: usize| (Arc::as_ptr(&node) as usize, i as u32);
                 let of = |(i, ct): (usize, &Option<Value>)| Some((key(i), ct.clone()?));
                 captured.extend(cts.iter().enumerate().filter_map(of).filter(|c| found.contains_key(&c.0)));
@@ -84,14 +99,17 @@ impl Sweep<'_> {
             if !runs(&node) {
                 continue;
             }
+            if let Some(hooks) = node.existing_hooks() {
+                let mut all = cts.into_vec();
+                hooks.run_before(&mut all)?;
+                cts = all.into();
+            }
             let edges = node.edges();
             let wanted = |i: usize| edges.get(i).is_some_and(|e| e.as_ref().is_some_and(&goes));
-            if !(0..edges.len()).any(wanted) {
-                continue;
-            }
-            let _event = profiler::backward(|| node.name());
+            let _event = profiler::backward(|| node.event());
             given.clear();
-            node.pull_back(&d, &cts, &wanted, !self.retain_graph, |i, g| {
+            let received = node.existing_hooks().filter(|h| h.wants_after()).map(|_| cts.to_vec());
+            node.pull_back(&d, cts, &wanted, !self.retain_graph, |i, g| {
                 given.push((i, g));
                 Ok(())
             })?;
@@ -102,10 +120,10 @@ impl Sweep<'_> {
                 check_nan(&node, &given)?;
             }
             if let Some(hooks) = node.existing_hooks() {
-                if hooks.wants_after() {
+                if let Some(received) = received {
                     let mut all: Vec<Option<Value>> = vec![None; edges.len()];
                     given.drain(..).for_each(|(i, g)| all[i] = g);
-                    hooks.run_after(&mut all, &cts.to_vec())?;
+                    hooks.run_after(&mut all, &received)?;
                     given.extend(all.into_iter().enumerate());
                 }
                 // a node that cannot run again needs no hooks; what they own goes
@@ -113,7 +131,6 @@ impl Sweep<'_> {
                     hooks.clear();
                 }
             }
-            drop(cts);
             for (i, g) in given.drain(..) {
                 if let (Some(Some(edge)), Some(g)) = (edges.get(i), g) {
                     pending.send(edge, g)?;
@@ -127,16 +144,29 @@ impl Sweep<'_> {
                 Some(h) => h.run_on_grad(0, ct)?,
                 None => ct,
             };
-            if self.inputs.is_some() {
-                found.insert(Edge::Leaf(leaf).key(), Some(ct));
-                continue;
-            }
-            leaf.accumulate(ct, self.create_graph)?;
-            if let Some(h) = hooks {
-                h.run_on_leaf(&leaf)?;
+            match hooks {
+                _ if !into => drop(found.insert(Edge::Leaf(leaf).key(), Some(ct))),
+                Some(h) => self.accumulate_with(&h, leaf, ct)?,
+                None => self.accumulate(&leaf, ct)?,
             }
         }
         Ok(keys.iter().map(|k| found.get(k).cloned().flatten()).collect())
+    }
+    /// A leaf that has been cut off or is not tracked any more keeps the `.grad` it has.
+    fn accumulate(&self, leaf: &Value, ct: Value) -> Result<()> {
+        if leaf.requires_grad() { leaf.accumulate(ct, self.create_graph) } else { Ok(()) }
+    }
+    /// The hooks around a leaf's accumulation: before it, on the leaf after it, and after both.
+    fn accumulate_with(&self, hooks: &Hooks, leaf: Value, ct: Value) -> Result<()> {
+        let mut received = vec![Some(ct)];
+        hooks.run_before(&mut received)?;
+        if let Some(ct) = received[0].clone()
+            && leaf.requires_grad()
+        {
+            leaf.accumulate(ct, self.create_graph)?;
+            hooks.run_on_leaf(&leaf)?;
+        }
+        hooks.run_after(&mut Vec::new(), &received)
     }
 }
 

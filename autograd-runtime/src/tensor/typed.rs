@@ -3,12 +3,12 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-use super::{Dispatch, Repr, Value, is_grad_enabled};
+use super::{Dispatch, Repr, Value, dispatch, is_grad_enabled, node::next_seq};
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
     error::{Error, Place, Result},
-    op::create,
+    op::{Attr, Op, OpDef, arith, compare, views},
     real::Real,
     session,
     ty::{DType, Shape, Ty},
@@ -71,8 +71,7 @@ macro_rules! scalars {
     ($($t:ty),*) => {$(
         impl Scalar<$t> for $t {
             fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e> {
-                Ex::new(e, e.emit(crate::op::Op::with(&create::CONST, [
-                    crate::op::Attr::DType(<$t>::DTYPE), crate::op::Attr::Bits(self.bits())]), &[]))
+                Ex::new(e, e.constant(<$t>::DTYPE, self.bits()))
             }
         }
     )*};
@@ -104,6 +103,28 @@ pub(crate) fn evaluate(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value 
     v
 }
 
+/// As [`evaluate`], of an operation that PyTorch has as one: its node bears that name, and the nodes inside are not
+/// shown.
+#[track_caller]
+pub(crate) fn evaluate_as(name: &'static str, f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
+    let since = next_seq();
+    let v = evaluate(f);
+    v.label(name, since);
+    v
+}
+
+/// As [`evaluate`], of one operation on values: they are read where they are, and no expression is made.
+#[track_caller]
+fn operation(def: &'static OpDef, args: &[&Value]) -> Value {
+    match dispatch::operation(Op::new(def), args, Some(Place::caller())) {
+        Ok(v) => v,
+        Err((e, placeholder)) => {
+            report(e);
+            placeholder
+        }
+    }
+}
+
 impl<T: Element> Tensor<T> {
     pub(crate) fn from_value(v: Value) -> Self {
         debug_assert_eq!(v.ty().dtype, T::DTYPE);
@@ -118,6 +139,39 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     fn map<U: Element>(&self, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
         Tensor::from_value(evaluate(|e| f(self.ex(e))))
+    }
+    /// As [`Tensor::map`], under PyTorch's name; never this very tensor, which another write would reach.
+    #[track_caller]
+    fn named<U: Element>(&self, name: &'static str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
+        Tensor::from_value(evaluate_as(name, |e| {
+            let y = f(self.ex(e));
+            if self.passed_through(&y) { y.copy() } else { y }
+        }))
+    }
+    /// As [`Tensor::named`], of a view: another tensor than this one, also where it shows the same.
+    #[track_caller]
+    pub(super) fn viewed(&self, name: &'static str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<T> {
+        Tensor::from_value(evaluate_as(name, |e| {
+            let y = f(self.ex(e));
+            if self.passed_through(&y) { y.emit_op(Op::with(&views::RESHAPE, [Attr::dims(self.shape())])) } else { y }
+        }))
+    }
+    /// An operator with a number at its left.
+    #[track_caller]
+    fn with_left(&self, op: &str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<T> {
+        if op == "sub" { self.named("RsubBackward1", f) } else { self.map(f) }
+    }
+    fn passed_through(&self, y: &Ex<'_>) -> bool {
+        matches!(&y.v, V::Tensor(v) if v.same(&self.0) && matches!(v.repr(), Repr::Stored { .. }))
+    }
+    #[track_caller]
+    fn zip_named<U: Element, W: Element>(
+        &self,
+        name: &'static str,
+        o: &Tensor<U>,
+        f: impl for<'e> FnOnce(Ex<'e>, Ex<'e>) -> Ex<'e>,
+    ) -> Tensor<W> {
+        Tensor::from_value(evaluate_as(name, |e| f(self.ex(e), o.ex(e))))
     }
     #[track_caller]
     fn zip<U: Element, W: Element>(
@@ -347,7 +401,84 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn reshape(&self, shape: &[i64]) -> Self {
-        self.map(|x| x.view_as(shape))
+        self.viewed("ViewBackward0", |x| x.view_as(shape))
+    }
+    /// As [`Tensor::reshape`], sharing the elements always. Panics (or fails the running entry point) where only a copy
+    /// could have that shape.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, try_eval};
+    /// let x = Tensor::<f64>::arange(6);
+    /// x.view(&[2, -1]).index_put_((0, 0), 9.0);
+    /// assert_eq!(x.to_vec()[0], 9.0);
+    /// assert!(try_eval(|| x.view(&[2, 3]).t().view(&[6])).is_err());
+    /// ```
+    #[track_caller]
+    pub fn view(&self, shape: &[i64]) -> Self {
+        let y = self.reshape(shape);
+        if let (Repr::Stored { storage: a, .. }, Repr::Stored { storage: b, .. }) = (self.0.repr(), y.0.repr())
+            && !std::sync::Arc::ptr_eq(a, b)
+        {
+            let what = "view size is not compatible with input tensor's size and stride (at least one dimension spans \
+                        across two contiguous subspaces). Use reshape(..) instead";
+            report(Error::shape("view", what, format!("{:?} as {shape:?}", self.shape())));
+        }
+        y
+    }
+    /// The axes from `start` to `end`, both included, as one.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// assert_eq!(Tensor::<f64>::ones([2, 3, 4]).flatten(1, -1).shape(), [2, 12]);
+    /// assert_eq!(Tensor::scalar(1.0).flatten(0, -1).shape(), [1]);
+    /// ```
+    #[track_caller]
+    pub fn flatten(&self, start: i64, end: i64) -> Self {
+        let rank = self.ndim().max(1);
+        let dims =
+            || Ok((crate::ty::resolve_dim("flatten", start, rank)?, crate::ty::resolve_dim("flatten", end, rank)?));
+        self.viewed("ViewBackward0", |x| match dims() {
+            Ok((a, b)) if a <= b => {
+                let shape = x.shape();
+                let (front, rest) = (&shape[..a.min(shape.len())], &shape[(b + 1).min(shape.len())..]);
+                let middle: usize = shape[a.min(shape.len())..(b + 1).min(shape.len())].iter().product();
+                x.reshape(&[front, &[middle], rest].concat())
+            }
+            Ok(_) => x.fail(Error::value("flatten", format!("expected start before end, found {start} and {end}"))),
+            Err(e) => x.fail(e),
+        })
+    }
+    /// Broadcast to the shape of another tensor, without a copy.
+    #[track_caller]
+    pub fn expand_as<U: Element>(&self, other: &Tensor<U>) -> Self {
+        self.expand(other.shape())
+    }
+    /// The elements in the shape of another tensor.
+    #[track_caller]
+    pub fn view_as<U: Element>(&self, other: &Tensor<U>) -> Self {
+        self.view(&other.shape().iter().map(|&n| n as i64).collect::<Vec<_>>())
+    }
+    /// Copies of the tensor side by side: so many along each axis; new axes come first.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 2.0], [2]);
+    /// assert_eq!(x.repeat(&[2, 2]).to_vec(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
+    /// ```
+    #[track_caller]
+    pub fn repeat(&self, times: &[usize]) -> Self {
+        self.named("RepeatBackward0", |x| {
+            let shape = x.shape();
+            let Some(new) = times.len().checked_sub(shape.len()) else {
+                let want = format!("a number of copies for each of {} axes", shape.len());
+                return x.fail(Error::shape("repeat", want, format!("{times:?}")));
+            };
+            let extents: Vec<usize> = std::iter::repeat_n(1, new).chain(shape.iter().copied()).collect();
+            let pairs = |t: &[usize]| t.iter().zip(&extents).flat_map(|(&t, &n)| [t, n]).collect::<Shape>();
+            let product: Shape = times.iter().zip(&extents).map(|(t, n)| t.saturating_mul(*n)).collect();
+            // [1, n] to [t, n] for each axis, then both as one
+            x.reshape(&pairs(&vec![1; times.len()])).expand(&pairs(times)).reshape(&product).copy()
+        })
     }
     /// Broadcast to a larger shape, without a copy: axes of extent 1 are repeated, new ones stand in front. Such a view
     /// cannot be written to.
@@ -360,7 +491,7 @@ impl<T: Element> Tensor<T> {
     #[track_caller]
     pub fn expand(&self, shape: impl IntoShape) -> Self {
         let shape = shape.into_shape();
-        self.map(|x| x.expand(&shape))
+        self.viewed("ExpandBackward0", |x| x.expand(&shape))
     }
     /// A view with the axes in another order: axis `i` of the result is axis `dims[i]`.
     ///
@@ -372,7 +503,7 @@ impl<T: Element> Tensor<T> {
     pub fn permute(&self, dims: &[i64]) -> Self {
         let rank = self.ndim();
         let perm: Result<Shape> = dims.iter().map(|&d| crate::ty::resolve_dim("permute", d, rank)).collect();
-        self.map(|x| match perm {
+        self.viewed("PermuteBackward0", |x| match perm {
             Ok(p) => x.permute(&p),
             Err(e) => x.fail(e),
         })
@@ -380,12 +511,12 @@ impl<T: Element> Tensor<T> {
     /// A view with two axes exchanged.
     #[track_caller]
     pub fn transpose(&self, a: i64, b: i64) -> Self {
-        self.map(|x| x.transpose(a, b))
+        self.viewed("TransposeBackward0", |x| x.transpose(a, b))
     }
     /// The transpose of a matrix, a view; vectors and scalars are their own. More axes are an error.
     #[track_caller]
     pub fn t(&self) -> Self {
-        self.map(|x| {
+        self.viewed("TBackward0", |x| {
             if x.rank() <= 2 {
                 x.mt()
             } else {
@@ -403,12 +534,12 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn unsqueeze(&self, dim: i64) -> Self {
-        self.map(|x| x.unsqueeze(dim))
+        self.viewed("UnsqueezeBackward0", |x| x.unsqueeze(dim))
     }
     /// A view without the axis, if its extent is 1; else the same shape.
     #[track_caller]
     pub fn squeeze(&self, dim: i64) -> Self {
-        self.map(|x| x.squeeze(dim))
+        self.viewed("SqueezeBackward1", |x| x.squeeze(dim))
     }
     /// A view of elements `start..end` of an axis, every `step`-th; negative bounds count from the end, and bounds
     /// outside are clamped, as Python does.
@@ -422,12 +553,12 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn slice(&self, dim: i64, start: i64, end: i64, step: usize) -> Self {
-        self.map(|x| x.slice_dim(dim, start, end, step))
+        self.viewed("SliceBackward0", |x| x.slice_dim(dim, start, end, step))
     }
     /// A view of `len` elements of an axis from `start`; they must all be there.
     #[track_caller]
     pub fn narrow(&self, dim: i64, start: usize, len: usize) -> Self {
-        self.map(|x| match crate::ty::resolve_dim("narrow", dim, x.rank()) {
+        self.viewed("SliceBackward0", |x| match crate::ty::resolve_dim("narrow", dim, x.rank()) {
             Ok(d) => x.slice(d, start, len, 1),
             Err(e) => x.fail(e),
         })
@@ -435,7 +566,7 @@ impl<T: Element> Tensor<T> {
     /// A view of one index of an axis, which disappears; negative ones count from the end.
     #[track_caller]
     pub fn select(&self, dim: i64, index: i64) -> Self {
-        self.map(|x| x.select_dim(dim, index))
+        self.viewed("SelectBackward0", |x| x.select_dim(dim, index))
     }
     /// Elements picked along an axis by an index tensor of the same rank, whose shape the result has: for axis 0
     /// `y[i, j] = x[index[i, j], j]`.
@@ -463,20 +594,20 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn cat(tensors: &[&Tensor<T>], dim: i64) -> Self {
-        Self::join("cat", tensors, |items| Ex::cat(items, dim))
+        Self::join("cat", "CatBackward0", tensors, |items| Ex::cat(items, dim))
     }
     /// Tensors of one shape along a new axis, which becomes axis `dim`.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor<T>], dim: i64) -> Self {
-        Self::join("stack", tensors, |items| Ex::stack(items, dim))
+        Self::join("stack", "StackBackward0", tensors, |items| Ex::stack(items, dim))
     }
     #[track_caller]
-    fn join(op: &str, tensors: &[&Tensor<T>], f: impl for<'e> FnOnce(&[Ex<'e>]) -> Ex<'e>) -> Self {
+    fn join(op: &str, name: &'static str, tensors: &[&Tensor<T>], f: impl for<'e> FnOnce(&[Ex<'e>]) -> Ex<'e>) -> Self {
         if tensors.is_empty() {
             report(Error::value(op, "expected at least one tensor, found none"));
             return Self::from_value(Value::absent(Ty::scalar(T::DTYPE)));
         }
-        Tensor::from_value(evaluate(|e| f(&tensors.iter().map(|t| t.ex(e)).collect::<Vec<_>>())))
+        Tensor::from_value(evaluate_as(name, |e| f(&tensors.iter().map(|t| t.ex(e)).collect::<Vec<_>>())))
     }
     /// Converted to another element type; gradients flow between floats. To integers it truncates, to `bool` it says
     /// what is not 0.
@@ -494,11 +625,13 @@ impl<T: Element> Tensor<T> {
 
 /// Elementwise comparison and the like, giving truth values.
 macro_rules! comparisons {
-    ($($(#[$doc:meta])* $name:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $def:ident;)*) => {
         impl<T: Element> Tensor<T> {$(
             $(#[$doc])*
             #[track_caller]
-            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> { self.zip(other, |a, b| a.$name(&b)) }
+            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> {
+                Tensor::from_value(operation(&compare::$def, &[&self.0, &other.0]))
+            }
         )*}
     };
 }
@@ -512,17 +645,17 @@ comparisons! {
     /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
     /// assert!(below.any() && !below.all());
     /// ```
-    lt;
+    lt LT;
     /// self ≤ other, elementwise.
-    le;
+    le LE;
     /// self > other, elementwise.
-    gt;
+    gt GT;
     /// self ≥ other, elementwise.
-    ge;
+    ge GE;
     /// self = other, elementwise.
-    eq;
+    eq EQ;
     /// self ≠ other, elementwise.
-    ne;
+    ne NE;
 }
 
 impl Tensor<bool> {
@@ -660,10 +793,10 @@ unary! {
     erf;
     /// 1 − erf x
     erfc;
-    /// x·σ(x)
-    silu;
-    /// x·Φ(x), Φ the normal distribution function
-    gelu;
+    /// ln|Γ(x)|
+    lgamma;
+    /// Γ′(x)/Γ(x). Its own derivative is not there yet: backward through it is an error that says so.
+    digamma;
 }
 
 impl<T: Float> Tensor<T> {
@@ -691,7 +824,7 @@ impl<T: Float> Tensor<T> {
     /// xᵖ, elementwise after broadcasting; gradients flow to the exponent too.
     #[track_caller]
     pub fn pow(&self, p: &Tensor<T>) -> Self {
-        self.zip(p, |x, p| x.pow(&p))
+        self.zip_named("PowBackward1", p, |x, p| x.pow(&p))
     }
     /// The larger of two, elementwise; ties share the gradient.
     #[track_caller]
@@ -716,17 +849,27 @@ impl<T: Float> Tensor<T> {
     /// Limited to an interval, elementwise: min(max(x, lo), hi). No gradient flows to elements outside.
     #[track_caller]
     pub fn clamp(&self, lo: impl Scalar<T>, hi: impl Scalar<T>) -> Self {
-        self.map(|x| x.clamp(&lo.ex(x.e), &hi.ex(x.e)))
+        self.named("ClampBackward1", |x| x.clamp(&lo.ex(x.e), &hi.ex(x.e)))
+    }
+    /// x·σ(x)
+    #[track_caller]
+    pub fn silu(&self) -> Self {
+        self.named("SiluBackward0", |x| x.silu())
+    }
+    /// x·Φ(x), Φ the normal distribution function
+    #[track_caller]
+    pub fn gelu(&self) -> Self {
+        self.named("GeluBackward0", |x| x.gelu())
     }
     /// x above 0, slope·x below.
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Self {
-        self.map(|x| x.leaky_relu(slope))
+        self.named("LeakyReluBackward0", |x| x.leaky_relu(slope))
     }
     /// The sum of all elements, of shape `[]`.
     #[track_caller]
     pub fn sum(&self) -> Self {
-        self.map(|x| x.sum(None, false))
+        self.named("SumBackward0", |x| x.sum(None, false))
     }
     /// Sums along dims, which stay with extent 1 if `keepdim` and disappear otherwise. Each dim is named once; an empty
     /// list sums along none (PyTorch: along all).
@@ -739,26 +882,30 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn sum_dim(&self, dims: &[i64], keepdim: bool) -> Self {
-        self.map(|x| x.sum(Some(dims), keepdim))
+        self.named("SumBackward1", |x| x.sum(Some(dims), keepdim))
+    }
+    /// A mean, which saves nothing but the number of elements.
+    #[track_caller]
+    fn averaged(&self, name: &'static str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Self {
+        let since = next_seq();
+        let y: Self = self.map(f);
+        y.0.label_constant(name, since);
+        y
     }
     /// The mean of all elements, of shape `[]`.
     #[track_caller]
     pub fn mean(&self) -> Self {
-        let y = self.map(|x| x.mean(None, false));
-        y.0.label("MeanBackward0");
-        y
+        self.averaged("MeanBackward0", |x| x.mean(None, false))
     }
     /// Means along dims, as in [`Tensor::sum_dim`].
     #[track_caller]
     pub fn mean_dim(&self, dims: &[i64], keepdim: bool) -> Self {
-        let y = self.map(|x| x.mean(Some(dims), keepdim));
-        y.0.label("MeanBackward1");
-        y
+        self.averaged("MeanBackward1", |x| x.mean(Some(dims), keepdim))
     }
     /// The unbiased variance of all elements, Σ (x − mean)² / (n − 1), of shape `[]`.
     #[track_caller]
     pub fn var(&self) -> Self {
-        self.map(|x| x.var(None, 1.0, false))
+        self.named("VarBackward0", |x| x.var(None, 1.0, false))
     }
     /// Variances along dims, as in [`Tensor::sum_dim`], divided by n − `correction`: 1 for the unbiased one, 0 for that
     /// of the elements themselves.
@@ -770,17 +917,17 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn var_dim(&self, dims: &[i64], correction: f64, keepdim: bool) -> Self {
-        self.map(|x| x.var(Some(dims), correction, keepdim))
+        self.named("VarBackward0", |x| x.var(Some(dims), correction, keepdim))
     }
     /// The largest element, of shape `[]`; ties share the gradient evenly.
     #[track_caller]
     pub fn max(&self) -> Self {
-        self.map(|x| x.amax(None, false))
+        self.named("MaxBackward1", |x| x.amax(None, false))
     }
     /// The smallest element, of shape `[]`; ties share the gradient evenly.
     #[track_caller]
     pub fn min(&self) -> Self {
-        self.map(|x| x.amin(None, false))
+        self.named("MinBackward1", |x| x.amin(None, false))
     }
     /// Largest elements along dims, as in [`Tensor::sum_dim`]; ties share the gradient evenly.
     ///
@@ -791,12 +938,12 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn amax(&self, dims: &[i64], keepdim: bool) -> Self {
-        self.map(|x| x.amax(Some(dims), keepdim))
+        self.named("AmaxBackward0", |x| x.amax(Some(dims), keepdim))
     }
     /// Smallest elements along dims, as in [`Tensor::sum_dim`]; ties share the gradient evenly.
     #[track_caller]
     pub fn amin(&self, dims: &[i64], keepdim: bool) -> Self {
-        self.map(|x| x.amin(Some(dims), keepdim))
+        self.named("AminBackward0", |x| x.amin(Some(dims), keepdim))
     }
     /// The first index of the largest element along a dim, which stays with extent 1 if `keepdim`.
     #[track_caller]
@@ -806,12 +953,12 @@ impl<T: Float> Tensor<T> {
     /// The Euclidean norm of all elements, of shape `[]`; its gradient at 0 is 0.
     #[track_caller]
     pub fn norm(&self) -> Self {
-        self.map(|x| x.norm(None, false))
+        self.named("LinalgVectorNormBackward0", |x| x.norm(None, false))
     }
     /// ln Σ eˣ along dims, as in [`Tensor::sum_dim`], without overflow.
     #[track_caller]
     pub fn logsumexp(&self, dims: &[i64], keepdim: bool) -> Self {
-        self.map(|x| x.logsumexp(Some(dims), keepdim))
+        self.named("LogsumexpBackward0", |x| x.logsumexp(Some(dims), keepdim))
     }
     /// eˣ / Σ eˣ along a dim, of the same shape, without overflow.
     ///
@@ -822,12 +969,12 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn softmax(&self, dim: i64) -> Self {
-        self.map(|x| x.softmax(dim))
+        self.named("SoftmaxBackward0", |x| x.softmax(dim))
     }
     /// ln of [`Tensor::softmax`], exact where that underflows.
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Self {
-        self.map(|x| x.log_softmax(dim))
+        self.named("LogSoftmaxBackward0", |x| x.log_softmax(dim))
     }
     /// The mean of −ln softmax(self) at the target, of shape `[]`: logits `[n, classes]`, targets `[n]`. A target outside
     /// the classes gives NaN.
@@ -840,12 +987,12 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn cross_entropy(&self, target: &Tensor<i64>) -> Self {
-        self.zip(target, |x, t| x.cross_entropy(&t))
+        self.zip_named("NllLossBackward0", target, |x, t| x.cross_entropy(&t))
     }
     /// The mean squared difference, of shape `[]`; the shapes broadcast.
     #[track_caller]
     pub fn mse_loss(&self, target: &Tensor<T>) -> Self {
-        self.zip(target, |x, t| x.mse_loss(&t))
+        self.zip_named("MseLossBackward0", target, |x, t| x.mse_loss(&t))
     }
     /// The matrix product as PyTorch defines it: `[.., n, k]` times `[.., k, m]` is `[.., n, m]`, where leading axes
     /// broadcast; a vector is a row at the left and a column at the right, and its axis disappears.
@@ -857,12 +1004,19 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn matmul(&self, o: &Tensor<T>) -> Self {
-        self.zip(o, |a, b| a.matmul(&b))
+        let name = match (self.ndim(), o.ndim()) {
+            (1, 1) => "DotBackward0",
+            (1, 2) => "SqueezeBackward4",
+            (2, 1) => "MvBackward0",
+            (2, 2) => "MmBackward0",
+            _ => "UnsafeViewBackward0",
+        };
+        self.zip_named(name, o, |a, b| a.matmul(&b))
     }
     /// The inner product of two vectors of one length, of shape `[]`.
     #[track_caller]
     pub fn dot(&self, o: &Tensor<T>) -> Self {
-        self.zip(o, |a, b| a.dot(&b))
+        self.zip_named("DotBackward0", o, |a, b| a.dot(&b))
     }
     /// `n` evenly spaced numbers from `a` to `b`, both included, of shape `[n]`.
     ///
@@ -910,11 +1064,11 @@ impl<T, D: Dimension> Raw<T> for ArrayBase<OwnedRepr<T>, D> {
 }
 
 macro_rules! operators {
-    ($($trait:ident $fn:ident;)*) => {$(
+    ($($trait:ident $fn:ident $def:ident;)*) => {$(
         impl<T: Float> std::ops::$trait<&Tensor<T>> for &Tensor<T> {
             type Output = Tensor<T>;
             #[track_caller]
-            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { self.zip(o, |a, b| Ex::$fn(&a, &b)) }
+            fn $fn(self, o: &Tensor<T>) -> Tensor<T> { Tensor::from_value(operation(&arith::$def, &[&self.0, &o.0])) }
         }
         impl<T: Float> std::ops::$trait<Tensor<T>> for &Tensor<T> {
             type Output = Tensor<T>;
@@ -948,7 +1102,9 @@ macro_rules! operators {
         impl std::ops::$trait<&Tensor<$t>> for $s {
             type Output = Tensor<$t>;
             #[track_caller]
-            fn $fn(self, o: &Tensor<$t>) -> Tensor<$t> { o.map(|b| Ex::$fn(&Scalar::<$t>::ex(self, b.e), &b)) }
+            fn $fn(self, o: &Tensor<$t>) -> Tensor<$t> {
+                o.with_left(stringify!($fn), |b| Ex::$fn(&Scalar::<$t>::ex(self, b.e), &b))
+            }
         }
         impl std::ops::$trait<Tensor<$t>> for $s {
             type Output = Tensor<$t>;
@@ -957,7 +1113,7 @@ macro_rules! operators {
         }
     };
 }
-operators! { Add add; Sub sub; Mul mul; Div div; }
+operators! { Add add ADD; Sub sub SUB; Mul mul MUL; Div div DIV; }
 
 impl<T: Float> std::ops::Neg for &Tensor<T> {
     type Output = Tensor<T>;

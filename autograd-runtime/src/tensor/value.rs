@@ -1,7 +1,10 @@
 //! The untyped tensor: a type and either a strided window on shared storage, a node of a running trace, or
 //! nothing (the placeholder that stands for the result of a failed operation).
 
-use super::meta::{Meta, ViewOf};
+use super::{
+    meta::{Meta, ViewOf},
+    node::Node,
+};
 use crate::{
     array::{Array, Data},
     graph::NodeId,
@@ -111,6 +114,17 @@ pub(crate) enum Repr {
     Absent,
 }
 
+impl Repr {
+    /// The row-major elements of a type in a storage of their own.
+    pub(super) fn new(ty: &Ty, data: Data) -> Repr {
+        Repr::Stored { storage: Storage::new(data), layout: Layout::contiguous(&ty.shape) }
+    }
+    /// How often the elements were written to.
+    pub(super) fn version(&self) -> u64 {
+        if let Repr::Stored { storage, .. } = self { storage.version() } else { 0 }
+    }
+}
+
 /// A tensor of any element type; [`Tensor`](super::Tensor) is the typed one.
 #[derive(Clone)]
 pub struct Value(pub(super) Arc<Inner>);
@@ -138,26 +152,24 @@ impl WeakValue {
 
 impl Value {
     pub(crate) fn new(ty: Ty, repr: Repr) -> Value {
-        Self::with_view(ty, repr, None)
+        Self::with_past(ty, repr, None, None)
     }
-    pub(super) fn with_view(ty: Ty, repr: Repr, view: Option<Box<ViewOf>>) -> Value {
-        let v = Value(Arc::new(Inner { ty, repr, tracked: AtomicBool::new(false), view, meta: Mutex::default() }));
-        if v.0.view.is_some() {
-            v.mark_seen();
-        }
-        v
+    /// A value that is a view of another, or result number so of a node.
+    pub(super) fn with_past(ty: Ty, repr: Repr, view: Option<Box<ViewOf>>, past: Option<(Arc<Node>, u32)>) -> Value {
+        let tracked = AtomicBool::new(past.is_some());
+        // of other values the version that their past belongs to is never asked for
+        let seen = if view.is_some() { repr.version() } else { 0 };
+        Value(Arc::new(Inner { ty, repr, tracked, view, meta: Mutex::new(Meta::of(past, seen)) }))
     }
     pub(super) fn downgrade(&self) -> WeakValue {
         WeakValue(Arc::downgrade(&self.0))
     }
     pub(crate) fn stored(array: Array) -> Value {
-        let ty = array.ty();
-        let layout = Layout::contiguous(&ty.shape);
-        Value::new(ty, Repr::Stored { storage: Storage::new(array.into_data()), layout })
+        Value::from_data(array.ty(), array.into_data())
     }
     pub(crate) fn from_data(ty: Ty, data: Data) -> Value {
-        let layout = Layout::contiguous(&ty.shape);
-        Value::new(ty, Repr::Stored { storage: Storage::new(data), layout })
+        let repr = Repr::new(&ty, data);
+        Value::new(ty, repr)
     }
     pub(crate) fn absent(ty: Ty) -> Value {
         Value::new(ty, Repr::Absent)
@@ -187,7 +199,7 @@ impl Value {
     }
     /// How often the elements were written to.
     pub(crate) fn version(&self) -> u64 {
-        if let Repr::Stored { storage, .. } = &self.0.repr { storage.version() } else { 0 }
+        self.0.repr.version()
     }
     /// Notes that the elements have been written to.
     pub(super) fn bump(&self) {

@@ -11,7 +11,7 @@ use crate::{
     elementary::{Loop, vectorised},
     error::{Error, Result},
     op::{Lower, Op},
-    ty::{DType, Layout},
+    ty::{DType, Layout, same_shape},
 };
 
 /// Computes `out[i]` from `args[..][i]`, all of one length.
@@ -109,7 +109,10 @@ pub(super) fn run(
     }
     assert!(args.len() <= ARGS, "bug: {} has {} arguments", op.name(), args.len());
     let (least, grain) = grains(op);
-    if n < least && window.is_none() && args.iter().all(|a| *a.layout.shape == *shape && a.layout.is_contiguous()) {
+    if n < least
+        && window.is_none()
+        && args.iter().all(|a| same_shape(&a.layout.shape, shape) && a.layout.is_contiguous())
+    {
         let mut slices = [Slice::Bool(&[]); ARGS];
         for (s, a) in slices.iter_mut().zip(args) {
             *s = a.data.part(a.layout.offset, n);
