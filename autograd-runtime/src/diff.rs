@@ -1,6 +1,6 @@
 //! Differentiation, graph to graph. Reverse mode walks the nodes once backwards and adds the rules' nodes,
 //! forward mode once forwards; the result is an ordinary graph, so derivatives of any order are the same
-//! transformation again. A missing rule is an error that names the operation. [`control`] has the rules of control flow.
+//! transformation again. A missing rule is an error that names the operation. `control` has the rules of control flow.
 
 mod control;
 

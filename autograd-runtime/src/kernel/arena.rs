@@ -1,7 +1,7 @@
 //! The memory in which a loop records what its reverse mode reads: one growable array of records a loop, kept between
 //! runs so that a steady-state run allocates nothing.
 //!
-//! Generated code reads `records` and `capacity` of its [`Arena`] and asks [`grow`] for more when it is full.
+//! Generated code reads `records` and `capacity` of its [`Arena`] and asks `grow` for more when it is full.
 
 /// One loop's records, as generated code sees them.
 #[repr(C)]
