@@ -33,6 +33,9 @@ use std::{
 /// Values that a node saves: argument, value, version.
 type Kept = SmallVec<[(u8, Value, u64); 2]>;
 
+/// What a run again gives for the holes, in order.
+type Filled = Vec<(Op, Kept)>;
+
 /// One checkpointed stretch.
 struct Frame {
     rerun: Box<dyn Fn() -> Result<()> + Send + Sync>,
@@ -53,16 +56,20 @@ pub(super) struct Hole {
 }
 
 thread_local! {
-    /// Stretches that are running: for the first time, or again with the number of the next hole.
-    static RUNNING: RefCell<Vec<(Arc<Frame>, Option<usize>)>> = const { RefCell::new(Vec::new()) };
+    /// Stretches that are running: for the first time, or again with the values for the holes so far.
+    static RUNNING: RefCell<Vec<(Arc<Frame>, Option<Filled>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes a stretch off the list also when it unwinds.
 struct Running;
 impl Running {
     fn start(frame: &Arc<Frame>, again: bool) -> Running {
-        RUNNING.with_borrow_mut(|r| r.push((frame.clone(), again.then_some(0))));
+        RUNNING.with_borrow_mut(|r| r.push((frame.clone(), again.then(Filled::new))));
         Running
+    }
+    /// Ends a run again: what it gave.
+    fn end(self) -> Filled {
+        RUNNING.with_borrow_mut(|r| r.last_mut().and_then(|r| r.1.take())).unwrap_or_default()
     }
 }
 impl Drop for Running {
@@ -84,9 +91,8 @@ pub(super) fn swallow(op: &Op, kept: &mut Kept) -> Option<Hole> {
                 kept.clear();
                 Some(Hole { index: frame.holes.fetch_add(1, Ordering::Relaxed), frame: frame.clone(), seen })
             }
-            Some(next) => {
-                frame.filled.lock().insert(*next, (op.clone(), kept.clone()));
-                *next += 1;
+            Some(filled) => {
+                filled.push((op.clone(), kept.clone()));
                 None
             }
         }
@@ -100,14 +106,18 @@ impl Hole {
         let (made_by, kept) = match ready {
             Some(r) => r,
             None => {
-                {
-                    let _running = Running::start(&self.frame, true);
-                    // a backward inside the first run finds what has been drawn so far
-                    let random = self.frame.random.get().cloned().unwrap_or_else(States::started);
-                    random.again(|| enable_grad(|| (self.frame.rerun)()))?;
+                let running = Running::start(&self.frame, true);
+                // a backward inside the first run finds what has been drawn so far
+                let random = self.frame.random.get().cloned().unwrap_or_else(States::started);
+                random.again(|| enable_grad(|| (self.frame.rerun)()))?;
+                // other threads may run it again meanwhile, and take what they need: this hole has its own
+                let mut own = None;
+                let mut others = self.frame.filled.lock();
+                for (i, filled) in running.end().into_iter().enumerate() {
+                    if i == self.index { own = Some(filled) } else { drop(others.insert(i, filled)) }
                 }
-                let found = self.frame.filled.lock().remove(&self.index);
-                found.ok_or_else(|| different(name, "fewer operations"))?
+                drop(others);
+                own.ok_or_else(|| different(name, "fewer operations"))?
             }
         };
         if made_by != *op {
