@@ -3,7 +3,7 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-use super::{Dispatch, Repr, Value, is_grad_enabled, node::next_seq};
+use super::{Dispatch, Operand, Repr, Value, is_grad_enabled, node::next_seq};
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
@@ -611,13 +611,15 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Elementwise comparison and the like, giving truth values.
+/// Elementwise comparison with a tensor or a number, giving truth values.
 macro_rules! comparisons {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         impl<T: Element> Tensor<T> {$(
             $(#[$doc])*
             #[track_caller]
-            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> { self.zip(other, |a, b| a.$name(&b)) }
+            pub fn $name(&self, other: impl Operand<T>) -> Tensor<bool> {
+                Tensor::from_value(evaluate(|e| self.ex(e).$name(&other.operand(e))))
+            }
         )*}
     };
 }
@@ -627,7 +629,7 @@ comparisons! {
     /// ```
     /// use autograd_runtime::Tensor;
     /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]);
-    /// let below = x.lt(&Tensor::scalar(2.5));
+    /// let below = x.lt(2.5);
     /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
     /// assert!(below.any() && !below.all());
     /// ```
