@@ -289,9 +289,9 @@ fn a_write_to_one_of_several_views_of_one_operation_is_an_error() {
     let root = matrix(&[[1.0, 2.0], [3.0, 4.0]]);
     let x = root.copy();
     let makers: [(fn(&Tensor<f64>) -> Vec<Tensor<f64>>, &str); 3] = [
-        (|x| x.unbind(0), "Output 1 of Unbind is a view and is being modified inplace"),
-        (|x| x.split(1, 0), "Output 1 of Split is a view and is being modified inplace"),
-        (|x| x.chunk(2, 1), "Output 1 of Split is a view and is being modified inplace"),
+        (|x| x.unbind(0), "Output 1 of UnbindBackward0 is a view and is being modified inplace"),
+        (|x| x.split(1, 0), "Output 1 of SplitBackward0 is a view and is being modified inplace"),
+        (|x| x.chunk(2, 1), "Output 1 of SplitBackward0 is a view and is being modified inplace"),
     ];
     for (parts, message) in makers {
         panics(
@@ -325,7 +325,7 @@ fn several_views_of_one_operation_are_useless_after_a_write_to_their_base() {
     x.mul_(2.0);
     panics(
         || &parts[0] * 2.0,
-        &["Output 0 of Unbind is a view and its base or another view of its base has been modified"],
+        &["Output 0 of UnbindBackward0 is a view and its base or another view of its base has been modified"],
     );
 }
 

@@ -147,3 +147,17 @@ fn copies_side_by_side_sum_their_gradients() {
     assert_eq!(Tensor::<f64>::ones([2, 3, 4, 5]).flatten(1, 2).shape(), [2, 12, 5]);
     super::panics(|| x.flatten(1, 0), &["flatten: expected start before end"]);
 }
+
+#[test]
+fn comparisons_take_tensors_and_numbers() {
+    let x = tracked(&[1.0, 2.0, 3.0]);
+    assert_eq!(x.gt(1.5).to_vec(), x.gt(&Tensor::scalar(1.5)).to_vec());
+    assert_eq!(x.le(2.0).to_string(), "tensor([ True,  True, False])");
+    assert_eq!(x.eq(&x * 1.0).to_vec(), [true; 3]);
+    assert!(Tensor::<f32>::ones([2]).ge(1.0).all() && Tensor::<i64>::arange(3).lt(3).all());
+    assert!(!Tensor::from_vec(vec![true, false], [2]).ne(false).all());
+    let y = &x * 1.0;
+    y.index_put_(y.gt(1.5), 0.0);
+    y.sum().backward().unwrap();
+    assert_eq!(gradient(&x), [1.0, 0.0, 0.0]);
+}

@@ -73,7 +73,7 @@ impl Creation {
     fn refuse(self, what: &str) -> Error {
         Error::Autograd(match self {
             Creation::Several(op, i) => format!(
-                "Output {i} of {op} is a view and {what}. This view is the output of a function that returns multiple \
+                "Output {i} of {op}Backward0 is a view and {what}. This view is the output of a function that returns multiple \
                  views. Such functions do not allow the output views to be modified inplace. You should replace the \
                  inplace operation by an out-of-place one"
             ),

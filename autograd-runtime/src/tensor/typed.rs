@@ -3,7 +3,11 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
+<<<<<<< HEAD
 use super::{Dispatch, Repr, Value, dispatch, is_grad_enabled, node::next_seq};
+=======
+use super::{Dispatch, Operand, Repr, Value, is_grad_enabled, node::next_seq};
+>>>>>>> eyes
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
@@ -623,14 +627,19 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Elementwise comparison and the like, giving truth values.
+/// Elementwise comparison with a tensor or a number, giving truth values.
 macro_rules! comparisons {
     ($($(#[$doc:meta])* $name:ident $def:ident;)*) => {
         impl<T: Element> Tensor<T> {$(
             $(#[$doc])*
             #[track_caller]
+<<<<<<< HEAD
             pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> {
                 Tensor::from_value(operation(&compare::$def, &[&self.0, &other.0]))
+=======
+            pub fn $name(&self, other: impl Operand<T>) -> Tensor<bool> {
+                Tensor::from_value(evaluate(|e| self.ex(e).$name(&other.operand(e))))
+>>>>>>> eyes
             }
         )*}
     };
@@ -641,7 +650,7 @@ comparisons! {
     /// ```
     /// use autograd_runtime::Tensor;
     /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0], [3]);
-    /// let below = x.lt(&Tensor::scalar(2.5));
+    /// let below = x.lt(2.5);
     /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
     /// assert!(below.any() && !below.all());
     /// ```
