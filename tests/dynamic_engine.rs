@@ -60,8 +60,8 @@ fn printing() {
         (Tensor::scalar(3.25f32).to_string(), "tensor(3.2500)"),
         (Tensor::<f32>::zeros([0, 3]).to_string(), "tensor([], size=(0, 3))"),
         (Tensor::<i64>::arange(3).to_string(), "tensor([0, 1, 2])"),
-        (t(&[0.0, 4.0, 8.0, 12.0]).eq(&t(&[0.0, 4.0, 8.0, 12.0])).to_string(), "tensor([True, True, True, True])"),
-        (t(&[0.0, 4.0]).eq(&t(&[0.0, 5.0])).to_string(), "tensor([ True, False])"),
+        (t(&[0.0, 4.0, 8.0, 12.0]).eq(t(&[0.0, 4.0, 8.0, 12.0])).to_string(), "tensor([True, True, True, True])"),
+        (t(&[0.0, 4.0]).eq(t(&[0.0, 5.0])).to_string(), "tensor([ True, False])"),
         (Tensor::<i64>::arange(1001).to_string(), "tensor([   0,    1,    2,  ...,  998,  999, 1000])"),
         (
             Tensor::<f32>::arange(2000).to_string(),
@@ -228,7 +228,7 @@ fn control_flow() {
     ] {
         assert!(message.contains("Boolean value of Tensor with more than one value is ambiguous"), "{message}");
     }
-    assert_eq!(x.lt(&t(&[1.0, -2.0, 3.0])).to_vec(), [true, false, true]);
+    assert_eq!(x.lt(t(&[1.0, -2.0, 3.0])).to_vec(), [true, false, true]);
 }
 
 #[autograd::no_grad]

@@ -153,5 +153,5 @@ pub fn control_flow() -> Result<()> {
         error_of(|| many < 1.0),
         "Boolean value of Tensor with more than one value is ambiguous",
     )?;
-    show("x.lt(2)", many.lt(&Tensor::scalar(2.0)), "tensor([ True, False])")
+    show("x.lt(2)", many.lt(Tensor::scalar(2.0)), "tensor([ True, False])")
 }

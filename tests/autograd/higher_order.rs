@@ -630,7 +630,7 @@ fn gradcheck_wants_doubles_a_tracked_input_and_a_function_that_is_one() {
     let x = tracked(&[1.0, 2.0]);
     fails(gradcheck(|x| x[0].matmul(&Tensor::<f64>::ones([3, 3])), &[&x]), &["matmul"]);
     let grows =
-        |x: &[Tensor<f64>]| if x[0].ge(&t(&[1.0, 2.0])).all() { x[0].copy() } else { Tensor::cat(&[&x[0], &x[0]], 0) };
+        |x: &[Tensor<f64>]| if x[0].ge(t(&[1.0, 2.0])).all() { x[0].copy() } else { Tensor::cat(&[&x[0], &x[0]], 0) };
     fails(gradcheck(grows, &[&x]), &["outputs with the same shape when inputs are perturbed"]);
     let noisy = |x: &[Tensor<f64>]| -> Result<Tensor<f64>> {
         Bad(|g| Ok(vec![Some(g * 2.0 * (Tensor::<f64>::rand([2]) * 1e-6 + 1.0))])).apply(&[&x[0]])

@@ -398,7 +398,7 @@ fn indexed_assignment_sends_gradients_to_both_sides() {
             x.index_put_((i, ..), v);
         },
         |x, v, i| {
-            x.index_put_((i, i.lt(&Tensor::scalar(1))), v.unsqueeze(1).narrow(0, 0, 1).squeeze(1));
+            x.index_put_((i, i.lt(Tensor::scalar(1))), v.unsqueeze(1).narrow(0, 0, 1).squeeze(1));
         },
     ];
     for (k, write) in writes.into_iter().enumerate() {
@@ -425,7 +425,7 @@ fn the_last_of_several_writers_gets_the_gradient() {
 #[test]
 fn masked_assignment_sends_gradients_to_both_sides() {
     let (a, v, one) = (tracked(&[1.0, -2.0, 3.0]), tracked(&[5.0, 6.0]), Tensor::scalar(4.0).requires_grad_(true));
-    let mask = a.gt(&t(&[0.0; 3]));
+    let mask = a.gt(t(&[0.0; 3]));
     let m = mask.clone();
     gradcheck(
         move |x| {
@@ -456,7 +456,7 @@ fn masked_assignment_sends_gradients_to_both_sides() {
 fn a_mask_without_hits_changes_nothing() {
     let (a, v) = (tracked(&[1.0, 2.0]), Tensor::scalar(4.0).requires_grad_(true));
     let x = a.copy();
-    x.index_put_(a.lt(&t(&[0.0, 0.0])), &v);
+    x.index_put_(a.lt(t(&[0.0, 0.0])), &v);
     x.sum().backward().unwrap();
     assert_eq!((x.to_vec(), gradient(&a)), (vec![1.0, 2.0], vec![1.0, 1.0]));
     assert_eq!(v.grad().map_or(0.0, |g| g.item()), 0.0);
@@ -552,7 +552,7 @@ fn a_mask_of_rank_0_is_all_or_nothing() {
     x.index_put_(&yes, 7.0);
     assert_eq!(x.to_vec(), [7.0, 7.0]);
     let s = Tensor::scalar(0.1);
-    s.index_put_(s.gt(&Tensor::scalar(0.3)), 9.0);
+    s.index_put_(s.gt(Tensor::scalar(0.3)), 9.0);
     assert_eq!(s.item(), 0.1);
 }
 

@@ -33,7 +33,7 @@ fn added_duplicates_all_get_their_gradient() {
 #[test]
 fn masks_and_index_tensors_have_derivatives_of_both_orders() {
     let x = matrix(&[[1.0, -2.0, 3.0], [-4.0, 5.0, 6.0]]);
-    let (mask, i) = (x.gt(&Tensor::scalar(0.0)), Tensor::from_vec(vec![2, 0, 2, 1], [2, 2]));
+    let (mask, i) = (x.gt(Tensor::scalar(0.0)), Tensor::from_vec(vec![2, 0, 2, 1], [2, 2]));
     let f = move |x: &[Tensor<f64>]| (x[0].index(&mask).square(), x[0].index((.., &i)).square());
     gradcheck(&f, &[&x]).unwrap();
     gradgradcheck(&f, &[&x]).unwrap();
@@ -151,7 +151,7 @@ fn copies_side_by_side_sum_their_gradients() {
 #[test]
 fn comparisons_take_tensors_and_numbers() {
     let x = tracked(&[1.0, 2.0, 3.0]);
-    assert_eq!(x.gt(1.5).to_vec(), x.gt(&Tensor::scalar(1.5)).to_vec());
+    assert_eq!(x.gt(1.5).to_vec(), x.gt(Tensor::scalar(1.5)).to_vec());
     assert_eq!(x.le(2.0).to_string(), "tensor([ True,  True, False])");
     assert_eq!(x.eq(&x * 1.0).to_vec(), [true; 3]);
     assert!(Tensor::<f32>::ones([2]).ge(1.0).all() && Tensor::<i64>::arange(3).lt(3).all());

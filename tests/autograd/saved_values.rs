@@ -119,7 +119,7 @@ fn a_buffer_whose_values_nobody_needs_is_overwritten_again_and_again() {
 #[test]
 fn reading_by_an_index_does_not_save_the_tensor() {
     let b = tracked(&[0.0, 0.0, 0.0]);
-    let mask = t(&[1.0, 0.0, 0.0]).ne(&t(&[0.0; 3]));
+    let mask = t(&[1.0, 0.0, 0.0]).ne(t(&[0.0; 3]));
     let x = &b + 0.0;
     x.index_put_(&mask, x.index(&mask));
     x.backward_with(&t(&[1.0, 2.0, 3.0])).unwrap();
@@ -258,7 +258,7 @@ fn operations_that_save_run_once() {
         |x| x.var(),
         |x| x.softmax(0).sum(),
         |x| x.clamp(0.0, 1.0).sum(),
-        |x| x.masked_fill(&x.gt(&Tensor::scalar(1.0)), 0.0).sum(),
+        |x| x.masked_fill(&x.gt(Tensor::scalar(1.0)), 0.0).sum(),
         |x| x.index(Tensor::from_vec(vec![1, 1], [2])).sum(),
     ];
     for (i, f) in of.into_iter().enumerate() {

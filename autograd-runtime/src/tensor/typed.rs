@@ -3,16 +3,12 @@
 //! A failing operation inside an entry point or [`try_eval`](crate::try_eval) is reported there; elsewhere it
 //! panics with the caller's location, as operators cannot return a `Result`.
 
-<<<<<<< HEAD
-use super::{Dispatch, Repr, Value, dispatch, is_grad_enabled, node::next_seq};
-=======
-use super::{Dispatch, Operand, Repr, Value, is_grad_enabled, node::next_seq};
->>>>>>> eyes
+use super::{Dispatch, Operand, Repr, Value, dispatch, is_grad_enabled, node::next_seq};
 use crate::{
     array::{Array, Element, Float, Number},
     emit::{Emit, Ex, V, iota},
     error::{Error, Place, Result},
-    op::{Attr, Op, OpDef, arith, compare, views},
+    op::{Attr, Op, OpDef, arith, views},
     real::Real,
     session,
     ty::{DType, Shape, Ty},
@@ -629,17 +625,12 @@ impl<T: Element> Tensor<T> {
 
 /// Elementwise comparison with a tensor or a number, giving truth values.
 macro_rules! comparisons {
-    ($($(#[$doc:meta])* $name:ident $def:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
         impl<T: Element> Tensor<T> {$(
             $(#[$doc])*
             #[track_caller]
-<<<<<<< HEAD
-            pub fn $name(&self, other: &Tensor<T>) -> Tensor<bool> {
-                Tensor::from_value(operation(&compare::$def, &[&self.0, &other.0]))
-=======
             pub fn $name(&self, other: impl Operand<T>) -> Tensor<bool> {
                 Tensor::from_value(evaluate(|e| self.ex(e).$name(&other.operand(e))))
->>>>>>> eyes
             }
         )*}
     };
@@ -654,17 +645,17 @@ comparisons! {
     /// assert_eq!(below.to_string(), "tensor([ True,  True, False])");
     /// assert!(below.any() && !below.all());
     /// ```
-    lt LT;
+    lt;
     /// self ≤ other, elementwise.
-    le LE;
+    le;
     /// self > other, elementwise.
-    gt GT;
+    gt;
     /// self ≥ other, elementwise.
-    ge GE;
+    ge;
     /// self = other, elementwise.
-    eq EQ;
+    eq;
     /// self ≠ other, elementwise.
-    ne NE;
+    ne;
 }
 
 impl Tensor<bool> {
