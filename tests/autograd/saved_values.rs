@@ -57,6 +57,23 @@ fn only_what_runs_is_freed() {
     fails(a.backward(), &["a second time"]);
 }
 
+#[test]
+fn saved_values_are_freed_as_backward_proceeds() {
+    let x = tracked(&[0.5, 0.25]);
+    let first = x.exp();
+    let last = first.sin().exp();
+    let node = last.grad_fn().unwrap();
+    assert_eq!(node.saved_tensors::<f64>().unwrap().len(), 1);
+    // backward gets to `first` last
+    let freed = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let seen = freed.clone();
+    first
+        .register_hook(move |_: &Tensor<f64>| *seen.lock().unwrap() = Some(node.saved_tensors::<f64>().is_err()))
+        .unwrap();
+    last.sum().backward().unwrap();
+    assert_eq!(*freed.lock().unwrap(), Some(true));
+}
+
 /// Whether a constant stays alive in the graph that `f` makes with a tracked tensor.
 fn keeps(f: impl Fn(&Tensor<f64>, &Tensor<f64>) -> Tensor<f64>) -> bool {
     let x = matrix(&[[1.5, 2.5], [3.5, 4.5]]);
