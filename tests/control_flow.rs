@@ -415,3 +415,13 @@ fn break_continue_and_early_return_compile() {
         near(compiled(|| filtered::value(&v, 5.0)), filtered(&v, 5.0));
     }
 }
+
+#[test]
+fn very_many_choices_run_dynamically() {
+    let v: Vec<f64> = (0..3000).map(|i| f64::from(i).sin()).collect();
+    let (g, _) = filtered::grad(&v, 5.0).unwrap();
+    let want: Vec<f64> = v.iter().map(|&x| if x < 0.0 { 0.0 } else { 2.0 * x }).collect();
+    assert_eq!(g, want);
+    let e = with_engine(Engine::Compiled, || filtered::grad(&v, 5.0)).unwrap_err().to_string();
+    assert!(e.contains("more than 512 choices"), "{e}");
+}

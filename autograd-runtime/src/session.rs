@@ -57,6 +57,8 @@ struct Trace {
     /// Constant tensors made while tracing, with the bits of their elements.
     made: RefCell<Vec<(Value, u64)>>,
     opaque: OnceCell<String>,
+    /// Choices that depend on data, met so far.
+    choices: Cell<usize>,
     /// Values of nodes that have been read.
     memo: RefCell<FxHashMap<NodeId, interp::Results>>,
 }
@@ -280,6 +282,7 @@ pub(crate) fn trace<R>(
             captured: RefCell::default(),
             made: RefCell::default(),
             opaque: OnceCell::new(),
+            choices: Cell::new(0),
             memo: RefCell::default(),
         }),
         true,
@@ -406,6 +409,15 @@ pub(crate) fn control(op: &Op, args: &[Value]) -> Result<Vec<Value>> {
         Ok(Value::new(ty.clone(), Repr::Traced { session: s.id, node: out }))
     };
     control::results(op).iter().enumerate().map(result).collect()
+}
+
+/// Counts a choice that depends on data: how many the innermost trace has.
+pub(crate) fn count_choice() -> usize {
+    let count = |t: &Trace| {
+        t.choices.set(t.choices.get() + 1);
+        t.choices.get()
+    };
+    top().and_then(|s| s.trace.as_ref().map(count)).unwrap_or(0)
 }
 
 /// Marks the running traces as opaque: they cannot be compiled, and the twin runs on with numbers.

@@ -512,6 +512,9 @@ impl<S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> StagedFlow for For<
     }
 }
 
+/// A trace with more choices is given up: where a loop over items is unrolled, each is compiled by itself.
+const CHOICES: usize = 512;
+
 /// Why something cannot be staged.
 type Reason = String;
 
@@ -576,6 +579,9 @@ fn staged_if<S: Twinned, V: Twinned>(
     state: &S,
     run: &mut impl FnMut(bool, S) -> (V, S),
 ) -> Result<(V, S), Reason> {
+    if session::count_choice() > CHOICES {
+        return Err(format!("more than {CHOICES} choices depend on data, in a loop that is unrolled"));
+    }
     let leaves = Leaves::of(state);
     let yes = part(state, &leaves, |s| run(true, s))?;
     let no = part(state, &leaves, |s| run(false, s))?;
