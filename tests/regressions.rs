@@ -491,3 +491,12 @@ fn a_static_part_of_a_result_is_current() {
         }
     }
 }
+
+#[test]
+fn a_failed_operation_of_another_element_type_is_an_error() {
+    let (a, b) = (Tensor::<f64>::ones([2, 3]), Tensor::<f64>::ones([4, 5]));
+    let e = autograd::try_eval(|| a.lt(&b)).unwrap_err().to_string();
+    assert!(e.contains("lt") && e.contains("[2, 3]") && e.contains("[4, 5]"), "{e}");
+    let e = autograd::try_eval(|| a.argmax(7, false)).unwrap_err().to_string();
+    assert!(e.contains("argmax"), "{e}");
+}

@@ -126,7 +126,11 @@ fn operation(def: &'static OpDef, args: &[&Value]) -> Value {
 }
 
 impl<T: Element> Tensor<T> {
-    pub(crate) fn from_value(v: Value) -> Self {
+    pub(crate) fn from_value(mut v: Value) -> Self {
+        if v.ty().dtype != T::DTYPE && matches!(v.repr(), Repr::Absent) {
+            // the placeholder of a failed operation has the type of an argument
+            v = Value::absent(v.ty().with_dtype(T::DTYPE));
+        }
         debug_assert_eq!(v.ty().dtype, T::DTYPE);
         Tensor(v, PhantomData)
     }
