@@ -400,15 +400,13 @@ pub(crate) fn control(op: &Op, args: &[Value]) -> Result<Vec<Value>> {
     let s = top().expect("called inside a trace");
     let t = s.live_trace().expect("called inside a trace");
     let ids: Vec<NodeId> = args.iter().map(|v| s.node_of(t, v)).collect();
-    let node = t.builder.add(op.clone(), &ids)?;
-    let result = |(i, ty): (usize, &Ty)| {
-        let mut out = t.builder.add(control::proj(i, ty), &[node])?;
+    let result = |(mut node, ty): (NodeId, Ty)| {
         if !is_grad_enabled() && ty.dtype.is_float() {
-            out = t.builder.add(Op::new(&arith::DETACH), &[out])?;
+            node = t.builder.add(Op::new(&arith::DETACH), &[node])?;
         }
-        Ok(Value::new(ty.clone(), Repr::Traced { session: s.id, node: out }))
+        Ok(Value::new(ty, Repr::Traced { session: s.id, node }))
     };
-    control::results(op).iter().enumerate().map(result).collect()
+    t.builder.add_control(op, &ids)?.into_iter().zip(control::results(op)).map(result).collect()
 }
 
 /// Counts a choice that depends on data: how many the innermost trace has.

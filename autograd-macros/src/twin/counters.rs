@@ -68,7 +68,8 @@ fn is_named(e: &Expr, name: &Ident) -> bool {
     }
 }
 
-fn compares(op: &BinOp) -> bool {
+/// Whether an operator compares its operands.
+pub fn compares(op: &BinOp) -> bool {
     matches!(op, BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) | BinOp::Eq(_) | BinOp::Ne(_))
 }
 

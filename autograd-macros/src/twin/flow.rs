@@ -20,6 +20,7 @@ use syn::{
     parse_quote_spanned,
 };
 
+use super::counters::compares;
 use super::exits::{Exits, FLAG};
 use super::macros;
 use super::scope::{Pass, Scope};
@@ -104,7 +105,7 @@ fn choose(choice: &mut ExprIf, scope: &Scope) -> Option<Expr> {
         effects.visit_expr(branch);
     }
     let state = effects.state()?;
-    let mut copies = Copies { scope, inner: vec![HashSet::new()] };
+    let mut copies = Copies(Names::new(scope));
     copies.visit_block_mut(&mut choice.then_branch);
     if let Some((_, branch)) = &mut choice.else_branch {
         copies.visit_expr_mut(branch);
@@ -299,11 +300,52 @@ fn is_integer(e: &Expr) -> bool {
     }
 }
 
+/// The names around a construct, and those bound inside it, innermost last.
+struct Names<'s> {
+    scope: &'s Scope,
+    inner: Vec<HashSet<String>>,
+}
+
+impl<'s> Names<'s> {
+    fn new(scope: &'s Scope) -> Self {
+        Names { scope, inner: vec![HashSet::new()] }
+    }
+    /// Whether the name is that of a variable outside.
+    fn is_outer(&self, name: &Ident) -> bool {
+        let text = name.to_string();
+        !self.inner.iter().any(|frame| frame.contains(&text)) && self.scope.binds(name)
+    }
+}
+
+/// Something that walks a construct and keeps its names.
+trait Nested<'s> {
+    fn names(&mut self) -> &mut Names<'s>;
+    fn nested(&mut self, inside: impl FnOnce(&mut Self)) {
+        self.names().inner.push(HashSet::new());
+        inside(self);
+        self.names().inner.pop();
+    }
+    fn bind(&mut self, pat: &Pat) {
+        let mut names = Vec::new();
+        super::scope::collect_names(pat, &mut names);
+        let frame = self.names().inner.last_mut().expect("a frame is open");
+        frame.extend(names.into_iter().map(|n| n.0));
+    }
+}
+impl<'s> Nested<'s> for Effects<'s> {
+    fn names(&mut self) -> &mut Names<'s> {
+        &mut self.names
+    }
+}
+impl<'s> Nested<'s> for Copies<'s> {
+    fn names(&mut self) -> &mut Names<'s> {
+        &mut self.0
+    }
+}
+
 /// What a construct does besides giving a value.
 struct Effects<'s> {
-    scope: &'s Scope,
-    /// Names bound inside, innermost last.
-    inner: Vec<HashSet<String>>,
+    names: Names<'s>,
     /// Outer variables that are changed.
     changed: BTreeSet<Ident>,
     /// Something that cannot be staged.
@@ -314,27 +356,13 @@ struct Effects<'s> {
 
 impl<'s> Effects<'s> {
     fn new(scope: &'s Scope) -> Self {
-        let inner = vec![HashSet::new()];
-        Effects { scope, inner, changed: BTreeSet::new(), escapes: false, loops: 0, closures: 0 }
+        let names = Names::new(scope);
+        Effects { names, changed: BTreeSet::new(), escapes: false, loops: 0, closures: 0 }
     }
     /// The variables that the construct changes, if it can be staged.
     fn state(self) -> Option<BTreeSet<Ident>> {
-        let carried = |name: &Ident| self.scope.is_mutable(name);
+        let carried = |name: &Ident| self.names.scope.is_mutable(name);
         (!self.escapes && self.changed.iter().all(carried)).then_some(self.changed)
-    }
-    fn is_outer(&self, name: &Ident) -> bool {
-        let text = name.to_string();
-        !self.inner.iter().any(|frame| frame.contains(&text)) && self.scope.binds(name)
-    }
-    fn nested(&mut self, inside: impl FnOnce(&mut Self)) {
-        self.inner.push(HashSet::new());
-        inside(self);
-        self.inner.pop();
-    }
-    fn bind(&mut self, pat: &Pat) {
-        let mut names = Vec::new();
-        super::scope::collect_names(pat, &mut names);
-        self.inner.last_mut().expect("a frame is open").extend(names.into_iter().map(|n| n.0));
     }
     /// Notes that the variable behind a place is changed.
     fn change(&mut self, place: &Expr) {
@@ -342,10 +370,10 @@ impl<'s> Effects<'s> {
             Expr::Tuple(tuple) => tuple.elems.iter().for_each(|e| self.change(e)),
             Expr::Unary(deref) if matches!(deref.op, UnOp::Deref(_)) => {
                 // through a reference: what it refers to is not known
-                self.escapes |= root(&deref.expr).is_none_or(|name| self.is_outer(name));
+                self.escapes |= root(&deref.expr).is_none_or(|name| self.names.is_outer(name));
             }
             place => match root(place) {
-                Some(name) if self.is_outer(name) => drop(self.changed.insert(name.clone())),
+                Some(name) if self.names.is_outer(name) => drop(self.changed.insert(name.clone())),
                 Some(_) => {}
                 None => self.escapes |= !matches!(place, Expr::Infer(_)),
             },
@@ -380,17 +408,18 @@ impl Visit<'_> for Effects<'_> {
             }
             Expr::Binary(e) if is_assignment(&e.op) => self.change(&e.left),
             Expr::Reference(e) if e.mutability.is_some() => {
-                self.escapes |= root(&e.expr).is_none_or(|name| self.is_outer(name));
+                self.escapes |= root(&e.expr).is_none_or(|name| self.names.is_outer(name));
             }
             Expr::MethodCall(call) => {
                 let reads = READING.iter().any(|name| call.method == name);
                 // a cell or a reference: both branches are traced, and both would write to it
-                let outer = root(&call.receiver).is_none_or(|name| self.is_outer(name) && !self.scope.is_mutable(name));
+                let outer = root(&call.receiver)
+                    .is_none_or(|name| self.names.is_outer(name) && !self.names.scope.is_mutable(name));
                 self.escapes |= outer && WRITING.iter().any(|name| call.method == name);
                 if let Some(name) = root(&call.receiver)
                     && !reads
-                    && self.is_outer(name)
-                    && self.scope.is_mutable(name)
+                    && self.names.is_outer(name)
+                    && self.names.scope.is_mutable(name)
                 {
                     self.changed.insert(name.clone());
                 }
@@ -494,32 +523,17 @@ fn is_assignment(op: &BinOp) -> bool {
 }
 
 /// Copies outer variables where a branch uses them by value.
-struct Copies<'s> {
-    scope: &'s Scope,
-    inner: Vec<HashSet<String>>,
-}
+struct Copies<'s>(Names<'s>);
 
 impl Copies<'_> {
     fn value(&mut self, e: &mut Expr) {
         if let Expr::Path(path) = e
             && let Some(name) = path.path.get_ident()
+            && self.0.is_outer(name)
         {
-            let text = name.to_string();
-            if !self.inner.iter().any(|frame| frame.contains(&text)) && self.scope.binds(name) {
-                let span = name.span();
-                *e = parse_quote_spanned!(span=> ::autograd::__private::flow::copy(&#name));
-            }
+            let span = name.span();
+            *e = parse_quote_spanned!(span=> ::autograd::__private::flow::copy(&#name));
         }
-    }
-    fn nested(&mut self, inside: impl FnOnce(&mut Self)) {
-        self.inner.push(HashSet::new());
-        inside(self);
-        self.inner.pop();
-    }
-    fn bind(&mut self, pat: &Pat) {
-        let mut names = Vec::new();
-        super::scope::collect_names(pat, &mut names);
-        self.inner.last_mut().expect("a frame is open").extend(names.into_iter().map(|n| n.0));
     }
     /// A place: only what is computed inside it is looked at.
     fn place(&mut self, e: &mut Expr) {
@@ -557,10 +571,7 @@ impl VisitMut for Copies<'_> {
                 self.visit_expr_mut(&mut e.right);
             }
             Expr::Binary(e) => {
-                let compares = matches!(
-                    e.op,
-                    BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) | BinOp::Eq(_) | BinOp::Ne(_)
-                );
+                let compares = compares(&e.op);
                 if compares || is_assignment(&e.op) {
                     self.place(&mut e.left);
                 } else {

@@ -15,19 +15,13 @@ use crate::{
     graph::{Args, Builder, Graph, NodeId},
     op::{
         Attr, Op,
-        control::{IF, WHILE, WHILE_VJP, floats, proj, results, while_op},
+        control::{IF, WHILE, WHILE_VJP, floats, results, while_op},
     },
 };
 use std::sync::Arc;
 
 /// A result and its tangent, if it has one.
 pub(super) type Dual = (Option<NodeId>, Option<NodeId>);
-
-/// Adds a control-flow operation and all its projections.
-fn add(b: &Builder, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
-    let node = b.add(op.clone(), args)?;
-    results(op).iter().enumerate().map(|(i, ty)| b.add(proj(i, ty), &[node])).collect()
-}
 
 fn sum(b: &Builder, x: Option<NodeId>, y: Option<NodeId>) -> Option<NodeId> {
     match (x, y) {
@@ -62,7 +56,7 @@ pub(super) fn pull_back(
         };
         let tys = results(op);
         let args: Vec<NodeId> = args.iter().copied().chain(tys.iter().enumerate().map(|(i, t)| ct_of(i, t))).collect();
-        let grads = add(b, &Op::with(&IF, [branch(0)?, branch(1)?]), &args)?;
+        let grads = b.add_control(&Op::with(&IF, [branch(0)?, branch(1)?]), &args)?;
         wrt.iter().zip(grads).for_each(|(&i, g)| out[i + 1] = Some(g));
     } else if op.is(&WHILE) {
         let wrt: Vec<i64> = (0..args.len()).filter(|&i| wanted[i]).map(|i| i as i64).collect();
@@ -71,7 +65,7 @@ pub(super) fn pull_back(
         let args = args.iter().copied().chain(floats(body).into_iter().map(|i| ct_of(i, &tys[i])));
         let attrs =
             [op.attrs[0].clone(), op.attrs[1].clone(), op.attrs[2].clone(), Attr::Ints(wrt.iter().copied().collect())];
-        let grads = add(b, &Op::with(&WHILE_VJP, attrs), &args.collect::<Vec<_>>())?;
+        let grads = b.add_control(&Op::with(&WHILE_VJP, attrs), &args.collect::<Vec<_>>())?;
         wrt.iter().zip(grads).for_each(|(&i, g)| out[i as usize] = Some(g));
     } else if op.is(&WHILE_VJP) {
         let v = Vjp::of(op, args);
@@ -98,7 +92,7 @@ pub(super) fn push_forward(b: &Builder, op: &Op, args: &[NodeId], t: &[Option<No
         let wrt: Vec<usize> = (1..args.len()).filter(|&i| t[i].is_some()).map(|i| i - 1).collect();
         let branch = |i: usize| Ok(Attr::Graph(Arc::new(jvp(op.graph(i), &wrt)?)));
         let args: Vec<NodeId> = args.iter().copied().chain(t.iter().flatten().copied()).collect();
-        let all = add(b, &Op::with(&IF, [branch(0)?, branch(1)?] as [Attr; 2]), &args)?;
+        let all = b.add_control(&Op::with(&IF, [branch(0)?, branch(1)?] as [Attr; 2]), &args)?;
         let n = all.len() / 2;
         let float = |i: usize| b.ty_of(all[i]).dtype.is_float();
         Ok((0..n).map(|i| (Some(all[i]), float(i).then(|| all[n + i]))).collect())
@@ -106,13 +100,13 @@ pub(super) fn push_forward(b: &Builder, op: &Op, args: &[NodeId], t: &[Option<No
         Forward::of(op, args, t, b)?.results(b)
     } else if op.is(&WHILE_VJP) {
         let v = Vjp::of(op, args);
-        let values = add(b, op, args)?;
+        let values = b.add_control(op, args)?;
         // along v the operation is linear
         let dv = &t[v.x.len()..];
         let along_v = if dv.iter().any(Option::is_some) {
             let moved = v.v.iter().zip(dv).map(|(&v, d)| d.unwrap_or_else(|| zeros(b, &b.ty_of(v))));
             let args: Vec<NodeId> = v.x.iter().copied().chain(moved).collect();
-            add(b, op, &args)?.into_iter().map(Some).collect()
+            b.add_control(op, &args)?.into_iter().map(Some).collect()
         } else {
             vec![None; values.len()]
         };
@@ -187,7 +181,7 @@ impl Forward {
         Ok(Forward { op, args: all, carried, floats, primal })
     }
     fn results(&self, b: &Builder) -> Result<Vec<Dual>> {
-        let all = add(b, &self.op, &self.args)?;
+        let all = b.add_control(&self.op, &self.args)?;
         let mut duals: Vec<Dual> = all[..self.carried].iter().map(|&n| (Some(n), None)).collect();
         for (k, &i) in self.floats.iter().enumerate() {
             duals[i].1 = Some(all[self.carried + k]);

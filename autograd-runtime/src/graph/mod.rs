@@ -9,7 +9,7 @@ mod verify;
 use crate::{
     emit::{Emit, Ex, V},
     error::{Error, Result},
-    op::{Op, create},
+    op::{Op, control, create},
     ty::Ty,
 };
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -185,6 +185,14 @@ impl Builder {
         let id = inner.push(key.0.clone(), key.1.clone(), ty);
         inner.interned.insert(key, id);
         Ok(id)
+    }
+    /// Adds a choice or loop: its results, each read through a projection.
+    ///
+    /// # Errors
+    /// As [`Builder::add`].
+    pub(crate) fn add_control(&self, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
+        let node = self.add(op.clone(), args)?;
+        control::results(op).iter().enumerate().map(|(i, ty)| self.add(control::proj(i, ty), &[node])).collect()
     }
     /// Copies the nodes of a graph that its outputs need, with its inputs replaced; returns its outputs.
     ///

@@ -278,6 +278,19 @@ impl Op {
             other => panic!("bug: {} lacks sub-graph {i}: {other:?}", self.name()),
         }
     }
+    /// The same with each sub-graph replaced.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub(crate) fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Op> {
+        let mut op = self.clone();
+        for a in &mut op.attrs {
+            if let Attr::Graph(g) = a {
+                *g = Arc::new(f(g)?);
+            }
+        }
+        Ok(op)
+    }
     /// The result type, after checking the number of arguments and the kinds of the attributes.
     ///
     /// # Errors

@@ -10,9 +10,8 @@ pub(crate) use shapes::is_elementwise;
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
-    op::{Attr, create},
+    op::create,
 };
-use std::sync::Arc;
 
 /// A named transformation.
 pub struct Pass {
@@ -60,13 +59,7 @@ fn subgraphs(g: &Graph) -> Result<Graph> {
         if n.subgraphs().next().is_none() {
             return Ok(None);
         }
-        let mut op = n.op.clone();
-        for a in &mut op.attrs {
-            if let Attr::Graph(sub) = a {
-                *sub = Arc::new(optimise(sub)?);
-            }
-        }
-        b.add(op, args).map(Some)
+        b.add(n.op.map_graphs(optimise)?, args).map(Some)
     })
 }
 

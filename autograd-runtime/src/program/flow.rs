@@ -11,7 +11,7 @@ use crate::{
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
         Attr, Op,
-        control::{self, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_control, proj, results},
+        control::{self, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_control},
         create,
     },
     pass,
@@ -72,15 +72,7 @@ pub(super) fn lower(g: &Graph) -> Result<Graph> {
                     values.clone()
                 }
             }
-            None => {
-                let mut op = n.op.clone();
-                for a in &mut op.attrs {
-                    if let Attr::Graph(sub) = a {
-                        *sub = Arc::new(lower(sub)?);
-                    }
-                }
-                add(&b, &op, &args)?
-            }
+            None => b.add_control(&n.op.map_graphs(lower)?, &args)?,
         };
         map[id.index()] = outs.first().copied();
         all.insert(id, outs);
@@ -93,11 +85,6 @@ fn key(n: &Node) -> Key {
     let args = if n.op.is(&WHILE_VJP) { n.args.len() - control::floats(n.op.graph(1)).len() } else { n.args.len() };
     let attrs = if loops { n.op.attrs[..3].iter().cloned().collect() } else { SmallVec::new() };
     (attrs, Args::from_slice(&n.args[..args]))
-}
-
-fn add(b: &Builder, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
-    let node = b.add(op.clone(), args)?;
-    results(op).iter().enumerate().map(|(i, ty)| b.add(proj(i, ty), &[node])).collect()
 }
 
 fn save(
@@ -129,7 +116,7 @@ fn save(
         Attr::Ints(kept.iter().map(|&i| i as i64).collect()),
     ];
     let loop_args = body.inputs().len();
-    let values = add(b, &Op::with(&WHILE_SAVE, attrs), &args[..loop_args])?;
+    let values = b.add_control(&Op::with(&WHILE_SAVE, attrs), &args[..loop_args])?;
     Ok((values, step, kept.len()))
 }
 
@@ -148,7 +135,7 @@ fn back(
     let trips = *values.last().expect("a loop that is saved counts its trips");
     let given: Vec<NodeId> = std::iter::once(trips).chain(args[carried..].iter().copied()).collect();
     let attrs = [Attr::Graph(step.clone()), Attr::Int(record as i64), Attr::Int(floats.len() as i64)];
-    let all = add(b, &Op::with(&WHILE_BACK, attrs), &given)?;
+    let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &given)?;
     let of = |&i: &i64| {
         let i = i as usize;
         let carried = floats.iter().position(|&f| f == i);
