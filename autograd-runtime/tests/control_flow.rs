@@ -3,31 +3,7 @@
 mod common;
 
 use autograd_runtime::{array::Array, diff, graph::Graph, interp, program::Program};
-use common::{Rng, array, close, ty};
-
-/// A choice between values of two types.
-const IF: &str = "
-%0 = input : f64[3]
-%1 = const 1.0 : f64[]
-%2 = sum(%0) {dims=[0]} : f64[1]
-%3 = reshape(%2) {shape=[]} : f64[]
-%4 = lt(%3, %1) : bool[]
-%5 = if(%4, %0) {then={
-  %0 = input : f64[3]
-  %1 = sin(%0) : f64[3]
-  %2 = sum(%0) {dims=[0]} : f64[1]
-  return %1, %2
-}, else={
-  %0 = input : f64[3]
-  %1 = const 2.0 : f64[]
-  %2 = expand(%1) {shape=[1]} : f64[1]
-  %3 = mul(%0, %0) : f64[3]
-  return %3, %2
-}} : f64[3]
-%6 = proj(%5) {index=0, dtype=f64, shape=[3]} : f64[3]
-%7 = proj(%5) {index=1, dtype=f64, shape=[1]} : f64[1]
-return %6, %7
-";
+use common::{IF, Rng, WHILE, array, close, ty};
 
 /// x ← x·y + i, four times, on vectors.
 const HORNER: &str = "
@@ -184,8 +160,8 @@ fn check(name: &str, g: &Graph, x: &[Array], orders: usize) {
 #[test]
 fn all_orders_of_a_choice() {
     let g = graph(IF);
-    for x in [[0.1, -0.4, 0.7], [1.1, 0.4, 0.7]] {
-        check("if", &g, &[array(&ty("f64[3]"), x)], 3);
+    for taken in [0.0, 1.0] {
+        check("if", &g, &[array(&ty("bool[]"), [taken]), array(&ty("f64[3]"), [0.1, -0.4, 0.7])], 3);
     }
 }
 
@@ -193,6 +169,11 @@ fn all_orders_of_a_choice() {
 fn all_orders_of_a_loop_over_vectors() {
     let v = |x: [f64; 2]| array(&ty("f64[2]"), x);
     check("horner", &graph(HORNER), &[v([1.0, -0.5]), v([0.7, 1.3])], 3);
+}
+
+#[test]
+fn all_orders_of_a_loop_that_counts() {
+    check("while", &graph(WHILE), &[array(&ty("f64[]"), [3.0])], 3);
 }
 
 #[test]

@@ -84,3 +84,50 @@ pub fn close(a: &Array, b: &Array, tol: f64) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// A choice between results of two types.
+pub const IF: &str = "
+%0 = input : bool[]
+%1 = input : f64[3]
+%2 = if(%0, %1) {then={
+  %0 = input : f64[3]
+  %1 = sin(%0) : f64[3]
+  %2 = sum(%0) {dims=[0]} : f64[1]
+  return %1, %2
+}, else={
+  %0 = input : f64[3]
+  %1 = const 2.0 : f64[]
+  %2 = expand(%1) {shape=[1]} : f64[1]
+  return %0, %2
+}} : f64[3]
+%3 = proj(%2) {index=0, dtype=f64, shape=[3]} : f64[3]
+%4 = proj(%2) {index=1, dtype=f64, shape=[1]} : f64[1]
+return %3, %4
+";
+/// Doubles x while it is below a limit, and counts.
+pub const WHILE: &str = "
+%0 = input : f64[]
+%1 = const 0 : i64[]
+%2 = const 100.0 : f64[]
+%3 = while(%0, %1, %2) {cond={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = input : f64[]
+  %3 = const 0.0 : f64[]
+  %4 = lt(%0, %2) : bool[]
+  %5 = lt(%3, %0) : bool[]
+  %6 = and(%4, %5) : bool[]
+  return %6
+}, body={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = input : f64[]
+  %3 = add(%0, %0) : f64[]
+  %4 = const 1 : i64[]
+  %5 = add(%1, %4) : i64[]
+  return %3, %5
+}, carried=2} : f64[]
+%4 = proj(%3) {index=0, dtype=f64, shape=[]} : f64[]
+%5 = proj(%3) {index=1, dtype=i64, shape=[]} : i64[]
+return %4, %5
+";
