@@ -157,9 +157,10 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
             if range.start.is_none() || range.end.is_none() || !only_cast(&name.ident, &repeat.body) {
                 return None;
             }
+            let (start, end) = (&range.start, &range.end);
             match range.limits {
-                RangeLimits::HalfOpen(_) => quote_spanned!(span=> trips(#iter)),
-                RangeLimits::Closed(_) => quote_spanned!(span=> trips_to(#iter)),
+                RangeLimits::HalfOpen(_) => quote_spanned!(span=> trips(#start, #end)),
+                RangeLimits::Closed(_) => quote_spanned!(span=> trips_to(#start, #end)),
             }
         }
         _ => return None,
@@ -183,7 +184,7 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
         None => quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)),
     };
     Some(parse_quote_spanned! {span=> {
-        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |&#refs| #left, |__index: ::autograd::__private::flow::Index, #bind| {
+        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |&#refs| #left, |__index, #bind| {
             let #pat = __index;
             #body
             #pack
