@@ -10,7 +10,7 @@ use quote::format_ident;
 use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprBlock, ExprForLoop, ExprIf, Ident, Stmt, parse_quote};
 
-use super::flow::condition;
+use super::{flow::condition, integers};
 
 /// The start of the names of flags.
 pub const FLAG: &str = "__leave";
@@ -87,6 +87,7 @@ fn is_finite(e: &ExprForLoop) -> bool {
         match e {
             Expr::Paren(e) => items(&e.expr),
             Expr::Range(e) => e.end.is_some(),
+            e if integers::is_trips(e) => true,
             Expr::Path(_) | Expr::Field(_) | Expr::Reference(_) | Expr::Array(_) => true,
             Expr::MethodCall(e) => match e.method.to_string().as_str() {
                 "iter" => true,
