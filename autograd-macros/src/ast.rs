@@ -112,7 +112,17 @@ impl Param {
         };
         let wrt = role == Role::Differentiable && options.wrt.as_ref().is_none_or(|names| names.contains(&name));
         let span = syn::spanned::Spanned::span(&arg.ty);
-        Param { name, pat: (*arg.pat).clone(), ty: (*arg.ty).clone(), inner, by_ref, role, wrt, form: Form::Plain, span }
+        Param {
+            name,
+            pat: (*arg.pat).clone(),
+            ty: (*arg.ty).clone(),
+            inner,
+            by_ref,
+            role,
+            wrt,
+            form: Form::Plain,
+            span,
+        }
     }
 }
 

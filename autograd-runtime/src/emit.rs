@@ -4,7 +4,7 @@
 use crate::{
     error::Error,
     graph::{Graph, NodeId},
-    op::{Attr, Op, OpDef, arith, compare, create, elementary, index, linalg, reduce, views},
+    op::{Attr, Op, OpDef, arith, compare, create, elementary, index, linalg, list, reduce, views},
     tensor::Value,
     ty::{DType, Shape, Ty, same_shape},
 };
@@ -118,6 +118,9 @@ impl<'e> Ex<'e> {
     }
     /// A constant of this expression's type.
     pub fn full_like(&self, x: f64) -> Ex<'e> {
+        if self.ty().is_list() {
+            return apply(Op::new(&list::FILL), &[&self.lit(x), &self.op1(&list::LEN)]);
+        }
         self.lit(x).expand(&self.shape())
     }
 

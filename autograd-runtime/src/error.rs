@@ -95,6 +95,25 @@ impl Place {
     }
 }
 
+/// The places that operations carry as attributes: as many as there are such lines in the source.
+static NUMBERED: parking_lot::Mutex<Vec<Place>> = parking_lot::Mutex::new(Vec::new());
+
+impl Place {
+    /// The number of this place, the same for equal places.
+    pub(crate) fn number(self) -> i64 {
+        let mut all = NUMBERED.lock();
+        let at = all.iter().position(|&p| p == self).unwrap_or_else(|| {
+            all.push(self);
+            all.len() - 1
+        });
+        at as i64
+    }
+    /// The place of a number.
+    pub(crate) fn numbered(n: i64) -> Option<Place> {
+        NUMBERED.lock().get(usize::try_from(n).ok()?).copied()
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.0.file(), self.0.line(), self.0.column())

@@ -102,8 +102,12 @@ impl Session {
     }
     /// Adds an input whose value is known.
     fn input(&self, t: &Trace, concrete: Value) -> Value {
-        let node = t.builder.input(concrete.ty());
         let ty = concrete.ty().clone();
+        self.input_as(t, concrete, ty)
+    }
+    /// Adds an input of a type, such as that of a list, which its value has.
+    fn input_as(&self, t: &Trace, concrete: Value, ty: Ty) -> Value {
+        let node = t.builder.input(&ty);
         t.inputs.borrow_mut().push(concrete);
         Value::new(ty, Repr::Traced { session: self.id, node })
     }
@@ -274,6 +278,21 @@ pub(crate) fn trace<R>(
     arguments: Vec<Value>,
     f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<TraceEnd<R>> {
+    let typed = |v: Value| {
+        let ty = v.ty().clone();
+        (v, ty)
+    };
+    trace_as(arguments.into_iter().map(typed).collect(), f)
+}
+
+/// As [`trace`], with the types that the inputs have.
+///
+/// # Errors
+/// As [`trace`].
+pub(crate) fn trace_as<R>(
+    arguments: Vec<(Value, Ty)>,
+    f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<TraceEnd<R>> {
     let running = enter(
         Some(Trace {
             builder: Builder::new(),
@@ -289,7 +308,7 @@ pub(crate) fn trace<R>(
     );
     let s = &running.0;
     let t = s.trace.as_ref().expect("made with a trace");
-    let inputs: Vec<Value> = arguments.into_iter().map(|a| s.input(t, a)).collect();
+    let inputs: Vec<Value> = arguments.into_iter().map(|(a, ty)| s.input_as(t, a, ty)).collect();
     let result = f(inputs);
     if let Some(e) = s.error.borrow_mut().take() {
         return Err(e);
@@ -318,19 +337,20 @@ impl Trace {
         let mut nodes = Vec::with_capacity(inputs.len());
         let keys: Vec<usize> = random.inputs().into_iter().map(|k| self.builder.node(k).op.int(0) as usize).collect();
         // parameters first, so that they keep their numbers; then the captures that stay, then random keys
-        for v in &inputs[..self.arguments.get()] {
-            nodes.push(Some(b.input(v.ty())));
+        let ty = |i: usize| graph.ty(graph.inputs()[i]);
+        for i in 0..self.arguments.get() {
+            nodes.push(Some(b.input(ty(i))));
         }
         for (i, v) in inputs.iter().enumerate().skip(self.arguments.get()) {
             nodes.push(if constant(v).is_some() || keys.contains(&i) {
                 None
             } else {
                 captures.push(v.clone());
-                Some(b.input(v.ty()))
+                Some(b.input(ty(i)))
             });
         }
         for i in keys {
-            nodes[i] = Some(b.input(inputs[i].ty()));
+            nodes[i] = Some(b.input(ty(i)));
         }
         let mut ids = Vec::with_capacity(nodes.len());
         for (v, node) in inputs.iter().zip(nodes) {

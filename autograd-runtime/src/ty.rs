@@ -51,6 +51,9 @@ impl fmt::Display for DType {
     }
 }
 
+/// The extent of a list: known only when a program runs.
+pub(crate) const RUN_TIME: usize = 1 << 48;
+
 /// Extents of the axes, outermost first; empty for a scalar.
 pub type Shape = SmallVec<[usize; 4]>;
 
@@ -87,6 +90,19 @@ impl Ty {
     /// A rank-0 type.
     pub fn scalar(dtype: DType) -> Ty {
         Ty { dtype, shape: Shape::new() }
+    }
+    /// The type of lists: one axis, whose extent is known only when a program runs. The operations on lists are
+    /// in `op/list.rs`.
+    pub fn list(dtype: DType) -> Ty {
+        Ty { dtype, shape: Shape::from_slice(&[RUN_TIME]) }
+    }
+    /// Whether this is the type of lists.
+    pub fn is_list(&self) -> bool {
+        self.shape.as_slice() == [RUN_TIME]
+    }
+    /// Whether a value of type `other` may stand where this type is declared: for lists any length.
+    pub fn takes(&self, other: &Ty) -> bool {
+        self == other || self.is_list() && self.dtype == other.dtype && other.rank() == 1
     }
     /// The same shape with another element type.
     pub fn with_dtype(&self, dtype: DType) -> Ty {

@@ -16,21 +16,20 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, Stmt, UnOp, parse_quote,
-    parse_quote_spanned,
+    BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, Stmt, UnOp, parse_quote, parse_quote_spanned,
 };
 
 use super::exits::{Exits, FLAG};
-use super::{integers, macros};
 use super::scope::{Pass, Scope};
+use super::{integers, macros};
 
 /// Macros that leave nothing behind but their value.
 const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
 
 /// Methods that are known not to change their receiver.
 const READING: [&str; 26] = [
-    "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt", "sin", "cos", "exp", "ln",
-    "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
+    "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt", "sin", "cos",
+    "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
 ];
 
 /// Methods by which something that is no `mut` variable is changed: cells, locks, atomics, referred-to containers.

@@ -10,9 +10,9 @@
 
 mod calls;
 mod casts;
-mod integers;
 mod exits;
 mod flow;
+mod integers;
 mod literals;
 mod macros;
 mod scope;

@@ -47,28 +47,32 @@ pub(crate) enum LeafIn {
     Bits(DType, u64),
     /// A tensor.
     Tensor(Value),
+    /// The elements of a list, whose length is no part of the key.
+    List(Value),
 }
 
 impl LeafIn {
     pub fn dtype(&self) -> DType {
         match self {
             LeafIn::Bits(d, _) => *d,
-            LeafIn::Tensor(v) => v.ty().dtype,
+            LeafIn::Tensor(v) | LeafIn::List(v) => v.ty().dtype,
         }
     }
+    /// The type that a program takes.
     pub fn ty(&self) -> Ty {
         match self {
             LeafIn::Bits(d, _) => Ty::scalar(*d),
             LeafIn::Tensor(v) => v.ty().clone(),
+            LeafIn::List(v) => Ty::list(v.ty().dtype),
         }
     }
     pub fn tensor(&self) -> Option<&Value> {
-        if let LeafIn::Tensor(v) = self { Some(v) } else { None }
+        if let LeafIn::Tensor(v) | LeafIn::List(v) = self { Some(v) } else { None }
     }
     pub fn value(&self) -> Value {
         match self {
             LeafIn::Bits(d, bits) => Value::stored(crate::array::Array::full(&Ty::scalar(*d), *bits)),
-            LeafIn::Tensor(v) => v.clone(),
+            LeafIn::Tensor(v) | LeafIn::List(v) => v.clone(),
         }
     }
 }
@@ -89,6 +93,10 @@ pub struct Visitor<'v> {
     pub(crate) scalars: bool,
     /// Where the bits of scalars go instead of `leaves`, and how many have come.
     pub(crate) slots: Option<(&'v mut [u64; SLOTS], usize)>,
+    /// Whether lists are scalars of their own, and integers and lengths part of the key (see `rolled`).
+    pub(crate) listed: bool,
+    /// Whether there is a list or an integer that is no part of the key.
+    pub(crate) rolled: bool,
 }
 
 /// Arguments and results that fit the stack of a call of a kept scalar function.
@@ -97,11 +105,6 @@ pub(crate) const SLOTS: usize = 8;
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
-        Visitor { leaves: SmallVec::new(), key, params: None, param: 0, nested: false, scalars: true, slots: None }
-    }
-    /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
-    #[inline]
-    pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
         Visitor {
             leaves: SmallVec::new(),
             key,
@@ -109,8 +112,24 @@ impl<'v> Visitor<'v> {
             param: 0,
             nested: false,
             scalars: true,
-            slots: Some((slots, 0)),
+            slots: None,
+            listed: false,
+            rolled: false,
         }
+    }
+    /// The same with lists as items of their own, or not.
+    #[inline]
+    pub(crate) fn listed(mut self, listed: bool) -> Self {
+        self.listed = listed;
+        if listed {
+            self.key.mark_listed();
+        }
+        self
+    }
+    /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
+    #[inline]
+    pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
+        Visitor { slots: Some((slots, 0)), ..Visitor::new(key) }
     }
     /// How many slots were filled, if all leaves are scalars and fit.
     #[inline]
@@ -141,6 +160,23 @@ impl<'v> Visitor<'v> {
         }
         self.leaves.push(leaf);
     }
+    /// An integer that is no part of the key.
+    #[inline]
+    pub(crate) fn integer(&mut self, x: i64) {
+        self.rolled = true;
+        self.scalar(DType::I64, x.cast_unsigned());
+    }
+    /// A list whose length is no part of the key.
+    pub(crate) fn list<T: Float>(&mut self, x: &[T]) {
+        self.rolled = true;
+        self.scalars = false;
+        self.key.list(T::DTYPE);
+        let mut data = crate::tensor::pool::take(T::DTYPE, x.len());
+        if let Some(to) = T::slice_mut(&mut data) {
+            to.copy_from_slice(x);
+        }
+        self.push(LeafIn::List(Value::from_data(Ty { dtype: T::DTYPE, shape: smallvec::smallvec![x.len()] }, data)));
+    }
     fn tensor(&mut self, v: &Value) {
         self.scalars = false;
         self.nested |= matches!(v.repr(), Repr::Traced { .. }) || (session::is_running() && v.requires_grad());
@@ -152,11 +188,13 @@ impl<'v> Visitor<'v> {
 /// Hands out lifted leaves.
 pub struct Lifter<'l> {
     pub(crate) leaves: &'l mut dyn Iterator<Item = Value>,
+    /// As [`Visitor`]'s.
+    pub(crate) listed: bool,
 }
 impl Lifter<'_> {
     /// The parameter that the next leaves belong to.
     pub fn param(&mut self, _index: usize) {}
-    fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         self.leaves.next().expect("as many leaves as were visited")
     }
 }
@@ -204,8 +242,19 @@ impl SlotOuts {
 /// Hands out gradients.
 pub struct GradReader<'g> {
     pub(crate) grads: Source<'g>,
+    /// As [`Visitor`]'s.
+    pub(crate) listed: bool,
 }
 impl GradReader<'_> {
+    /// The elements of a list.
+    pub(crate) fn list<T: Float>(&mut self) -> Vec<T> {
+        match self.grads.next() {
+            Some(OutVal::Tensor(v)) => {
+                T::of_slice(v.to_array().into_data().slice()).map_or_else(Vec::new, <[T]>::to_vec)
+            }
+            _ => Vec::new(),
+        }
+    }
     #[inline]
     fn scalar<T: Float>(&mut self) -> T {
         match self.grads.next() {
@@ -231,6 +280,8 @@ pub(crate) fn scalar_of<T: Element>(v: &Value) -> T {
 /// then to write the scalars.
 pub struct Binder<'b> {
     pub(crate) pass: BindPass<'b>,
+    /// As [`Visitor`]'s; what is learnt of a list is that of its items.
+    pub(crate) listed: bool,
 }
 pub(crate) enum BindPass<'b> {
     /// The destination of each gradient leaf; `None` for scalars.
@@ -241,7 +292,18 @@ impl Binder<'_> {
     fn scalar<T: Float>(&mut self, out: &mut T) {
         match &mut self.pass {
             BindPass::Learn(d) => d.push(None),
-            BindPass::Write(r) => *out = GradReader { grads: Source::Iter(*r) }.scalar(),
+            BindPass::Write(r) => *out = GradReader { grads: Source::Iter(*r), listed: self.listed }.scalar(),
+        }
+    }
+    /// Whether a list is now as many scalars.
+    pub(crate) fn listed(&self) -> bool {
+        self.listed || matches!(self.pass, BindPass::Learn(_))
+    }
+    /// The elements of a list.
+    pub(crate) fn list<T: Float>(&mut self, out: &mut [T]) {
+        if let BindPass::Write(r) = &mut self.pass {
+            let elements: Vec<T> = GradReader { grads: Source::Iter(*r), listed: false }.list();
+            out.iter_mut().zip(elements).for_each(|(o, x)| *o = x);
         }
     }
     fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {

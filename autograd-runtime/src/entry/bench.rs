@@ -3,7 +3,7 @@
 use super::{
     Engine, Function, Kind,
     args::OutVal,
-    call::{run, visit},
+    call::{Extra, run, visit},
     with_engine,
 };
 use crate::{Result, random::States};
@@ -70,7 +70,7 @@ fn best(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 
 pub(super) fn bench<F: Function>(args: F::Args<'_>) -> Result<BenchReport> {
     let kind = Kind::ValueAndGrad;
-    let call = || run::<F>(args, visit::<F>(args, kind), kind, &[], None);
+    let call = || run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None);
     let numbers = |outs: &[OutVal], like: &[OutVal]| -> Vec<f64> {
         let one = |(o, l): (&OutVal, &OutVal)| match (o, l) {
             (OutVal::Tensor(v), _) => v.to_array().to_f64_vec(),

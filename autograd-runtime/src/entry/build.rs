@@ -56,13 +56,29 @@ pub(crate) enum Body {
     Dynamic {
         reason: String,
     },
+    /// There is an entry for each length of a list and each integer instead.
+    PerLength {
+        reason: String,
+    },
 }
 
 impl Entry {
+    fn of(body: Body, wrt: Vec<usize>) -> Entry {
+        Entry {
+            body,
+            wrt,
+            values: 0,
+            scalar: Vec::new(),
+            all_scalar: false,
+            constants: Vec::new(),
+            trace_time: Duration::ZERO,
+            diff_time: Duration::ZERO,
+        }
+    }
     pub fn bytes(&self) -> usize {
         match &self.body {
             Body::Compiled { program, .. } => program.bytes() + 4096,
-            Body::Dynamic { .. } => 256,
+            Body::Dynamic { .. } | Body::PerLength { .. } => 256,
         }
     }
 }
@@ -82,8 +98,8 @@ pub(crate) fn describe(values: &[Value]) -> String {
 }
 
 /// Positions of the leaves of differentiated parameters.
-pub(crate) fn differentiated<F: Function>(args: F::Args<'_>) -> Vec<usize> {
-    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
+pub(crate) fn differentiated<F: Function>(args: F::Args<'_>, listed: bool) -> Vec<usize> {
+    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value))).listed(listed);
     v.params = Some(Vec::new());
     F::visit(args, &mut v);
     let wrt = |p: u8| F::META.params.get(usize::from(p)).is_some_and(|p| p.wrt);
@@ -96,12 +112,12 @@ type Form = (Vec<bool>, Vec<Fixed>);
 
 /// Runs the twin under a trace.
 fn trace<F: Function>(args: F::Args<'_>, v: &Visitor<'_>) -> Result<TraceEnd<Form>> {
-    let concrete = v.leaves.iter().map(super::args::LeafIn::value).collect();
+    let concrete = v.leaves.iter().map(|l| (l.value(), l.ty())).collect();
     // a caller's no_grad concerns the caller's tape
     crate::set_grad_enabled(true, || {
-        session::trace(concrete, |inputs| {
+        session::trace_as(concrete, |inputs| {
             let mut leaves = inputs.into_iter();
-            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
+            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves, listed: v.listed });
             let out = result?;
             let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
             Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect(), out.constants)))
@@ -124,13 +140,13 @@ pub(crate) fn refresh<F: Function>(
     {
         return Ok(Fresh { entry: entry.clone(), captures: now.captures, draws: now.draws, constants });
     }
-    let mut v_key = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind)));
+    let mut v_key = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind))).listed(v.listed);
     F::visit(args, &mut v_key);
     let Sink::Build(key) = v_key.key else { unreachable!("made to build") };
     let entry = cache::replace(key, build::<F>(args, v, kind, false)?);
     let (captures, draws) = match &entry.body {
         Body::Compiled { captures, draws, .. } => (captures.clone(), draws.clone()),
-        Body::Dynamic { .. } => Default::default(),
+        Body::Dynamic { .. } | Body::PerLength { .. } => Default::default(),
     };
     let constants = entry.constants.clone();
     Ok(Fresh { entry, captures, draws, constants })
@@ -145,28 +161,37 @@ pub(crate) struct Fresh {
     pub constants: Vec<Fixed>,
 }
 
-/// Builds the entry of a function for arguments like those visited.
+/// Builds the entry of a function for arguments like those visited. Where lists and integers stay open and that
+/// does not work out, the entry says so, and one for these lengths and integers alone is tried.
 pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
+    let open = v.rolled && !v.listed;
+    let per_length = |reason: String| {
+        tracing::info!(function = F::META.name, reason, "is compiled for each length and integer");
+        Ok(Entry::of(Body::PerLength { reason }, Vec::new()))
+    };
+    match built::<F>(args, v, kind, keep_clif) {
+        Ok(Entry { body: Body::Dynamic { reason }, .. }) if open => per_length(reason),
+        // what is wrong for these lengths too is found again
+        Err(e) if open => per_length(e.to_string()),
+        Ok(Entry { body: Body::Dynamic { reason }, wrt, .. }) => {
+            tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
+            Ok(Entry::of(Body::Dynamic { reason }, wrt))
+        }
+        done => done,
+    }
+}
+
+fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif: bool) -> Result<Entry> {
     let clock = Instant::now();
-    let wrt = differentiated::<F>(args);
+    let wrt = differentiated::<F>(args, v.listed);
     let traced = trace::<F>(args, v)?;
     let trace_time = clock.elapsed();
     let leaf_scalar = |i: &usize| matches!(v.leaves[*i], super::args::LeafIn::Bits(..));
     let grads: Vec<bool> = wrt.iter().map(leaf_scalar).collect();
-    let mut entry = Entry {
-        body: Body::Dynamic { reason: String::new() },
-        wrt,
-        values: 0,
-        scalar: Vec::new(),
-        all_scalar: false,
-        constants: Vec::new(),
-        trace_time,
-        diff_time: Duration::ZERO,
-    };
+    let mut entry = Entry { trace_time, ..Entry::of(Body::Dynamic { reason: String::new() }, wrt) };
     let (traced, (mut scalar, constants)) = match traced {
         TraceEnd::Graph(t, rest) => (t, rest),
         TraceEnd::Opaque(reason) => {
-            tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
             entry.body = Body::Dynamic { reason };
             return Ok(entry);
         }
@@ -199,10 +224,7 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
             let Traced { graph: source, captures, draws } = traced;
             Body::Compiled { program, source, captures, draws }
         }
-        Err(e) => {
-            tracing::warn!(function = F::META.name, error = %e, "runs on the dynamic engine");
-            Body::Dynamic { reason: e.to_string() }
-        }
+        Err(e) => Body::Dynamic { reason: e.to_string() },
     };
     Ok(entry)
 }

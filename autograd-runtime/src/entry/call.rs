@@ -37,6 +37,8 @@ pub(super) struct Outcome {
     /// How many of them belong to the value.
     pub values: usize,
     constants: Constants,
+    /// Whether lists are items of their own.
+    pub listed: bool,
 }
 enum Constants {
     Entry(Arc<Entry>),
@@ -64,15 +66,59 @@ impl Outcome {
         F::read(&mut OutReader { outs: Source::Iter(&mut outs), constants: &mut constants.iter() })
     }
     pub fn collect<F: Function>(&self, args: F::Args<'_>) -> F::Grads {
-        F::collect(args, &mut GradReader { grads: Source::Iter(&mut self.outs[self.values..].iter().cloned()) })
+        let grads = Source::Iter(&mut self.outs[self.values..].iter().cloned());
+        F::collect(args, &mut GradReader { grads, listed: self.listed })
     }
 }
 
 #[inline]
 pub(super) fn visit<F: Function>(args: F::Args<'_>, kind: Kind) -> Visitor<'static> {
-    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind)));
+    visit_as::<F>(args, kind, false)
+}
+/// As [`visit`], with lists as items of their own or not.
+#[inline]
+pub(super) fn visit_as<F: Function>(args: F::Args<'_>, kind: Kind, listed: bool) -> Visitor<'static> {
+    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), kind))).listed(listed);
     F::visit(args, &mut v);
     v
+}
+/// The entry for arguments, which are visited once more if it is one for their lengths and integers alone.
+pub(super) fn resolve<'v, F: Function>(
+    args: F::Args<'_>,
+    v: Visitor<'v>,
+    kind: Kind,
+) -> Result<(Arc<Entry>, Visitor<'v>)> {
+    let entry = lookup::<F>(args, &v, kind)?;
+    if let Body::PerLength { .. } = entry.body {
+        let v = visit_as::<F>(args, kind, true);
+        return Ok((lookup::<F>(args, &v, kind)?, v));
+    }
+    Ok((entry, v))
+}
+
+/// What a derivative takes beside the arguments.
+#[derive(Clone, Copy)]
+pub(super) enum Extra<'a, F: Function> {
+    None,
+    /// A direction for each differentiated parameter.
+    Tangents(F::Tangents<'a>),
+    /// A cotangent for each result.
+    Cotangents(&'a [LeafIn]),
+}
+impl<F: Function> Extra<'_, F> {
+    /// Its leaves.
+    fn leaves(self, listed: bool) -> LeafList {
+        match self {
+            Extra::None => LeafList::new(),
+            Extra::Cotangents(cts) => cts.iter().cloned().collect(),
+            Extra::Tangents(t) => {
+                let key = Key::new(TypeId::of::<F>(), Kind::Value);
+                let mut v = Visitor::new(Sink::Build(key)).listed(listed);
+                F::visit_tangents(t, &mut v);
+                v.leaves
+            }
+        }
+    }
 }
 
 /// The entry of a key, built if there is none.
@@ -87,29 +133,29 @@ pub(super) fn lookup<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind
     }
 }
 
-fn tangents<F: Function>(t: F::Tangents<'_>) -> LeafList {
-    let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
-    F::visit_tangents(t, &mut v);
-    v.leaves
-}
-
 /// Runs a kind of derivative on the engine of this thread. `dests` are tensors to write gradients into.
 pub(super) fn run<F: Function>(
     args: F::Args<'_>,
-    mut v: Visitor<'_>,
+    v: Visitor<'_>,
     kind: Kind,
-    extra: &[LeafIn],
+    extra: Extra<'_, F>,
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
     if v.nested {
-        return on_tape::<F>(args, &v, kind, extra, true);
+        return on_tape::<F>(args, &itemised::<F>(args, v, kind), kind, &extra.leaves(true), true);
     }
     if current_engine() == Engine::Dynamic {
+        let mut v = itemised::<F>(args, v, kind);
         v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
-        return store(on_tape::<F>(args, &v, kind, extra, false)?, &v.leaves, dests);
+        return store(on_tape::<F>(args, &v, kind, &extra.leaves(true), false)?, &v.leaves, dests);
     }
-    let entry = lookup::<F>(args, &v, kind)?;
-    run_entry::<F>(&entry, args, &v, kind, extra, dests)
+    let (entry, v) = resolve::<F>(args, v, kind)?;
+    run_entry::<F>(&entry, args, &v, kind, &extra.leaves(v.listed), dests)
+}
+
+/// The arguments as the tape takes them: lists as items of their own.
+fn itemised<'v, F: Function>(args: F::Args<'_>, v: Visitor<'v>, kind: Kind) -> Visitor<'v> {
+    if v.rolled && !v.listed { visit_as::<F>(args, kind, true) } else { v }
 }
 
 pub(super) fn run_entry<F: Function>(
@@ -130,25 +176,27 @@ pub(super) fn run_entry<F: Function>(
             (&fresh.entry, [&fresh.captures[..], &fresh.draws.keys()].concat())
         }
         Body::Compiled { draws, .. } => (entry, draws.keys()),
-        Body::Dynamic { .. } => (entry, Vec::new()),
+        Body::Dynamic { .. } | Body::PerLength { .. } => (entry, Vec::new()),
     };
     let now = &now[..];
     match &entry.body {
         Body::Compiled { program, .. } => {
             check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), extra)?;
             let values = if kind.has_value() { entry.values } else { 0 };
+            let listed = v.listed;
             if v.scalars
                 && entry.all_scalar
                 && let Some(outs) = scalars(program, &v.leaves, extra)
             {
-                return Ok(Outcome { outs, values, constants: Constants::of(entry) });
+                return Ok(Outcome { outs, values, constants: Constants::of(entry), listed });
             }
             let outs = execute(program, &v.leaves, now, extra, &entry.scalar, values, dests)?;
             let constants = if constants.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
-            Ok(Outcome { outs, values, constants })
+            Ok(Outcome { outs, values, constants, listed })
         }
-        Body::Dynamic { reason } => {
+        Body::Dynamic { reason } | Body::PerLength { reason } => {
             accept_dynamic(F::META.name, reason)?;
+            let v = if v.rolled && !v.listed { &visit_as::<F>(args, kind, true) } else { v };
             store(on_tape::<F>(args, v, kind, extra, false)?, &v.leaves, dests)
         }
     }
@@ -177,7 +225,7 @@ fn on_tape<F: Function>(
     extra: &[LeafIn],
     nested: bool,
 ) -> Result<Outcome> {
-    let wrt = build::differentiated::<F>(args);
+    let wrt = build::differentiated::<F>(args, v.listed);
     let inputs: Vec<Value> = v.leaves.iter().map(LeafIn::value).collect();
     let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
     if kind != Kind::Vjp {
@@ -192,7 +240,7 @@ fn on_tape<F: Function>(
     let go = || {
         derivative(F::META.name, kind, &inputs, &wrt, &extra, nested, |fresh| {
             let mut leaves = fresh.into_iter();
-            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves });
+            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves, listed: true });
             let out = result?;
             let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
             if kind == Kind::Vjp && values.iter().map(Value::ty).ne(extra.iter().map(Value::ty)) {
@@ -205,7 +253,7 @@ fn on_tape<F: Function>(
     let finish = |v: Value| OutVal::Tensor(if nested { v } else { v.alias() });
     let values = value.len();
     let outs = value.into_iter().chain(derivative).map(finish).collect();
-    Ok(Outcome { outs, values, constants: Constants::Own(rest) })
+    Ok(Outcome { outs, values, constants: Constants::Own(rest), listed: true })
 }
 
 /// Runs a scalar program on scalars: nothing but slots on the stack.
@@ -279,7 +327,7 @@ pub(super) fn execute(
             Some((storage, layout)) => Input::Data(locked.get(storage), layout.offset),
             None => match leaf(i) {
                 LeafIn::Bits(_, b) => Input::Bits(*b),
-                LeafIn::Tensor(_) => unreachable!("tensors are stored"),
+                LeafIn::Tensor(_) | LeafIn::List(_) => unreachable!("tensors are stored"),
             },
         })
         .collect();
@@ -333,7 +381,7 @@ fn store(mut o: Outcome, leaves: &[LeafIn], dests: Option<&[Option<Value>]>) -> 
     let grads = &mut o.outs[o.values..];
     let dests = dests.unwrap_or_default();
     fn tensor(l: &LeafIn) -> Option<&Arc<Storage>> {
-        if let LeafIn::Tensor(v) = l { stored_of(v).ok().map(|s| s.0) } else { None }
+        l.tensor().and_then(|v| stored_of(v).ok()).map(|s| s.0)
     }
     for (i, (g, d)) in grads.iter().zip(dests).enumerate() {
         if let (OutVal::Tensor(g), Some(d)) = (g, d) {
@@ -369,31 +417,31 @@ fn stored_of(v: &Value) -> Result<Window<'_>> {
 }
 
 pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
-    Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>())
+    Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>())
 }
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
     let mut o = SlotOuts::default();
     if look_up_on_slots::<F>(args, Kind::Grad, &mut o).is_some() {
-        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) }));
+        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: false }));
     }
-    Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], None)?.collect::<F>(args))
+    Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args))
 }
 pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
     let kind = Kind::ValueAndGrad;
     let mut o = SlotOuts::default();
     if look_up_on_slots::<F>(args, kind, &mut o).is_some() {
         let value = F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut [].iter() });
-        return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) })));
+        return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: false })));
     }
-    let o = run::<F>(args, visit::<F>(args, kind), kind, &[], None)?;
+    let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
 }
 pub(super) fn jvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
-    let o = run::<F>(args, visit::<F>(args, Kind::Jvp), Kind::Jvp, &tangents::<F>(t), None)?;
+    let o = run::<F>(args, visit::<F>(args, Kind::Jvp), Kind::Jvp, Extra::Tangents(t), None)?;
     Ok((o.read::<F>(), o.read_from::<F>(o.values)))
 }
 pub(super) fn hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
-    Ok(run::<F>(args, visit::<F>(args, Kind::Hvp), Kind::Hvp, &tangents::<F>(t), None)?.collect::<F>(args))
+    Ok(run::<F>(args, visit::<F>(args, Kind::Hvp), Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
 }
 
 /// Runs with destinations for tensors, then writes the scalars.
@@ -402,21 +450,21 @@ fn into(
     run: impl FnOnce(&[Option<Value>]) -> Result<Outcome>,
 ) -> Result<Outcome> {
     let mut dests: SmallVec<[Option<Value>; 8]> = SmallVec::new();
-    bind(&mut Binder { pass: BindPass::Learn(&mut dests) });
+    bind(&mut Binder { pass: BindPass::Learn(&mut dests), listed: false });
     let o = run(&dests)?;
     let mut grads = o.outs[o.values..].iter().cloned();
-    bind(&mut Binder { pass: BindPass::Write(&mut grads) });
+    bind(&mut Binder { pass: BindPass::Write(&mut grads), listed: o.listed });
     Ok(o)
 }
 pub(super) fn grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-    into(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, &[], Some(d))).map(drop)
+    into(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, Some(d))).map(drop)
 }
 pub(super) fn value_and_grad_into<F: Function>(
     args: F::Args<'_>,
     bind: impl FnMut(&mut Binder<'_>),
 ) -> Result<F::Value> {
     let kind = Kind::ValueAndGrad;
-    Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, &[], Some(d)))?.read::<F>())
+    Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d)))?.read::<F>())
 }
 
 /// A function's pull-back at some arguments: maps a cotangent of the result to gradients.
@@ -425,6 +473,8 @@ pub struct Pullback<F: Function> {
     /// Compiled: the program. The dynamic engine keeps what its tape needs.
     with: With,
     function: PhantomData<fn() -> F>,
+    /// Whether lists are items of their own among the leaves.
+    listed: bool,
 }
 enum With {
     Entry {
@@ -445,37 +495,17 @@ enum With {
 pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
     let v = visit::<F>(args, Kind::Vjp);
     let function = PhantomData;
-    let dynamic = || -> Result<(F::Value, Pullback<F>)> {
-        let wrt = build::differentiated::<F>(args);
-        let mut tracked = Vec::new();
-        let (values, constants) = session::dynamic(|| {
-            crate::set_grad_enabled(true, || {
-                let mut inputs: Vec<Value> =
-                    v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
-                for &i in &wrt {
-                    inputs[i] = inputs[i].alias();
-                    inputs[i].set_requires_grad(true)?;
-                    tracked.push(inputs[i].clone());
-                }
-                let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut inputs.into_iter() });
-                let out = result?;
-                Ok((out.leaves.iter().map(|l| l.value().clone()).collect::<Vec<_>>(), out.constants))
-            })
-        })?;
-        let outs = values.iter().map(|v| OutVal::Tensor(v.alias())).collect();
-        let o = Outcome { outs, values: values.len(), constants: Constants::Own(constants) };
-        let with = With::Tape { values, tracked };
-        Ok((o.read::<F>(), Pullback { leaves: v.leaves.clone(), with, function }))
-    };
     if v.nested {
+        let v = itemised::<F>(args, v, Kind::Vjp);
         let states = States::now();
-        let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
-        return Ok((value, Pullback { leaves: v.leaves, with: With::Nested(states.with_new()), function }));
+        let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
+        let with = With::Nested(states.with_new());
+        return Ok((value, Pullback { leaves: v.leaves, with, function, listed: true }));
     }
     if current_engine() == Engine::Dynamic {
-        return dynamic();
+        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
     }
-    let mut entry = lookup::<F>(args, &v, Kind::Vjp)?;
+    let (mut entry, v) = resolve::<F>(args, v, Kind::Vjp)?;
     let (mut captures, mut draws) = (Vec::new(), Draws::default());
     if let Body::Compiled { captures: met, draws: drawn, .. } = &entry.body {
         if met.is_empty() && !drawn.may_change() {
@@ -485,15 +515,39 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
             (entry, captures, draws) = (now.entry, now.captures, now.draws);
         }
     }
-    if let Body::Dynamic { reason } = &entry.body {
+    if let Body::Dynamic { reason } | Body::PerLength { reason } = &entry.body {
         accept_dynamic(F::META.name, reason)?;
-        return dynamic();
+        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
     }
     // the value draws the same random numbers once more
     captures.extend(draws.states().again(|| draws.keys()));
-    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, &[], None)?.read::<F>();
+    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
     let versions = versions(&v.leaves, &captures);
-    Ok((value, Pullback { leaves: v.leaves, with: With::Entry { entry, captures, versions }, function }))
+    let with = With::Entry { entry, captures, versions };
+    Ok((value, Pullback { leaves: v.leaves, with, function, listed: v.listed }))
+}
+
+fn vjp_on_tape<F: Function>(args: F::Args<'_>, v: Visitor<'_>) -> Result<(F::Value, Pullback<F>)> {
+    let wrt = build::differentiated::<F>(args, true);
+    let mut tracked = Vec::new();
+    let (values, constants) = session::dynamic(|| {
+        crate::set_grad_enabled(true, || {
+            let mut inputs: Vec<Value> =
+                v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
+            for &i in &wrt {
+                inputs[i] = inputs[i].alias();
+                inputs[i].set_requires_grad(true)?;
+                tracked.push(inputs[i].clone());
+            }
+            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut inputs.into_iter(), listed: true });
+            let out = result?;
+            Ok((out.leaves.iter().map(|l| l.value().clone()).collect::<Vec<_>>(), out.constants))
+        })
+    })?;
+    let outs = values.iter().map(|v| OutVal::Tensor(v.alias())).collect();
+    let o = Outcome { outs, values: values.len(), constants: Constants::Own(constants), listed: true };
+    let with = With::Tape { values, tracked };
+    Ok((o.read::<F>(), Pullback { leaves: v.leaves, with, function: PhantomData, listed: true }))
 }
 
 fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
@@ -506,7 +560,7 @@ impl<F: Function> Pullback<F> {
         match &self.with {
             With::Nested(states) => {
                 let v = visit::<F>(args, Kind::Vjp);
-                let o = states.again(|| run::<F>(args, v, Kind::Vjp, cts, None))?;
+                let o = states.again(|| run::<F>(args, v, Kind::Vjp, Extra::Cotangents(cts), None))?;
                 Ok(o.outs[o.values..].iter().cloned().collect())
             }
             With::Entry { entry: e, captures, versions: then } => {
@@ -548,7 +602,7 @@ impl<F: Function> Pullback<F> {
         let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
         ct.visit(&mut v);
         let outs = self.pull(args, &v.leaves)?;
-        Ok(F::collect(args, &mut GradReader { grads: Source::Iter(&mut outs.into_iter()) }))
+        Ok(F::collect(args, &mut GradReader { grads: Source::Iter(&mut outs.into_iter()), listed: self.listed }))
     }
 }
 
@@ -593,18 +647,29 @@ fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut SlotOu
 /// What a [`Compiled`] holds: the programs for one form of arguments.
 pub struct CompiledFn {
     key: Key,
+    /// Whether it is compiled for the lengths of lists and integers that it was made with.
+    listed: bool,
     value: OnceLock<Arc<Entry>>,
     grad: OnceLock<Arc<Entry>>,
     value_and_grad: OnceLock<Arc<Entry>>,
 }
 
 pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
-    let v = visit::<F>(args, Kind::Value);
+    let mut v = visit::<F>(args, Kind::Value);
+    if v.rolled && !v.nested {
+        v = resolve::<F>(args, v, Kind::Value)?.1;
+    }
+    let listed = v.listed;
     let Sink::Build(key) = &v.key else { unreachable!("visits build keys") };
-    let c =
-        CompiledFn { key: key.clone(), value: OnceLock::new(), grad: OnceLock::new(), value_and_grad: OnceLock::new() };
+    let c = CompiledFn {
+        key: key.clone(),
+        listed,
+        value: OnceLock::new(),
+        grad: OnceLock::new(),
+        value_and_grad: OnceLock::new(),
+    };
     // compiled now, so that the first call is as fast as the others; a function without a gradient has a value
-    match c.entry::<F>(args, &visit::<F>(args, Kind::ValueAndGrad), Kind::ValueAndGrad) {
+    match c.entry::<F>(args, &visit_as::<F>(args, Kind::ValueAndGrad, listed), Kind::ValueAndGrad) {
         Ok(_) => {}
         Err(Error::Autograd(_)) => drop(c.entry::<F>(args, &v, Kind::Value)?),
         Err(e) => return Err(e),
@@ -628,10 +693,10 @@ impl CompiledFn {
     }
     #[inline]
     fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
-        let mut v = Visitor::new(Sink::compare(&self.key));
+        let mut v = Visitor::new(Sink::compare(&self.key)).listed(self.listed);
         F::visit(args, &mut v);
         if v.nested || current_engine() == Engine::Dynamic {
-            return run::<F>(args, v, kind, &[], dests);
+            return run::<F>(args, v, kind, Extra::None, dests);
         }
         if !v.key.matched() {
             let name = F::META.name;
@@ -653,7 +718,7 @@ impl CompiledFn {
     fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>, out: &mut SlotOuts) -> Option<()> {
         let entry = slot.get()?;
         let mut slots = [0; SLOTS];
-        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots);
+        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots).listed(self.listed);
         F::visit(args, &mut v);
         if !v.key.matched() {
             return None;
@@ -669,7 +734,7 @@ impl CompiledFn {
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
         let mut o = SlotOuts::default();
         if self.on_slots::<F>(&self.grad, args, &mut o).is_some() {
-            return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) }));
+            return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: self.listed }));
         }
         Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
     }
@@ -683,7 +748,10 @@ impl CompiledFn {
         if self.on_slots::<F>(&self.value_and_grad, args, &mut o).is_some() {
             let value =
                 F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut self.constants().iter() });
-            return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o) })));
+            return Ok((
+                value,
+                F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: self.listed }),
+            ));
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))

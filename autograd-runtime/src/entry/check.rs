@@ -4,7 +4,7 @@ use super::{
     Function, Kind,
     args::{LeafIn, LeafList, OutVal},
     build::{Body, refresh},
-    call::{lookup, run, visit},
+    call::{Extra, lookup, resolve, run, visit, visit_as},
 };
 use crate::{
     Error, Result,
@@ -78,6 +78,7 @@ fn moved(leaf: &LeafIn, d: &[f64], h: f64, double: bool) -> LeafIn {
         LeafIn::Bits(dtype, _) if !double => {
             LeafIn::Bits(*dtype, each!(Array, &a, x => x.iter().next().map_or(0, |x| x.bits())))
         }
+        LeafIn::List(_) => LeafIn::List(Value::stored(a)),
         _ => LeafIn::Tensor(Value::stored(a)),
     }
 }
@@ -121,16 +122,19 @@ fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
 }
 
 pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
-    let v = visit::<F>(args, Kind::Value);
+    // lists are items of their own if the value or the gradient needs that
+    let listed = resolve::<F>(args, visit::<F>(args, Kind::Value), Kind::Value)?.1.listed
+        || resolve::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad)?.1.listed;
+    let v = visit_as::<F>(args, Kind::Value, listed);
     let now = refresh::<F>(&lookup::<F>(args, &v, Kind::Value)?, args, &v, Kind::Value)?;
     // all evaluations draw the same random numbers
     let start = now.draws.states();
-    let v = visit::<F>(args, Kind::Grad);
+    let v = visit_as::<F>(args, Kind::Grad, listed);
     let leaves = v.leaves.clone();
-    let grads = run::<F>(args, v, Kind::Grad, &[], None)?.outs;
+    let grads = run::<F>(args, v, Kind::Grad, Extra::None, None)?.outs;
     let double = match &now.entry.body {
         Body::Compiled { source, .. } => Some((Program::compile(&widened(source)?, false)?, &now.captures)),
-        Body::Dynamic { .. } => None,
+        Body::Dynamic { .. } | Body::PerLength { .. } => None,
     };
     let single = leaves.iter().any(|l| l.dtype() == DType::F32);
     let (h, tolerance) = match &double {
@@ -147,16 +151,16 @@ pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
             let out = program.run_arrays(&inputs)?;
             return Ok(out.first().and_then(|y| y.to_f64_vec().first().copied()).unwrap_or(f64::NAN));
         }
-        let mut v = visit::<F>(args, Kind::Value);
+        let mut v = visit_as::<F>(args, Kind::Value, listed);
         v.leaves = at;
-        let o = run::<F>(args, v, Kind::Value, &[], None)?;
+        let o = run::<F>(args, v, Kind::Value, Extra::None, None)?;
         let first = o.outs.first().ok_or_else(|| Error::Autograd("check: the function has no result".into()))?;
         Ok(numbers(first, if single { DType::F32 } else { DType::F64 }).first().copied().unwrap_or(f64::NAN))
     };
     let mut report = CheckReport { compared: 0, worst: 0.0, at: None, tolerance };
-    let differentiated = super::build::differentiated::<F>(args);
+    let differentiated = super::build::differentiated::<F>(args, listed);
     for (g, &i) in grads.iter().zip(&differentiated) {
-        let ty = leaves[i].ty();
+        let ty = leaves[i].value().ty().clone();
         let n = ty.numel();
         let g = numbers(g, ty.dtype);
         let scale = leaves[i].value().to_array().to_f64_vec().iter().fold(1.0f64, |m, x| m.max(x.abs()));

@@ -4,7 +4,7 @@
 use super::{
     Function, Kind,
     build::{Body, build, derive},
-    call::visit,
+    call::{visit, visit_as},
 };
 use crate::{Error, Result, graph::Graph, program::KernelInfo};
 use std::{fmt, time::Duration};
@@ -31,6 +31,8 @@ pub struct Explanation {
     pub engine: Engine,
     /// Why the dynamic engine runs it.
     pub reason: Option<String>,
+    /// Why there is a program for each length of a list and each integer, where that is so.
+    pub per_length: Option<String>,
     /// Nodes of the function as traced.
     pub traced_nodes: usize,
     /// Nodes of the derivative before and after the passes.
@@ -58,9 +60,14 @@ pub struct Explanation {
 pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
     let attempt = |kind: Kind| {
         let v = visit::<F>(args, kind);
-        build::<F>(args, &v, kind, true).map(|e| (kind, e))
+        let entry = build::<F>(args, &v, kind, true)?;
+        if let Body::PerLength { reason } = entry.body {
+            let v = visit_as::<F>(args, kind, true);
+            return build::<F>(args, &v, kind, true).map(|e| (kind, e, Some(reason)));
+        }
+        Ok((kind, entry, None))
     };
-    let (kind, entry) = match attempt(Kind::ValueAndGrad) {
+    let (kind, entry, per_length) = match attempt(Kind::ValueAndGrad) {
         // no gradient of such a result: explain the value
         Err(Error::Autograd(_)) => attempt(Kind::Value)?,
         other => other?,
@@ -72,6 +79,7 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
         entry_point: kind.name(),
         engine: Engine::Dynamic,
         reason: None,
+        per_length,
         traced_nodes: 0,
         nodes: (0, 0),
         kernels: Vec::new(),
@@ -85,7 +93,7 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
         clif: Vec::new(),
     };
     match entry.body {
-        Body::Dynamic { reason } => x.reason = Some(reason),
+        Body::Dynamic { reason } | Body::PerLength { reason } => x.reason = Some(reason),
         Body::Compiled { program, source, .. } => {
             let s = program.stats();
             x.engine = Engine::Compiled;
@@ -126,13 +134,14 @@ impl Explanation {
             self.stages.iter().map(|(n, t)| format!("{}:{}", quoted(n), t.as_secs_f64())).collect();
         let engine = if self.engine == Engine::Compiled { "compiled" } else { "dynamic" };
         format!(
-            "{{\"function\":{},\"file\":{},\"line\":{},\"entry_point\":{},\"engine\":\"{engine}\",\"reason\":{},\"traced_nodes\":{},\
+            "{{\"function\":{},\"file\":{},\"line\":{},\"entry_point\":{},\"engine\":\"{engine}\",\"reason\":{},\"per_length\":{},\"traced_nodes\":{},\
              \"nodes_before\":{},\"nodes_after\":{},\"kernels\":[{}],\"buffers\":{},\"peak_bytes\":{},\"code_bytes\":{},\"seconds\":{{{}}}}}",
             quoted(self.function),
             quoted(self.place.0),
             self.place.1,
             quoted(self.entry_point),
             self.reason.as_deref().map_or_else(|| "null".into(), quoted),
+            self.per_length.as_deref().map_or_else(|| "null".into(), quoted),
             self.traced_nodes,
             self.nodes.0,
             self.nodes.1,
@@ -171,6 +180,9 @@ impl fmt::Display for Explanation {
                     "  to compile it, keep plain code from reading traced values: select with where_(), maximum() or clamp()"
                 )?;
             }
+        }
+        if let Some(reason) = &self.per_length {
+            writeln!(f, "  compiled for these lengths and integers alone, because {reason}")?;
         }
         if self.engine == Engine::Compiled {
             writeln!(

@@ -9,7 +9,7 @@
 //! on the types, by autoref: the state and the value have to be made of leaves, or nothing is staged.
 
 use super::{
-    plain::Cast,
+    rolled::{Int, Integer, convert},
     twins::{Leaf, LeafReader, Leaves, Twinned},
 };
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     real::{Real, literal},
     session::{self, TraceEnd, Traced},
     tensor::Value,
-    ty::DType,
 };
 use std::{cell::Cell, sync::Arc};
 
@@ -179,6 +178,14 @@ impl<T: Float> Side for Real<T> {
         self.value()
     }
 }
+impl<I: Integer> Side for Int<I> {
+    fn traced(&self) -> Option<Value> {
+        Int::traced(*self)
+    }
+    fn side(&self) -> Value {
+        self.comparable()
+    }
+}
 impl<T: Element> Side for Tensor<T> {
     fn traced(&self) -> Option<Value> {
         (self.value().is_traced() && self.numel() == 1).then(|| self.value().clone())
@@ -227,6 +234,8 @@ macro_rules! tests {
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Float] Real<T>, T, |a| a, |b| &literal(*b));
         tests!(@pair $wrapper, $plain, $x $y $t, [] f64, Real<f64>, |a| &literal(*a), |b| b);
         tests!(@pair $wrapper, $plain, $x $y $t, [] f32, Real<f32>, |a| &literal(*a), |b| b);
+        tests!(@pair $wrapper, $plain, $x $y $t, [I: Integer] Int<I>, Int<I>, |a| a, |b| b);
+        tests!(@integers $wrapper, $plain, $x $y $t; u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, Tensor<T>, |a| a, |b| b);
         tests!(@pair $wrapper, $plain, $x $y $t, [T: Element + PartialOrd] Tensor<T>, T, |a| a, |b| &Tensor::<T>::scalar(*b));
         impl<'a, A, B> StagedTest for $wrapper<'_, &'a A, &'a B>
@@ -238,6 +247,10 @@ macro_rules! tests {
                 $wrapper(*self.0, *self.1, self.2).cond()
             }
         }
+    )*};
+    (@integers $wrapper:ident, $plain:expr, $x:ident $y:ident $t:ident; $($i:ty)*) => {$(
+        tests!(@pair $wrapper, $plain, $x $y $t, [] Int<$i>, $i, |a| a, |b| &Int::from(*b));
+        tests!(@pair $wrapper, $plain, $x $y $t, [] $i, Int<$i>, |a| &Int::from(*a), |b| b);
     )*};
     (@pair $wrapper:ident, $plain:expr, $x:ident $y:ident $t:ident, [$($g:tt)*] $a:ty, $b:ty, |$p:ident| $pa:expr, |$q:ident| $qb:expr) => {
         impl<$($g)*> StagedTest for $wrapper<'_, $a, $b> {
@@ -312,78 +325,111 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> While<S, F> {
     }
 }
 
-/// A range of counters.
-pub struct Trips {
-    start: i64,
-    end: i64,
+/// A sequence of counters: `start`, then each `step` above or below the last.
+pub struct Trips<I> {
+    start: Int<I>,
+    step: Int<I>,
+    count: Int<I>,
+    down: bool,
+}
+impl<I: Integer> Trips<I> {
+    fn of(start: Int<I>, end: Int<I>) -> Trips<I> {
+        Trips { start, step: Int::number(I::one()), count: (end.max(start)) - start, down: false }
+    }
+    /// From the end to the start.
+    #[must_use]
+    pub fn rev(self) -> Trips<I> {
+        let start = self.at(self.count - I::one());
+        Trips { start, down: !self.down, ..self }
+    }
+    /// Every `n`th.
+    #[must_use]
+    #[track_caller]
+    pub fn step_by(self, n: impl Into<Int<usize>>) -> Trips<I> {
+        let n: Int<I> = convert(n.into());
+        Trips { step: self.step * n, count: (self.count + n - I::one()) / n, ..self }
+    }
+    /// The `k`th.
+    fn at(&self, k: Int<I>) -> Int<I> {
+        let by = if self.step.constant().is_some_and(|s| s.is_one()) { k } else { k * self.step };
+        if self.down { self.start - by } else { self.start + by }
+    }
+}
+/// What runs as ordinary Rust goes over the numbers.
+impl<I: Integer> IntoIterator for Trips<I> {
+    type Item = Int<I>;
+    type IntoIter = Counters<I>;
+    #[track_caller]
+    fn into_iter(self) -> Counters<I> {
+        let left = self.count.read_at("the number of trips of a loop is needed", Place::caller());
+        Counters { trips: self, next: I::zero(), left }
+    }
+}
+/// The counters of a loop that runs as ordinary Rust.
+pub struct Counters<I> {
+    trips: Trips<I>,
+    next: I,
+    left: I,
+}
+impl<I: Integer> Iterator for Counters<I> {
+    type Item = Int<I>;
+    fn next(&mut self) -> Option<Int<I>> {
+        if self.next >= self.left {
+            return None;
+        }
+        let at = self.trips.at(Int::number(self.next));
+        self.next = self.next + I::one();
+        Some(at)
+    }
 }
 /// As many trips as an iterator has items.
-pub fn count(items: impl IntoIterator) -> Trips {
-    Trips { start: 0, end: i64::try_from(items.into_iter().count()).unwrap_or(i64::MAX) }
+pub fn count(items: impl IntoIterator) -> Trips<usize> {
+    Trips::of(Int::number(0), Int::number(items.into_iter().count()))
 }
 /// The trips of a range.
-pub fn trips<I: Counter>(range: std::ops::Range<I>) -> Trips {
-    Trips { start: range.start.to_i64(), end: range.end.to_i64() }
+pub fn trips<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
+    Trips::of(start.into(), end.into())
 }
 /// The trips of a closed range.
-pub fn trips_to<I: Counter>(range: std::ops::RangeInclusive<I>) -> Trips {
-    Trips { start: range.start().to_i64(), end: range.end().to_i64().saturating_add(1) }
-}
-/// Integers that count.
-pub trait Counter: Copy {
-    /// The value, which counters have to fit.
-    fn to_i64(self) -> i64;
-}
-macro_rules! counters {
-    ($($t:ty),*) => {$( impl Counter for $t { fn to_i64(self) -> i64 { i64::try_from(self).unwrap_or(i64::MAX) } } )*};
-}
-counters!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
-
-/// A counter in the body of a loop, of which only a float can be made.
-#[derive(Clone, Copy)]
-pub struct Index(Real<f64>);
-impl Cast<f64> for Index {
-    fn cast(self) -> Real<f64> {
-        self.0
-    }
-}
-impl Cast<f32> for Index {
-    #[track_caller]
-    fn cast(self) -> Real<f32> {
-        self.0.convert()
-    }
+pub fn trips_to<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
+    Trips::of(start.into(), end.into() + I::one())
 }
 
 /// A `for` over a counter, with the variables that it may change.
-pub struct For<S, D, F> {
-    trips: Trips,
+pub struct For<I, S, D, F> {
+    trips: Trips<I>,
     state: Cell<Option<S>>,
     /// Whether it has been left before its end.
     left: D,
     run: Cell<Option<F>>,
+    place: Place,
 }
-impl<S, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> For<S, D, F> {
+impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> For<I, S, D, F> {
     /// Of a range, a state, whether the state says that the loop has been left, and the body.
-    pub fn new(trips: Trips, state: S, left: D, run: F) -> For<S, D, F> {
-        For { trips, state: Cell::new(Some(state)), left, run: Cell::new(Some(run)) }
+    #[track_caller]
+    pub fn new(trips: Trips<I>, state: S, left: D, run: F) -> For<I, S, D, F> {
+        For { trips, state: Cell::new(Some(state)), left, run: Cell::new(Some(run)), place: Place::caller() }
     }
     fn parts(&self) -> (S, F) {
         let (Some(state), Some(run)) = (self.state.take(), self.run.take()) else { panic!("bug: a loop runs twice") };
         (state, run)
     }
     fn unrolled(&self, mut state: S, mut run: F) -> S {
-        for i in self.trips.start..self.trips.end {
-            if matches!((self.left)(&state), Cond::Known(true)) {
+        let trips = self.trips.count.read_at("the number of trips of a loop is needed", self.place);
+        let mut k = I::zero();
+        while k < trips {
+            if matches!((self.left)(&state), Cond::Known(true)) || session::has_failed() {
                 break;
             }
-            state = run(Index(literal(i as f64)), state);
+            state = run(self.trips.at(Int::number(k)), state);
+            k = k + I::one();
         }
         state
     }
 }
 
 /// Loops of no more trips are unrolled in a trace: what is short is fused across trips.
-const UNROLLED: i64 = 16;
+const UNROLLED: usize = 16;
 
 /// What can be staged: states and values made of leaves.
 pub trait StagedFlow {
@@ -415,7 +461,7 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> PlainFlow for &While<S, F> {
     }
 }
 
-impl<S, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> PlainFlow for &For<S, D, F> {
+impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> PlainFlow for &For<I, S, D, F> {
     type Out = S;
     fn run(&self) -> S {
         let (state, run) = self.parts();
@@ -480,32 +526,29 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
     }
 }
 
-impl<S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Index, S) -> S> StagedFlow for For<S, D, F> {
+impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> StagedFlow for For<I, S, D, F> {
     type Out = S;
     fn run(&self) -> S {
         let (state, mut run) = self.parts();
-        let Trips { start, end } = self.trips;
-        if !session::is_tracing() || end.saturating_sub(start) <= UNROLLED {
+        let count = self.trips.count;
+        let known = count.constant();
+        if !session::is_tracing() || known.is_some_and(|n| n.to_usize().is_none_or(|n| n <= UNROLLED)) {
             return self.unrolled(state, run);
         }
-        let counted = (Tensor::<i64>::scalar(start), state);
-        let rolled = staged_while(&counted, &mut |test, (i, state)| {
+        let counted = (Int::number(I::zero()), state);
+        let rolled = staged_while(&counted, &mut |test, (k, state)| {
             if test {
-                let more = staged(&i, &Tensor::scalar(end), Test::Lt).unwrap_or(Cond::Known(true));
-                return (Some(more.and(|| (self.left)(&state).not())), (i, state));
+                let more = staged(&k, &count, Test::Lt).unwrap_or(Cond::Known(true));
+                return (Some(more.and(|| (self.left)(&state).not())), (k, state));
             }
-            let float = crate::tensor_evaluate(|e| Ex::new(e, V::Tensor(i.value().clone())).cast(DType::F64));
-            let state = run(Index(Real::from_value(float)), state);
-            let next = crate::tensor_evaluate(|e| {
-                Ex::new(e, V::Tensor(i.value().clone())) + crate::emit::constant(e, DType::I64, 1.0)
-            });
-            (None, (Tensor::from_value(next), state))
+            let state = run(self.trips.at(k), state);
+            (None, (k + I::one(), state))
         });
         match rolled {
             Ok((_, state)) => state,
-            // its trips are known: what changes from one to the next, as the length of a vector, is no obstacle
+            // if its trips are known, what changes from one to the next, as the length of a vector, is no obstacle
             Err(why) => {
-                tracing::debug!(why, "a loop is unrolled");
+                tracing::debug!(why, place = %self.place, "a loop is unrolled");
                 self.unrolled(counted.1, run)
             }
         }
@@ -530,7 +573,7 @@ fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: impl FnOnce(S) 
     let end = session::trace(leaves.values(), |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
         let value = run(state.from_leaves(&mut fresh));
-        let out = Leaves::of(&value);
+        let out = if leaves.packs() { Leaves::packed(&value) } else { Leaves::of(&value) };
         Ok((out.values(), (out, value)))
     });
     match end {
@@ -582,9 +625,15 @@ fn staged_if<S: Twinned, V: Twinned>(
     if session::count_choice() > CHOICES {
         return Err(format!("more than {CHOICES} choices depend on data, in a loop that is unrolled"));
     }
-    let leaves = Leaves::of(state);
-    let yes = part(state, &leaves, |s| run(true, s))?;
-    let no = part(state, &leaves, |s| run(false, s))?;
+    let mut leaves = Leaves::of(state);
+    let mut yes = part(state, &leaves, |s| run(true, s))?;
+    let mut no = part(state, &leaves, |s| run(false, s))?;
+    if yes.leaves.constants != no.leaves.constants {
+        // a list whose items are values of their own in one branch, and which the other one writes to by index
+        leaves = Leaves::packed(state);
+        yes = part(state, &leaves, |s| run(true, s))?;
+        no = part(state, &leaves, |s| run(false, s))?;
+    }
     let (a, b) = (types(&yes.traced), types(&no.traced));
     if a != b {
         return Err(format!("the branches give different types, {} and {}", a.join(", "), b.join(", ")));
@@ -605,7 +654,13 @@ fn staged_if<S: Twinned, V: Twinned>(
 }
 
 fn staged_while<S: Twinned>(state: &S, run: &mut impl FnMut(bool, S) -> (Option<Cond>, S)) -> Result<S, Reason> {
-    let leaves = Leaves::of(state);
+    let mut leaves = Leaves::of(state);
+    let mut body = part(state, &leaves, |s| run(false, s).1)?;
+    if leaves.constants != body.leaves.constants {
+        // a list whose items are values of their own at first, and which the body writes to by index
+        leaves = Leaves::packed(state);
+        body = part(state, &leaves, |s| run(false, s).1)?;
+    }
     let mut known = false;
     let test = part(state, &leaves, |s| match run(true, s).0 {
         Some(Cond::Traced(v)) => Tensor::<bool>::from_value(v),
@@ -617,7 +672,6 @@ fn staged_while<S: Twinned>(state: &S, run: &mut impl FnMut(bool, S) -> (Option<
     if known {
         return Err("the condition of a loop is traced at first and plain later".into());
     }
-    let body = part(state, &leaves, |s| run(false, s).1)?;
     let before: Vec<String> = leaves.leaves.iter().map(|l| l.value().ty().to_string()).collect();
     let after = types(&body.traced);
     if before != after {

@@ -64,6 +64,15 @@ impl<'k> Sink<'k> {
     pub fn scalar(&mut self, dtype: DType) {
         self.word(dtype as u64);
     }
+    /// A list of any length.
+    pub fn list(&mut self, dtype: DType) {
+        self.word(4 << 8 | dtype as u64);
+    }
+    /// Lists are items of their own, integers and lengths static.
+    #[inline]
+    pub fn mark_listed(&mut self) {
+        self.word(5 << 8);
+    }
     pub fn tensor(&mut self, ty: &Ty) {
         self.word(1 << 8 | (ty.rank() as u64) << 16 | ty.dtype as u64);
         ty.shape.iter().for_each(|&n| self.word(n as u64));

@@ -5,6 +5,7 @@
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
+//! * [`rolled`]: integers and lists whose values and lengths a trace leaves open;
 //! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
 
@@ -18,6 +19,7 @@ mod explain;
 pub mod flow;
 pub(crate) mod key;
 pub mod plain;
+pub mod rolled;
 mod staged;
 pub mod twins;
 

@@ -38,6 +38,8 @@ impl Leaf {
 pub struct Leaves {
     pub(crate) leaves: Vec<Leaf>,
     pub(crate) constants: Vec<Fixed>,
+    /// Whether a list reports itself as one value, also if its items are values of their own.
+    pack: bool,
 }
 /// A static part of a result.
 #[derive(Clone)]
@@ -70,6 +72,16 @@ impl Leaves {
         let mut out = Leaves::default();
         value.leaves(&mut out);
         out
+    }
+    /// Those of a value whose lists are one value each.
+    pub(crate) fn packed(value: &impl Twinned) -> Leaves {
+        let mut out = Leaves { pack: true, ..Leaves::default() };
+        value.leaves(&mut out);
+        out
+    }
+    /// See [`Leaves::packed`].
+    pub(crate) fn packs(&self) -> bool {
+        self.pack
     }
     pub(crate) fn values(&self) -> Vec<Value> {
         self.leaves.iter().map(|l| l.value().clone()).collect()
@@ -164,7 +176,7 @@ impl Slot {
     pub fn new() -> Slot {
         Slot::default()
     }
-    fn keep<T: 'static>(&self, make: impl FnOnce() -> T) -> &T {
+    pub(crate) fn keep<T: 'static>(&self, make: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(|| Box::new(make())).downcast_ref().expect("a slot is used once")
     }
 }

@@ -371,6 +371,18 @@ impl<'a, 'b> Lanes<'a, 'b> {
         self.lane(value, a.dtype)
     }
 
+    /// `a · 2ᵇ`, b modulo 64; I64.
+    pub fn shl(&mut self, a: Lane, b: Lane) -> Lane {
+        let value = self.b.ins().ishl(a.value, b.value);
+        self.lane(value, a.dtype)
+    }
+
+    /// `a / 2ᵇ`, b modulo 64, with a's sign or as an unsigned integer; I64.
+    pub fn shr(&mut self, a: Lane, b: Lane, signed: bool) -> Lane {
+        let value = if signed { self.b.ins().sshr(a.value, b.value) } else { self.b.ins().ushr(a.value, b.value) };
+        self.lane(value, a.dtype)
+    }
+
     /// Negation of a mask, or of every bit of an I64.
     pub fn not(&mut self, a: Lane) -> Lane {
         let value = if a.dtype == DType::Bool && self.shape == Shape::Scalar {

@@ -13,7 +13,9 @@ pub mod custom;
 pub mod elementary;
 mod evaluate;
 pub mod index;
+pub mod integer;
 pub mod linalg;
+pub mod list;
 pub mod random;
 pub mod reduce;
 pub mod views;
@@ -349,7 +351,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 13] = [
+    let families: [&[&'static OpDef]; 15] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -363,6 +365,8 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         control::ALL,
         window::ALL,
         custom::ALL,
+        integer::ALL,
+        list::ALL,
     ];
     families.into_iter().flatten().copied()
 }

@@ -11,8 +11,18 @@ use crate::ast;
 
 /// Methods of integers that `Int` has, beside `pow`.
 const METHODS: [&str; 12] = [
-    "min", "max", "abs", "abs_diff", "rem_euclid", "div_euclid", "clamp", "saturating_sub", "wrapping_add",
-    "wrapping_sub", "wrapping_mul", "signum",
+    "min",
+    "max",
+    "abs",
+    "abs_diff",
+    "rem_euclid",
+    "div_euclid",
+    "clamp",
+    "saturating_sub",
+    "wrapping_add",
+    "wrapping_sub",
+    "wrapping_mul",
+    "signum",
 ];
 
 impl VisitMut for Integers<'_> {
@@ -247,7 +257,11 @@ impl Integers<'_> {
         }
         if flow::compares(&op) {
             // as a condition it may be staged; read by plain code it is a plain comparison
-            if left == Kind::Int { int(&mut binary.left) } else { int(&mut binary.right) }
+            if left == Kind::Int {
+                int(&mut binary.left)
+            } else {
+                int(&mut binary.right)
+            }
             return Kind::Plain;
         }
         if matches!(op, BinOp::Shl(_) | BinOp::Shr(_)) && left != Kind::Int {

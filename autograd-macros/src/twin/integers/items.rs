@@ -12,9 +12,15 @@ use super::{Integers, Kind, int, number, unparenthesised};
 #[derive(Clone)]
 pub(super) enum Items {
     /// Those of a list, by value or by reference; the list is a variable or a slice of one.
-    List { list: Box<Expr>, by_ref: bool },
+    List {
+        list: Box<Expr>,
+        by_ref: bool,
+    },
     /// The integers of a range.
-    Range { start: Box<Expr>, end: Option<Box<Expr>> },
+    Range {
+        start: Box<Expr>,
+        end: Option<Box<Expr>>,
+    },
     Enumerate(Box<Items>),
     Zip(Box<Items>, Box<Items>),
     Rev(Box<Items>),

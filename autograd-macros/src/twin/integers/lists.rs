@@ -11,9 +11,28 @@ use crate::ast;
 
 /// Methods of slices that only look at them.
 const READING: [&str; 22] = [
-    "iter", "windows", "chunks", "chunks_exact", "rchunks", "first", "last", "get", "contains", "split_at", "is_empty",
-    "split_first", "split_last", "concat", "starts_with", "ends_with", "split", "to_vec", "to_owned", "is_sorted",
-    "as_ref", "repeat",
+    "iter",
+    "windows",
+    "chunks",
+    "chunks_exact",
+    "rchunks",
+    "first",
+    "last",
+    "get",
+    "contains",
+    "split_at",
+    "is_empty",
+    "split_first",
+    "split_last",
+    "concat",
+    "starts_with",
+    "ends_with",
+    "split",
+    "to_vec",
+    "to_owned",
+    "is_sorted",
+    "as_ref",
+    "repeat",
 ];
 
 impl Integers<'_> {
@@ -46,10 +65,14 @@ impl Integers<'_> {
     pub(super) fn is_list(&self, e: &Expr) -> bool {
         match unparenthesised(e) {
             Expr::Path(_) => self.list(e).is_some(),
-            Expr::Reference(r) if r.mutability.is_none() => self.slice(&r.expr).is_some() || self.list(&r.expr).is_some(),
+            Expr::Reference(r) if r.mutability.is_none() => {
+                self.slice(&r.expr).is_some() || self.list(&r.expr).is_some()
+            }
             Expr::MethodCall(call) => {
                 let copies = ["to_vec", "clone", "to_owned"].iter().any(|name| call.method == name);
-                copies && call.args.is_empty() && (self.list(&call.receiver).is_some() || self.slice(&call.receiver).is_some())
+                copies
+                    && call.args.is_empty()
+                    && (self.list(&call.receiver).is_some() || self.slice(&call.receiver).is_some())
             }
             Expr::Macro(m) if macros::is(&m.mac, "vec") => {
                 let mut float = false;
@@ -306,8 +329,12 @@ fn is_simple(e: &Expr) -> bool {
     match unparenthesised(e) {
         Expr::Path(_) | Expr::Lit(_) => true,
         Expr::Binary(e) => flow::calculates(&e.op) && is_simple(&e.left) && is_simple(&e.right),
-        Expr::Call(call) => matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple),
-        Expr::MethodCall(call) => ["at", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple),
+        Expr::Call(call) => {
+            matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple)
+        }
+        Expr::MethodCall(call) => {
+            ["at", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
+        }
         _ => false,
     }
 }
@@ -317,7 +344,9 @@ fn is_constant(path: &syn::ExprPath) -> bool {
     let names: Vec<String> = path.path.segments.iter().map(|s| s.ident.to_string()).collect();
     let [.., module, name] = &names[..] else { return false };
     let shouts = name.chars().all(|c| !c.is_ascii_lowercase());
-    shouts && (module == "consts" || matches!(name.as_str(), "MAX" | "MIN" | "INFINITY" | "NEG_INFINITY" | "EPSILON" | "NAN"))
+    shouts
+        && (module == "consts"
+            || matches!(name.as_str(), "MAX" | "MIN" | "INFINITY" | "NEG_INFINITY" | "EPSILON" | "NAN"))
         && (module == "consts" || module == "f64" || module == "f32")
 }
 
@@ -348,5 +377,6 @@ fn is_float_call(call: &syn::ExprCall) -> bool {
 fn gives_float(name: &str) -> bool {
     const OTHERS: [&str; 10] =
         ["sin_cos", "partial_cmp", "total_cmp", "to_bits", "classify", "to_string", "eq", "ne", "lt", "gt"];
-    !name.starts_with("is_") && !name.starts_with("to_") && !OTHERS.contains(&name) || matches!(name, "to_radians" | "to_degrees")
+    !name.starts_with("is_") && !name.starts_with("to_") && !OTHERS.contains(&name)
+        || matches!(name, "to_radians" | "to_degrees")
 }

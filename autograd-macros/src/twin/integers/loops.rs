@@ -10,7 +10,9 @@ use super::{Integers, Kind, SHORT, number, unparenthesised};
 impl Integers<'_> {
     pub(super) fn for_loop(&mut self, e: &mut Expr) {
         let Expr::ForLoop(repeat) = e else { return };
-        if counted(&repeat.pat) && let Some(range) = root_range(&repeat.expr) {
+        if counted(&repeat.pat)
+            && let Some(range) = root_range(&repeat.expr)
+        {
             let (counts, short) = (range.start.is_some() && range.end.is_some(), is_short(range));
             return self.count(repeat, counts, short);
         }

@@ -1,0 +1,229 @@
+//! Lists: values of one axis whose length is known only when a program runs, as slices of the user's are and what loops
+//! write to. Their operations are functions: a write gives another list. Programs write in place where nobody reads
+//! the old list any more.
+//!
+//! An index out of range is an error at run time, with the place in the source: it is the attribute `place`, a number of
+//! [`Place`]. The reverse mode of a read is an addition to one element, [`ADD`], of which many to one list cost no copy.
+
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC, infer};
+use crate::{
+    array::{Array, Data, Element, View, each},
+    emit::{Ex, apply},
+    error::{Error, Place, Result},
+    ty::{DType, Ty},
+};
+
+/// All operations of this family.
+pub static ALL: &[&OpDef] = &[&LEN, &GET, &SET, &ADD, &FILL, &OF, &SUM];
+
+const fn op(
+    name: &'static str,
+    attrs: &'static [&'static str],
+    arity: usize,
+    infer: fn(&Op, &[&Ty]) -> Result<Ty>,
+    eval: fn(&Op, &[View<'_>], &Ty) -> Result<Array>,
+    derivative: Derivative,
+) -> OpDef {
+    OpDef { name, attrs, arity, infer, eval: Eval::Views(eval), derivative, saves: 7, lower: Lower::Library }
+}
+
+fn list(op: &Op, ty: &Ty) -> Result<()> {
+    if ty.rank() == 1 { Ok(()) } else { Err(Error::shape(op.name(), "a list", ty.to_string())) }
+}
+fn integer(op: &Op, ty: &Ty) -> Result<()> {
+    if *ty == Ty::scalar(DType::I64) { Ok(()) } else { Err(Error::shape(op.name(), "an integer", ty.to_string())) }
+}
+/// `(list, index, element) -> list`.
+fn write(op: &Op, a: &[&Ty]) -> Result<Ty> {
+    list(op, a[0])?;
+    integer(op, a[1])?;
+    if *a[2] != Ty::scalar(a[0].dtype) {
+        return Err(Error::shape(op.name(), format!("an element of type {}", a[0].dtype), a[2].to_string()));
+    }
+    Ok(a[0].clone())
+}
+
+/// What an index out of range says.
+pub(crate) fn out_of_range(op: &Op, index: i64, len: i64) -> Error {
+    let e = Error::value("index", format!("expected an index below the length {len}, found {index}"));
+    Place::numbered(op.int(0)).map_or(e.clone(), |p| e.at(p))
+}
+
+fn int(v: &View<'_>) -> Result<i64> {
+    v.typed::<i64>("list")?.first().copied().ok_or_else(|| Error::value("list", "expected an integer"))
+}
+fn index(op: &Op, list: &View<'_>, i: &View<'_>) -> Result<usize> {
+    let (i, n) = (int(i)?, list.shape()[0]);
+    usize::try_from(i).ok().filter(|&i| i < n).ok_or_else(|| out_of_range(op, i, n as i64))
+}
+fn bits(d: &Data, i: usize) -> u64 {
+    each!(Data, d, v => v[i].bits())
+}
+fn change(op: &Op, a: &[View<'_>], add: bool) -> Result<Array> {
+    let i = index(op, &a[0], &a[1])?;
+    let (mut x, v) = (a[0].to_array().into_data(), a[2].to_array().into_data());
+    match (&mut x, &v) {
+        (Data::F32(x), Data::F32(v)) => x[i] = if add { x[i] + v[0] } else { v[0] },
+        (Data::F64(x), Data::F64(v)) => x[i] = if add { x[i] + v[0] } else { v[0] },
+        (Data::I64(x), Data::I64(v)) => x[i] = if add { x[i].wrapping_add(v[0]) } else { v[0] },
+        (Data::Bool(x), Data::Bool(v)) => x[i] = v[0],
+        _ => return Err(Error::dtype(op.name(), a[0].dtype().name(), a[2].dtype())),
+    }
+    Ok(Array::from_data(x, &[a[0].shape()[0]]))
+}
+
+/// The operation with the place that a rule's own operation carries.
+fn placed(def: &'static OpDef, op: &Op) -> Op {
+    Op::with(def, [Attr::Int(op.int(0))])
+}
+
+/// The number of elements
+pub static LEN: OpDef = op(
+    "list_len",
+    &[],
+    1,
+    |op, a| list(op, a[0]).map(|()| Ty::scalar(DType::I64)),
+    |_, a, _| Ok(Array::full(&Ty::scalar(DType::I64), a[0].shape()[0] as u64)),
+    Derivative::Zero,
+);
+
+/// y = xᵢ;  dx = ct added to element i of zeros
+pub static GET: OpDef = op(
+    "list_get",
+    &["place"],
+    2,
+    |op, a| {
+        list(op, a[0])?;
+        integer(op, a[1])?;
+        Ok(Ty::scalar(a[0].dtype))
+    },
+    |op, a, ty| {
+        let i = index(op, &a[0], &a[1])?;
+        Ok(Array::full(ty, bits(&a[0].to_array().into_data(), i)))
+    },
+    Derivative::Linear(|cx, _, t| Some(apply(placed(&ADD, cx.op), &[&cx.args[0].full_like(0.0), &cx.args[1], t]))),
+);
+
+/// y = x with v as element i;  dx = ct with 0 there, dv = ctᵢ
+pub static SET: OpDef = op(
+    "list_set",
+    &["place"],
+    3,
+    write,
+    |op, a, _| change(op, a, false),
+    Derivative::General(
+        |cx, k, t| {
+            Some(match k {
+                0 => apply(placed(&SET, cx.op), &[t, &cx.args[1], &t.lit(0.0)]),
+                _ => apply(placed(&GET, cx.op), &[t, &cx.args[1]]),
+            })
+        },
+        |cx, t| Some(moved(&SET, cx, t)),
+    ),
+);
+
+/// y = x with v added to element i;  dx = ct, dv = ctᵢ
+pub static ADD: OpDef = op(
+    "list_add",
+    &["place"],
+    3,
+    write,
+    |op, a, _| change(op, a, true),
+    Derivative::General(
+        |cx, k, t| Some(if k == 0 { t.clone() } else { apply(placed(&GET, cx.op), &[t, &cx.args[1]]) }),
+        |cx, t| Some(moved(&ADD, cx, t)),
+    ),
+);
+
+/// The tangent of a write: the write of the tangents.
+fn moved<'e>(def: &'static OpDef, cx: &super::Cx<'e>, t: &[Option<Ex<'e>>]) -> Ex<'e> {
+    let of = |i: usize| t[i].clone().unwrap_or_else(|| cx.args[i].full_like(0.0));
+    apply(placed(def, cx.op), &[&of(0), &cx.args[1], &of(2)])
+}
+
+/// n elements v;  dv = Σ ct
+pub static FILL: OpDef = op(
+    "list_fill",
+    &[],
+    2,
+    |op, a| {
+        integer(op, a[1])?;
+        match a[0].rank() {
+            0 => Ok(Ty::list(a[0].dtype)),
+            _ => Err(Error::shape(op.name(), "a scalar", a[0].to_string())),
+        }
+    },
+    |op, a, _| {
+        let n = length(int(&a[1])?, op)?;
+        let v = a[0].to_array().into_data();
+        Ok(Array::full(&Ty::new(a[0].dtype(), &[n])?, bits(&v, 0)))
+    },
+    Derivative::Linear(|_, _, t| Some(t.op1(&SUM))),
+);
+
+/// Longest list that a program makes.
+const LONGEST: i64 = 1 << 40;
+
+/// A length that can be one.
+fn length(n: i64, op: &Op) -> Result<usize> {
+    let wrong = || Error::value(op.name(), format!("expected a length that fits in memory, found {n}"));
+    usize::try_from(n).ok().filter(|_| n < LONGEST).ok_or_else(wrong)
+}
+
+/// The list of the arguments;  each gets its element of ct
+pub static OF: OpDef = op(
+    "list_of",
+    &["dtype", "place"],
+    VARIADIC,
+    |op, a| {
+        let want = Ty::scalar(op.dtype(0));
+        match a.iter().find(|&&t| *t != want) {
+            Some(t) => Err(Error::shape(op.name(), want.to_string(), t.to_string())),
+            None => Ok(Ty::list(op.dtype(0))),
+        }
+    },
+    |op, a, _| {
+        let mut all = Data::zeros(op.dtype(0), a.len());
+        for (i, v) in a.iter().enumerate() {
+            match (&mut all, &v.to_array().into_data()) {
+                (Data::F32(x), Data::F32(v)) => x[i] = v[0],
+                (Data::F64(x), Data::F64(v)) => x[i] = v[0],
+                (Data::I64(x), Data::I64(v)) => x[i] = v[0],
+                (Data::Bool(x), Data::Bool(v)) => x[i] = v[0],
+                _ => return Err(Error::dtype(op.name(), op.dtype(0).name(), v.dtype())),
+            }
+        }
+        Ok(Array::from_data(all, &[a.len()]))
+    },
+    Derivative::General(
+        |cx, k, t| {
+            let i = crate::emit::constant(t.e, DType::I64, k as f64);
+            Some(apply(Op::with(&GET, [Attr::Int(cx.op.int(1))]), &[t, &i]))
+        },
+        |cx, t| {
+            let items: Vec<Ex<'_>> =
+                cx.args.iter().zip(t).map(|(x, t)| t.clone().unwrap_or_else(|| x.full_like(0.0))).collect();
+            Some(apply(cx.op.clone(), &items.iter().collect::<Vec<_>>()))
+        },
+    ),
+);
+
+/// The sum of the elements, in order;  dx = ct in every element
+pub static SUM: OpDef = op(
+    "list_sum",
+    &[],
+    1,
+    |op, a| {
+        list(op, a[0])?;
+        infer::float(op, a[0])?;
+        Ok(Ty::scalar(a[0].dtype))
+    },
+    |_, a, ty| {
+        Ok(match a[0].to_array().into_data() {
+            Data::F32(x) => Array::full(ty, x.iter().fold(0.0, |s, x| s + x).bits()),
+            Data::F64(x) => Array::full(ty, x.iter().fold(0.0, |s, x| s + x).bits()),
+            _ => Array::full(ty, 0),
+        })
+    },
+    Derivative::Linear(|cx, _, t| Some(apply(Op::new(&FILL), &[t, &cx.args[0].op1(&LEN)]))),
+);
