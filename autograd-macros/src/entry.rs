@@ -227,7 +227,7 @@ fn buffers_fit(function: &Function) -> TokenStream {
         if param.form == Form::Plain {
             return quote!(<#ty as ::autograd::__private::Arg>::fits(#borrow #name, &*#buffer));
         }
-        quote!(::autograd::__private::Arg::fits(&::autograd::__private::Rolled(#borrow *#name), &*#buffer))
+        quote!(::autograd::__private::Arg::fits(&::autograd::__private::Rolled(#borrow #name), &*#buffer))
     });
     quote!(::autograd::__private::fit(&[#(#fits),*])?;)
 }

@@ -222,7 +222,7 @@ impl Integers<'_> {
     }
 
     /// A list that is to be plain after all.
-    fn spoil(&mut self, e: &mut Expr) {
+    pub(super) fn spoil(&mut self, e: &mut Expr) {
         if let Some(id) = self.list(e) {
             self.plain_list(e, id);
         }

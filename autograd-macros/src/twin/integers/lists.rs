@@ -214,8 +214,15 @@ impl Integers<'_> {
         }
     }
 
+    /// An index as an `Int`.
     fn subscript(&mut self, id: usize, e: &mut Expr) {
-        self.vars[id].needed |= self.expr(e) == Kind::Int;
+        *e = unparenthesised(e).clone();
+        match self.expr(e) {
+            Kind::Number => number(e),
+            Kind::Int => self.vars[id].needed = true,
+            Kind::List => self.spoil(e),
+            _ => int(e),
+        }
     }
 
     /// Whether the place is an element of a list of the function's own.
@@ -249,7 +256,7 @@ impl Integers<'_> {
         self.subscript(id, &mut at);
         let (list, span, op) = (&index.expr, place.span(), flow::calculation(&op));
         parse_quote_spanned!(span=> {
-            let (__value, __at) = (#value, ::autograd::__private::int(#at));
+            let (__value, __at) = (#value, #at);
             #list.set(__at, #list.at(__at) #op __value)
         })
     }
@@ -274,7 +281,7 @@ impl Integers<'_> {
                 self.subscript(id, &mut call.args[1]);
                 let (list, a, b) = (&call.receiver, &call.args[0], &call.args[1]);
                 *e = parse_quote_spanned!(span=> {
-                    let (__a, __b) = (::autograd::__private::int(#a), ::autograd::__private::int(#b));
+                    let (__a, __b) = (#a, #b);
                     let (__at_a, __at_b) = (#list.at(__a), #list.at(__b));
                     #list.set(__a, __at_b);
                     #list.set(__b, __at_a)
