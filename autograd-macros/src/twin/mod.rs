@@ -62,7 +62,7 @@ fn body(function: &mut Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
-    let forms = integers::rewrite(params, function.float, &mut body);
+    let forms = integers::rewrite(function, &mut body);
     function.params.iter_mut().zip(forms).for_each(|(param, form)| param.form = form);
     let params = &function.params;
     exits::returns(&mut body);

@@ -17,17 +17,19 @@ use std::collections::{HashMap, HashSet};
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
+use syn::visit::Visit;
 use syn::{Block, Expr, Ident, Pat, Type, parse_quote};
 
-use crate::ast::{self, Form, Param, Role};
+use crate::ast::{self, Form, Function, Param, Role};
 
 /// Rewrites a body, after casts and annotations have been. Says which form each parameter takes.
-pub fn rewrite(params: &[Param], float: Option<&'static str>, body: &mut Block) -> Vec<Form> {
+pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
     let mut plain = HashSet::new();
+    let recursive = is_recursive(function.name(), body);
     loop {
         let mut attempt = body.clone();
-        let mut pass = Integers::new(&plain, float);
-        let forms = pass.function(params, &mut attempt);
+        let mut pass = Integers::new(&plain, function.float);
+        let forms = pass.function(&function.params, recursive, &mut attempt);
         if pass.rejected.is_subset(&plain) {
             *body = attempt;
             return forms;
@@ -98,8 +100,8 @@ impl<'p> Integers<'p> {
         }
     }
 
-    fn function(&mut self, params: &[Param], body: &mut Block) -> Vec<Form> {
-        let ids: Vec<Option<usize>> = params.iter().map(|param| self.param(param)).collect();
+    fn function(&mut self, params: &[Param], recursive: bool, body: &mut Block) -> Vec<Form> {
+        let ids: Vec<Option<usize>> = params.iter().map(|param| self.param(param, recursive)).collect();
         self.block_value(body);
         let forms = params.iter().zip(&ids).map(|(param, id)| match id.map(|id| self.vars[id].kind) {
             Some(Kind::Int) => Form::Int,
@@ -126,7 +128,7 @@ impl<'p> Integers<'p> {
     }
 
     /// Declares a parameter; its variable if its form depends on its uses.
-    fn param(&mut self, param: &Param) -> Option<usize> {
+    fn param(&mut self, param: &Param, recursive: bool) -> Option<usize> {
         let Pat::Ident(pat) = &param.pat else {
             self.declare(&param.pat);
             return None;
@@ -137,7 +139,7 @@ impl<'p> Integers<'p> {
         if ast::scalar(&param.inner).is_some() && param.role != Role::Constant {
             self.vars[id].kind = Kind::Float;
         } else if !simple {
-        } else if ast::counts(param) && !self.plain.contains(&id) {
+        } else if ast::counts(param) && !recursive && !self.plain.contains(&id) {
             self.vars[id].kind = Kind::Int;
             return Some(id);
         } else if is_lent_list(param) && pat.mutability.is_none() {
@@ -234,6 +236,20 @@ impl<'p> Integers<'p> {
     fn reject(&mut self, id: usize) {
         self.rejected.insert(id);
     }
+}
+
+/// Whether a function calls itself: what ends that has to be known, since a trace follows both branches of a choice.
+fn is_recursive(name: &Ident, body: &Block) -> bool {
+    struct Calls<'n>(&'n Ident, bool);
+    impl<'ast> Visit<'ast> for Calls<'_> {
+        fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+            self.1 |= path.path.segments.last().is_some_and(|last| last.ident == *self.0);
+        }
+        fn visit_item(&mut self, _: &'ast syn::Item) {}
+    }
+    let mut calls = Calls(name, false);
+    calls.visit_block(body);
+    calls.1
 }
 
 /// Whether the parameter is a slice or vector of floats by reference, whose twin is always a list.
