@@ -19,7 +19,7 @@ use syn::{
     BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, Stmt, UnOp, parse_quote, parse_quote_spanned,
 };
 
-use super::exits::{Exits, FLAG};
+use super::exits::FLAG;
 use super::scope::{Pass, Scope};
 use super::{integers, macros};
 
@@ -60,18 +60,9 @@ const WRITING: [&str; 24] = [
     "sort",
 ];
 
-#[derive(Default)]
-pub struct Flow {
-    exits: Exits,
-}
+pub struct Flow;
 
 impl Pass for Flow {
-    fn enter(&mut self, expr: &mut Expr, _: &Scope) {
-        if let Some(rewritten) = self.exits.rewrite(expr) {
-            *expr = rewritten;
-        }
-    }
-
     fn leave(&mut self, expr: &mut Expr, scope: &Scope) {
         let staged = match expr {
             Expr::If(choice) => choose(choice, scope),
@@ -166,12 +157,10 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     let (body, pat) = (&repeat.body, &repeat.pat);
     let (pack, bind) = (pairs(&state, false), pairs(&state, true));
     let refs = state.iter().rev().fold(quote!(()), |rest, name| quote!((ref #name, #rest)));
-    // a flag that the body changes is that of its own `break`: once it is set, no trip does anything
-    let flag = state.iter().find(|name| name.to_string().starts_with(FLAG));
-    let left = match flag {
-        Some(flag) => quote_spanned!(span=> #flag.cond()),
-        None => quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)),
-    };
+    // a flag that the body changes is that of an exit: once it is set, no trip does anything
+    let flags = state.iter().filter(|name| name.to_string().starts_with(FLAG));
+    let left = flags.map(|flag| quote_spanned!(span=> #flag.cond())).reduce(|a, b| quote_spanned!(span=> #a.or(|| #b)));
+    let left = left.unwrap_or_else(|| quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)));
     Some(parse_quote_spanned! {span=> {
         #pack = (&::autograd::__private::flow::For::new(#trips, #pack, |&#refs| #left, |__index, #bind| {
             let #pat = __index;

@@ -65,8 +65,9 @@ fn body(function: &mut Function, types: &Types) -> Block {
     let forms = integers::rewrite(function, &mut body);
     function.params.iter_mut().zip(forms).for_each(|(param, form)| param.form = form);
     let params = &function.params;
-    exits::returns(&mut body);
-    scope::walk(&mut flow::Flow::default(), params, &mut body);
+    let ret = function.ret.as_ref();
+    exits::rewrite(ret, &types.result(ret.expect("checked: a result is declared")), &mut body);
+    scope::walk(&mut flow::Flow, params, &mut body);
     scope::walk(&mut calls::Calls::default(), params, &mut body);
     body
 }

@@ -113,6 +113,33 @@ impl Flag {
     }
 }
 
+/// A value that stands for one that there is not yet: of a function that has not returned, a loop that has not been
+/// left.
+pub trait Blank {
+    /// The value.
+    fn blank() -> Self;
+}
+impl<T: Float> Blank for Real<T> {
+    fn blank() -> Self {
+        literal(T::zero())
+    }
+}
+macro_rules! blanks {
+    ($($t:ty),*) => {$( impl Blank for $t { fn blank() -> Self { <$t>::default() } } )*};
+}
+blanks!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, ());
+impl<T: Blank, const N: usize> Blank for [T; N] {
+    fn blank() -> Self {
+        std::array::from_fn(|_| T::blank())
+    }
+}
+macro_rules! blank_tuples {
+    ($($($t:ident),+;)*) => {$(
+        impl<$($t: Blank),+> Blank for ($($t,)+) { fn blank() -> Self { ($($t::blank(),)+) } }
+    )*};
+}
+blank_tuples! { A; A, B; A, B, C; A, B, C, D; A, B, C, D, E; A, B, C, D, E, F; A, B, C, D, E, F, G; A, B, C, D, E, F, G, H; }
+
 impl Twinned for Flag {
     fn leaves(&self, out: &mut Leaves) {
         let v = match &self.0 {
