@@ -3,7 +3,7 @@
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{BinOp, Block, Expr, ExprCall, ExprIf, ExprMatch, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
+use syn::{BinOp, Block, Expr, ExprCall, ExprIf, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
 
 use super::super::{calls, flow, macros};
 use super::{Integers, Kind, int, integer, known, number, unparenthesised};
@@ -139,13 +139,7 @@ impl Integers<'_> {
                 }
             },
             Expr::If(choice) => self.choice(choice),
-            Expr::Match(choice) => match self.matched(choice) {
-                Called::Kind(kind) => kind,
-                Called::Other(with, kind) => {
-                    *e = with;
-                    kind
-                }
-            },
+            Expr::Match(_) => self.choose(e),
             Expr::Block(block) if block.label.is_none() => self.block(&mut block.block),
             Expr::Unsafe(block) => self.block(&mut block.block),
             Expr::While(repeat) => {
@@ -548,22 +542,6 @@ impl Integers<'_> {
         Kind::Plain
     }
 
-    fn matched(&mut self, choice: &mut ExprMatch) -> Called {
-        if self.expr(&mut choice.expr) == Kind::Int {
-            known(&mut choice.expr);
-        }
-        for arm in &mut choice.arms {
-            self.nested(|v| {
-                v.declare(&arm.pat);
-                if let Pat::Guard(pat) = &mut arm.pat {
-                    v.cond(&mut pat.guard);
-                }
-                v.plain(&mut arm.body);
-            });
-        }
-        Called::Kind(Kind::Plain)
-    }
-
     fn macro_call(&mut self, mac: &mut syn::Macro) {
         let vector = macros::is(mac, "vec");
         let opened = macros::each_expr(mac, |e| self.plain(e));
@@ -734,7 +712,7 @@ pub(super) enum Called {
 }
 
 /// Makes `Int`s of the values that an expression ends with.
-fn tails(e: &mut Expr) {
+pub(super) fn tails(e: &mut Expr) {
     match e {
         Expr::If(choice) => {
             tail(&mut choice.then_branch);
@@ -750,7 +728,7 @@ fn tails(e: &mut Expr) {
     }
 }
 
-fn tail(block: &mut Block) {
+pub(super) fn tail(block: &mut Block) {
     if let Some(Stmt::Expr(e, None)) = block.stmts.last_mut() {
         tails(e);
     }

@@ -6,6 +6,7 @@
 //! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
 //! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
 
+mod choices;
 mod exprs;
 mod items;
 mod lists;
