@@ -36,7 +36,20 @@ pub struct Param {
     pub role: Role,
     /// Whether the derivatives are taken with respect to it.
     pub wrt: bool,
+    /// What it is in the twin, once the body has been looked at.
+    pub form: Form,
     pub span: Span,
+}
+
+/// What a parameter is in the twin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// The twin of its type; the values of integers and the lengths of lists are known.
+    Plain,
+    /// An integer whose value is left open.
+    Int,
+    /// A list of floats whose length is left open.
+    List,
 }
 
 /// How a parameter enters the compiled function.
@@ -99,7 +112,17 @@ impl Param {
         };
         let wrt = role == Role::Differentiable && options.wrt.as_ref().is_none_or(|names| names.contains(&name));
         let span = syn::spanned::Spanned::span(&arg.ty);
-        Param { name, pat: (*arg.pat).clone(), ty: (*arg.ty).clone(), inner, by_ref, role, wrt, span }
+        Param {
+            name,
+            pat: (*arg.pat).clone(),
+            ty: (*arg.ty).clone(),
+            inner,
+            by_ref,
+            role,
+            wrt,
+            form: Form::Plain,
+            span,
+        }
     }
 }
 
@@ -142,6 +165,17 @@ pub fn is_integer(name: &str) -> bool {
     const INTEGERS: [&str; 12] =
         ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize"];
     INTEGERS.contains(&name)
+}
+
+/// Whether the name is that of an integer type of which the runtime has parameters.
+pub fn is_counter(name: &str) -> bool {
+    is_integer(name) && !name.ends_with("128")
+}
+
+/// Whether the parameter is an integer by value.
+pub fn counts(param: &Param) -> bool {
+    let named = |ty: &Type| matches!(ungroup(ty), Type::Path(ty) if ty.path.get_ident().is_some_and(|name| is_counter(&name.to_string())));
+    !param.by_ref && param.role == Role::Static && named(&param.ty)
 }
 
 /// `f64` or `f32` when the type is spelled so.

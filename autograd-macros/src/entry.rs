@@ -6,9 +6,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::Ident;
+use syn::{Ident, parse_quote};
 
-use crate::ast::{Function, Param, bare};
+use crate::ast::{Form, Function, Param, bare};
 use crate::twin::types::{projection, with_lifetime};
 
 /// `jacobian` and `hessian` need the runtime's block forms: not generated yet.
@@ -224,7 +224,10 @@ fn buffers_fit(function: &Function) -> TokenStream {
         let (name, buffer) = (&param.name, additional(function, param));
         let ty = with_lifetime(&param.inner, "'_");
         let borrow = (!param.by_ref).then(|| quote!(&));
-        quote!(<#ty as ::autograd::__private::Arg>::fits(#borrow #name, &*#buffer))
+        if param.form == Form::Plain {
+            return quote!(<#ty as ::autograd::__private::Arg>::fits(#borrow #name, &*#buffer));
+        }
+        quote!(::autograd::__private::Arg::fits(&::autograd::__private::Rolled(#borrow #name), &*#buffer))
     });
     quote!(::autograd::__private::fit(&[#(#fits),*])?;)
 }
@@ -252,7 +255,10 @@ fn extras(function: &Function, extra: &Extra) -> (TokenStream, TokenStream) {
                 quote!(#name: &mut #ty,)
             });
             let passed = wrt().map(|param| {
-                let (name, ty) = (fresh(param), with_lifetime(&param.inner, "'static"));
+                let (name, mut ty) = (fresh(param), with_lifetime(&param.inner, "'static"));
+                if param.form != Form::Plain {
+                    ty = parse_quote!(::autograd::__private::Rolled<'static, #ty>);
+                }
                 quote!(<#ty as ::autograd::__private::Arg>::bind(#name, binder);)
             });
             let binder = quote!(binder: &mut ::autograd::__private::Binder<'_>);

@@ -69,7 +69,7 @@ fn expand_function(options: TokenStream, function: &ItemFn) -> Result<TokenStrea
     };
     let function = ast::Function::read(function.clone(), &options);
     match (error, valid::check(&function, &options)) {
-        (None, Ok(())) => Ok(expand::expand(&function)),
+        (None, Ok(())) => Ok(expand::expand(function)),
         (Some(error), Ok(())) | (None, Err(error)) => Err(error),
         (Some(mut error), Err(more)) => {
             error.combine(more);

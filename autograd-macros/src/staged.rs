@@ -8,7 +8,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::Ident;
 
-use crate::ast::{Function, Param, Role, bare, scalar};
+use crate::ast::{Form, Function, Param, Role, bare, is_counter, scalar, ungroup};
 use crate::expand::bare_or_tuple;
 use crate::twin::STAGED;
 use crate::twin::types::{self, Types, with_lifetime};
@@ -17,8 +17,30 @@ use crate::twin::types::{self, Types, with_lifetime};
 pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
     let tys = function.params.iter().map(types::parameter);
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let inferred = function.params.iter().enumerate().map(|(index, param)| inferred(index, param));
     let arguments = function.params.iter().enumerate().map(|(index, param)| {
         let name = format_ident!("__arg{index}");
+        if param.form == Form::List {
+            let (item, by_ref) = (types::item(param), param.by_ref.then(|| quote!(&'s)));
+            let clone = (!param.by_ref).then(|| quote!(.clone()));
+            return quote! {
+                #[doc(hidden)]
+                pub fn #name<'s>(
+                    slot: &'s ::autograd::__private::Slot,
+                    x: &'s (impl ::autograd::__private::AsList<#item> + ?::core::marker::Sized),
+                ) -> #by_ref ::autograd::__private::List<#item> {
+                    ::autograd::__private::AsList::as_list(x, slot)#clone
+                }
+            };
+        }
+        if let Some((taken, made, converted)) = integer(param, quote!(x)) {
+            return quote! {
+                #[doc(hidden)]
+                pub fn #name(_: &::autograd::__private::Slot, x: #taken) -> #made {
+                    #converted
+                }
+            };
+        }
         match scalar(&param.ty) {
             Some(float) => {
                 let float = Ident::new(float, param.span);
@@ -73,6 +95,46 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
             Self::__twin
         }
         #(#arguments)*
+        #(#inferred)*
+    }
+}
+
+/// What a caller's twin may give for an integer parameter, its type in this twin, and how the one becomes the other.
+fn integer(param: &Param, x: TokenStream) -> Option<(TokenStream, TokenStream, TokenStream)> {
+    let ty = &param.ty;
+    if param.form == Form::Int {
+        let twin = quote!(::autograd::__private::Int<#ty>);
+        return Some((quote!(impl ::core::convert::Into<#twin>), twin, quote!(::core::convert::Into::into(#x))));
+    }
+    let known = quote!(::autograd::__private::known(#x));
+    is_known(param).then(|| (quote!(impl ::autograd::__private::Known<Plain = #ty>), quote!(#ty), known))
+}
+
+/// Whether the parameter is an integer by value whose number the twin knows.
+fn is_known(param: &Param) -> bool {
+    let ty = ungroup(&param.ty);
+    let named =
+        matches!(ty, syn::Type::Path(ty) if ty.path.get_ident().is_some_and(|name| is_counter(&name.to_string())));
+    named && param.form == Form::Plain
+}
+
+/// `__inferredN(x)`: an argument whose type is that of the parameter, such as an integer literal.
+fn inferred(index: usize, param: &Param) -> TokenStream {
+    let name = format_ident!("__inferred{index}");
+    let ty = &param.ty;
+    match param.form {
+        Form::Int => quote! {
+            #[doc(hidden)]
+            pub fn #name(x: #ty) -> ::autograd::__private::Int<#ty> {
+                ::core::convert::Into::into(x)
+            }
+        },
+        _ => quote! {
+            #[doc(hidden)]
+            pub fn #name<T>(x: T) -> T {
+                x
+            }
+        },
     }
 }
 
@@ -82,7 +144,16 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let params: Vec<TokenStream> = function.params.iter().map(staged_param).collect();
     let converted = function.params.iter().map(|param| {
         let (name, ty) = (&param.name, types::parameter(param));
-        if types::is_open(param) {
+        if param.form == Form::List {
+            let slot = format_ident!("__slot_{}", bare(name));
+            let clone = (!param.by_ref).then(|| quote!(.clone()));
+            Some(quote! {
+                let #slot = ::autograd::__private::Slot::new();
+                let #name: #ty = ::autograd::__private::AsList::as_list(#name, &#slot)#clone;
+            })
+        } else if let Some((_, _, converted)) = integer(param, quote!(#name)) {
+            Some(quote!(let #name: #ty = #converted;))
+        } else if types::is_open(param) {
             let slot = format_ident!("__slot_{}", bare(name));
             Some(quote! {
                 let #slot = ::autograd::__private::Slot::new();
@@ -148,6 +219,10 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
                 let push = push(quote!(&#name));
                 quote!(let #name: #ty = ::core::convert::Into::into(#name); #push)
             }
+            None if param.form == Form::List => {
+                let slot = quote!(&::autograd::__private::Slot::new());
+                push(quote!(::autograd::__private::AsList::as_list(#name, #slot)))
+            }
             None if types::is_open(param) => {
                 let slot = quote!(&::autograd::__private::Slot::new());
                 push(quote!(::autograd::__private::AsTwin::as_twin(#name, #slot)))
@@ -207,6 +282,13 @@ fn staged_param(param: &Param) -> TokenStream {
 /// A parameter of a `__staged_` entry point: floats may be plain, slices of any kind.
 fn staged_type(param: &Param) -> TokenStream {
     let ty = types::parameter(param);
+    if param.form == Form::List {
+        let item = types::item(param);
+        return quote!(&(impl ::autograd::__private::AsList<#item> + ?::core::marker::Sized));
+    }
+    if let Some((taken, ..)) = integer(param, quote!(_)) {
+        return taken;
+    }
     if types::is_open(param) {
         let slice = with_lifetime(&param.inner, "'static");
         return quote!(&(impl ::autograd::__private::AsTwin<#slice> + ?::core::marker::Sized));

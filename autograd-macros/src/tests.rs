@@ -30,8 +30,9 @@ fn check(body: &str, expected: &str) {
 
 #[track_caller]
 fn check_function(source: &str, expected: &str) {
-    let function = read(source);
-    let twin = twin::expand(&function, &Types::of(&function));
+    let mut function = read(source);
+    let types = Types::of(&function);
+    let twin = twin::expand(&mut function, &types);
     let expected: TokenStream = expected.parse().expect("the expectation is made of tokens");
     let (twin, expected) = (normal(twin), normal(expected));
     let found = twin.strip_suffix('}').unwrap_or(&twin);

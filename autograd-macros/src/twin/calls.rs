@@ -23,7 +23,7 @@ pub const STAGED: [&str; 5] = ["grad", "value_and_grad", "value", "jvp", "hvp"];
 
 /// The fall-back types and argument positions that the runtime has.
 const MAX_HELPERS: usize = 64;
-const MAX_ARGUMENTS: usize = 16;
+pub const MAX_ARGUMENTS: usize = 16;
 
 /// Functions of the standard library that are commonly imported by name.
 const STD: [&str; 7] = ["drop", "black_box", "identity", "once", "zip", "successors", "from_fn"];
@@ -91,11 +91,14 @@ impl Calls {
         let Some(helper) = self.helper(func, scope) else { return };
         *call.func = callee(&helper, func);
         for (index, arg) in call.args.iter_mut().enumerate().take(MAX_ARGUMENTS) {
+            let span = arg.span();
+            let helper = Ident::new(&helper.to_string(), span);
             if is_wrapped(arg) {
-                let span = arg.span();
                 let method = format_ident!("__arg{index}", span = span);
-                let helper = Ident::new(&helper.to_string(), span);
                 *arg = parse_quote_spanned!(span=> #helper::#method(&::autograd::__private::Slot::new(), #arg));
+            } else if is_inferred(arg) {
+                let method = format_ident!("__inferred{index}", span = span);
+                *arg = parse_quote_spanned!(span=> #helper::#method(#arg));
             }
         }
     }
@@ -113,7 +116,7 @@ impl Calls {
 
     /// The name under which the twin imports the function, if it is one to import.
     fn helper(&mut self, func: &ExprPath, scope: &Scope) -> Option<Ident> {
-        let path = importable(func, scope)?;
+        let path = importable(func, &|name| scope.binds(name))?;
         let home = self.blocks.iter().rposition(|frame| frame.declares_items).unwrap_or(0);
         let frame = &mut self.blocks[home];
         let text = path.to_token_stream().to_string();
@@ -137,8 +140,8 @@ fn callee(helper: &Ident, func: &ExprPath) -> Expr {
     parse_quote_spanned!(span=> #helper::__call(#func))
 }
 
-/// The path without generic arguments, if the twin should import it.
-fn importable(func: &ExprPath, scope: &Scope) -> Option<Path> {
+/// The path without generic arguments, if the twin should import it; `binds` says which names are variables.
+pub fn importable(func: &ExprPath, binds: &dyn Fn(&Ident) -> bool) -> Option<Path> {
     if func.qself.is_some() || func.path.leading_colon.is_some() {
         return None;
     }
@@ -162,11 +165,16 @@ fn importable(func: &ExprPath, scope: &Scope) -> Option<Path> {
     if last == 0 {
         let name = &path.segments[0].ident;
         let text = name.to_string();
-        if scope.binds(name) || STD.contains(&text.as_str()) || text.starts_with("__") {
+        if binds(name) || STD.contains(&text.as_str()) || text.starts_with("__") {
             return None;
         }
     }
     Some(path)
+}
+
+/// Whether a call is one of an entry point, `f::grad`.
+pub fn is_staged(func: &ExprPath) -> bool {
+    staged(func).is_some()
 }
 
 /// `__staged_grad` for `f::grad`.
@@ -181,6 +189,11 @@ fn staged(func: &ExprPath) -> Option<Ident> {
     let owned = !matches!(owner.to_string().as_str(), "self" | "super" | "crate");
     let entry = STAGED.iter().any(|name| last.ident == name);
     (function && owned && entry && !plain).then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
+}
+
+/// Whether an argument that does not go through `__argN` may be an integer: it goes through `__inferredN`.
+fn is_inferred(arg: &Expr) -> bool {
+    matches!(arg, Expr::MethodCall(_)) || matches!(arg, Expr::Lit(arg) if matches!(arg.lit, syn::Lit::Int(_)))
 }
 
 /// Whether an argument goes through `__argN`: not if its type is inferred from the parameter's.

@@ -1,7 +1,7 @@
 //! Turns `if` and `while` whose condition compares something into calls that the runtime may stage:
 //! `if x < y { a } else { b }` becomes a choice over a closure that runs either branch, `while` a loop
-//! over a closure that runs its condition or its body, and `for` a loop over its body if all that is done
-//! with its counter is to make a float of it. Variables that the parts may change are handed
+//! over a closure that runs its condition or its body, and `for` one over its body where
+//! [`integers`] has made an `Int` of its counter. Variables that the parts may change are handed
 //! through as a state; what a branch would move out of a variable is copied, since both are traced.
 //!
 //! Invariant: what leaves the construct in another way than through its value and variables stays
@@ -16,22 +16,20 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, RangeLimits, Stmt, UnOp, parse_quote,
-    parse_quote_spanned,
+    BinOp, Block, Expr, ExprForLoop, ExprIf, ExprWhile, Ident, Lit, Pat, Stmt, UnOp, parse_quote, parse_quote_spanned,
 };
 
-use super::counters::compares;
-use super::exits::{Exits, FLAG};
-use super::macros;
+use super::exits::FLAG;
 use super::scope::{Pass, Scope};
+use super::{integers, macros};
 
 /// Macros that leave nothing behind but their value.
 const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
 
 /// Methods that are known not to change their receiver.
-const READING: [&str; 24] = [
-    "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt", "sin", "cos", "exp", "ln",
-    "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
+const READING: [&str; 26] = [
+    "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt", "sin", "cos",
+    "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
 ];
 
 /// Methods by which something that is no `mut` variable is changed: cells, locks, atomics, referred-to containers.
@@ -62,18 +60,9 @@ const WRITING: [&str; 24] = [
     "sort",
 ];
 
-#[derive(Default)]
-pub struct Flow {
-    exits: Exits,
-}
+pub struct Flow;
 
 impl Pass for Flow {
-    fn enter(&mut self, expr: &mut Expr, _: &Scope) {
-        if let Some(rewritten) = self.exits.rewrite(expr) {
-            *expr = rewritten;
-        }
-    }
-
     fn leave(&mut self, expr: &mut Expr, scope: &Scope) {
         let staged = match expr {
             Expr::If(choice) => choose(choice, scope),
@@ -151,18 +140,9 @@ fn iterate(repeat: &ExprWhile, scope: &Scope) -> Option<Expr> {
 fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     let span = repeat.for_token.span;
     let iter = &repeat.expr;
-    let trips = match (&*repeat.pat, &**iter) {
-        (Pat::Wild(_), _) => quote_spanned!(span=> count(#iter)),
-        (Pat::Ident(name), Expr::Range(range)) if name.by_ref.is_none() && name.subpat.is_none() => {
-            if range.start.is_none() || range.end.is_none() || !only_cast(&name.ident, &repeat.body) {
-                return None;
-            }
-            let (start, end) = (&range.start, &range.end);
-            match range.limits {
-                RangeLimits::HalfOpen(_) => quote_spanned!(span=> trips(#start, #end)),
-                RangeLimits::Closed(_) => quote_spanned!(span=> trips_to(#start, #end)),
-            }
-        }
+    let trips = match &*repeat.pat {
+        _ if integers::is_trips(iter) => quote!(#iter),
+        Pat::Wild(_) => quote_spanned!(span=> ::autograd::__private::flow::count(#iter)),
         _ => return None,
     };
     let mut effects = Effects::new(scope);
@@ -177,63 +157,17 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     let (body, pat) = (&repeat.body, &repeat.pat);
     let (pack, bind) = (pairs(&state, false), pairs(&state, true));
     let refs = state.iter().rev().fold(quote!(()), |rest, name| quote!((ref #name, #rest)));
-    // a flag that the body changes is that of its own `break`: once it is set, no trip does anything
-    let flag = state.iter().find(|name| name.to_string().starts_with(FLAG));
-    let left = match flag {
-        Some(flag) => quote_spanned!(span=> #flag.cond()),
-        None => quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)),
-    };
+    // a flag that the body changes is that of an exit: once it is set, no trip does anything
+    let flags = state.iter().filter(|name| name.to_string().starts_with(FLAG));
+    let left = flags.map(|flag| quote_spanned!(span=> #flag.cond())).reduce(|a, b| quote_spanned!(span=> #a.or(|| #b)));
+    let left = left.unwrap_or_else(|| quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)));
     Some(parse_quote_spanned! {span=> {
-        #pack = (&::autograd::__private::flow::For::new(::autograd::__private::flow::#trips, #pack, |&#refs| #left, |__index, #bind| {
+        #pack = (&::autograd::__private::flow::For::new(#trips, #pack, |&#refs| #left, |__index, #bind| {
             let #pat = __index;
             #body
             #pack
         })).run();
     }})
-}
-
-/// Whether all that a body does with a counter is to make a float of it: `cast::<f64, _>(i)`, as `i as f64` is written
-/// by now.
-fn only_cast(name: &Ident, body: &Block) -> bool {
-    struct Uses<'n> {
-        name: &'n Ident,
-        casts: usize,
-        all: usize,
-    }
-    impl Visit<'_> for Uses<'_> {
-        fn visit_expr_call(&mut self, call: &syn::ExprCall) {
-            if let Expr::Path(func) = &*call.func
-                && let Some(last) = func.path.segments.last()
-                && last.ident == "cast"
-                && let syn::PathArguments::AngleBracketed(to) = &last.arguments
-                && let Some(syn::GenericArgument::Type(to)) = to.args.first()
-                && crate::ast::scalar(to).is_some()
-                && let Some(Expr::Path(arg)) = call.args.first()
-                && arg.path.is_ident(self.name)
-            {
-                self.casts += 1;
-            }
-            visit::visit_expr_call(self, call);
-        }
-        fn visit_ident(&mut self, ident: &Ident) {
-            self.all += usize::from(ident == self.name);
-        }
-        fn visit_macro(&mut self, mac: &syn::Macro) {
-            // a macro's tokens may name it in any way
-            fn named(tokens: TokenStream, name: &Ident) -> bool {
-                tokens.into_iter().any(|t| match t {
-                    proc_macro2::TokenTree::Ident(i) => i == *name,
-                    proc_macro2::TokenTree::Group(g) => named(g.stream(), name),
-                    proc_macro2::TokenTree::Literal(l) => l.to_string().contains(&name.to_string()),
-                    proc_macro2::TokenTree::Punct(_) => false,
-                })
-            }
-            self.all += usize::from(named(mac.tokens.clone(), self.name));
-        }
-    }
-    let mut uses = Uses { name, casts: 0, all: 0 };
-    uses.visit_block(body);
-    uses.casts == uses.all
 }
 
 /// `(a, (b, ()))`, as an expression or as a pattern.
@@ -275,7 +209,8 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
                 BinOp::Ne(_) => ("Same", "Ne"),
                 _ => return None,
             };
-            if is_integer(&e.left) || is_integer(&e.right) {
+            let marked = integers::is_marked(&e.left) || integers::is_marked(&e.right);
+            if !marked && (is_integer(&e.left) || is_integer(&e.right)) {
                 return None;
             }
             let (wrapper, test) = (Ident::new(wrapper, span), Ident::new(test, span));
@@ -507,7 +442,35 @@ impl Visit<'_> for Effects<'_> {
     fn visit_pat(&mut self, _: &Pat) {}
 }
 
-fn is_assignment(op: &BinOp) -> bool {
+/// Whether an operator compares its operands.
+pub fn compares(op: &BinOp) -> bool {
+    matches!(op, BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) | BinOp::Eq(_) | BinOp::Ne(_))
+}
+
+/// Whether an operator calculates a number from its operands.
+pub fn calculates(op: &BinOp) -> bool {
+    !compares(op) && !is_assignment(op) && !matches!(op, BinOp::And(_) | BinOp::Or(_))
+}
+
+/// The operator inside an assigning one.
+pub fn calculation(op: &BinOp) -> TokenStream {
+    match op {
+        BinOp::AddAssign(_) => quote!(+),
+        BinOp::SubAssign(_) => quote!(-),
+        BinOp::MulAssign(_) => quote!(*),
+        BinOp::DivAssign(_) => quote!(/),
+        BinOp::RemAssign(_) => quote!(%),
+        BinOp::BitAndAssign(_) => quote!(&),
+        BinOp::BitOrAssign(_) => quote!(|),
+        BinOp::BitXorAssign(_) => quote!(^),
+        BinOp::ShlAssign(_) => quote!(<<),
+        BinOp::ShrAssign(_) => quote!(>>),
+        op => quote!(#op),
+    }
+}
+
+/// Whether an operator assigns to its left operand.
+pub fn is_assignment(op: &BinOp) -> bool {
     matches!(
         op,
         BinOp::AddAssign(_)

@@ -32,9 +32,9 @@ const KNOWN: [&str; 19] = [
     "dbg",
 ];
 
-/// Applies `rewrite` to every argument of a known macro.
-pub fn each_expr(mac: &mut Macro, mut rewrite: impl FnMut(&mut Expr)) {
-    let Some(mut arguments) = arguments(mac) else { return };
+/// Applies `rewrite` to every argument of a known macro. Whether it is known.
+pub fn each_expr(mac: &mut Macro, mut rewrite: impl FnMut(&mut Expr)) -> bool {
+    let Some(mut arguments) = arguments(mac) else { return false };
     for expr in &mut arguments.exprs {
         match expr {
             // `format!("{x}", x = value)`: a name, not an assignment.
@@ -43,6 +43,13 @@ pub fn each_expr(mac: &mut Macro, mut rewrite: impl FnMut(&mut Expr)) {
         }
     }
     mac.tokens = arguments.into_token_stream();
+    true
+}
+
+/// The arguments of `vec![a, b]`, or of `vec![a; n]`, and whether it is the latter.
+pub fn elements(mac: &Macro) -> Option<(Vec<Expr>, bool)> {
+    let arguments = arguments(mac).filter(|_| is(mac, "vec"))?;
+    Some((arguments.exprs.into_iter().collect(), arguments.repeated))
 }
 
 /// The elements of `vec![a, b]`, or `a` of `vec![a; n]`, for a rewriter that replaces them.

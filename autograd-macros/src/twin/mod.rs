@@ -2,17 +2,17 @@
 //!
 //! The body goes through one pass for each concern, in this order: [`literals`] lifts float
 //! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
-//! struct literals, [`counters`] makes floats of integers that
-//! only count, [`exits`] makes values of `break`, `continue` and early returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
+//! struct literals, [`integers`] leaves integers and the lengths of lists open, [`exits`] makes values of `break`,
+//! `continue` and returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
 //!
 //! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
 //! generated paths start with `::autograd::__private`, which no pass rewrites.
 
 mod calls;
 mod casts;
-mod counters;
 mod exits;
 mod flow;
+mod integers;
 mod literals;
 mod macros;
 mod scope;
@@ -27,9 +27,10 @@ use crate::ast::Function;
 
 pub use self::calls::STAGED;
 
-/// The twin, as an associated function of the companion.
-pub fn expand(function: &Function, types: &Types) -> TokenStream {
+/// The twin, as an associated function of the companion. Decides the forms of the parameters.
+pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
     let body = body(function, types);
+    let function = &*function;
     let pats = function.params.iter().map(|param| &param.pat);
     let tys = function.params.iter().map(types::parameter);
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
@@ -46,7 +47,7 @@ pub fn expand(function: &Function, types: &Types) -> TokenStream {
 }
 
 /// The rewritten body.
-fn body(function: &Function, types: &Types) -> Block {
+fn body(function: &mut Function, types: &Types) -> Block {
     let mut body = (*function.original.block).clone();
     let params = &function.params;
 
@@ -61,9 +62,12 @@ fn body(function: &Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
-    counters::rewrite(&mut body);
-    exits::returns(&mut body);
-    scope::walk(&mut flow::Flow::default(), params, &mut body);
+    let forms = integers::rewrite(function, &mut body);
+    function.params.iter_mut().zip(forms).for_each(|(param, form)| param.form = form);
+    let params = &function.params;
+    let ret = function.ret.as_ref();
+    exits::rewrite(ret, &types.result(ret.expect("checked: a result is declared")), &mut body);
+    scope::walk(&mut flow::Flow, params, &mut body);
     scope::walk(&mut calls::Calls::default(), params, &mut body);
     body
 }

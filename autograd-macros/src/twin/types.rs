@@ -15,7 +15,7 @@ use syn::{
 
 use super::literals::unnamed;
 use super::scope::{Pass, Scope};
-use crate::ast::{self, Function, Param, Role};
+use crate::ast::{self, Form, Function, Param, Role};
 
 /// Types whose first argument is rewritten in place.
 const CONTAINERS: [&str; 7] = ["Vec", "Option", "Result", "Box", "VecDeque", "Cell", "RefCell"];
@@ -210,8 +210,29 @@ pub fn owned(param: &Param) -> TokenStream {
         let float = Ident::new(float, span);
         return quote_spanned!(span=> ::autograd::__private::Real<#float>);
     }
+    match param.form {
+        Form::Int => {
+            let ty = &param.inner;
+            return quote_spanned!(span=> ::autograd::__private::Int<#ty>);
+        }
+        Form::List => {
+            let ty = item(param);
+            return quote_spanned!(span=> ::autograd::__private::List<#ty>);
+        }
+        Form::Plain => {}
+    }
     let ty = projection(&param.inner, "Twin");
     quote_spanned!(span=> #ty)
+}
+
+/// The element of a parameter that is a list.
+pub fn item(param: &Param) -> &Type {
+    match ast::ungroup(&param.inner) {
+        Type::Slice(ty) => &ty.elem,
+        Type::Array(ty) => &ty.elem,
+        Type::Path(ty) => ast::first_argument(ty).unwrap_or(&param.inner),
+        ty => ty,
+    }
 }
 
 /// Whether the parameter is declared `&str`: its twin takes the `String`'s slice.
@@ -224,12 +245,13 @@ pub fn is_str(param: &Param) -> bool {
 /// slice of twins, or plain floats.
 pub fn is_open(param: &Param) -> bool {
     let slice = matches!(ast::ungroup(&param.inner), Type::Slice(_));
-    param.by_ref && param.role != Role::Constant && (slice || is_floats(&param.inner))
+    let fixed = param.role == Role::Constant || param.form != Form::Plain;
+    param.by_ref && !fixed && (slice || is_floats(&param.inner))
 }
 
 /// Whether the parameter is declared as an array or tuple of floats, which may be given plain.
 pub fn is_convertible(param: &Param) -> bool {
-    !param.by_ref && param.role == Role::Differentiable && is_floats(&param.inner)
+    !param.by_ref && param.role == Role::Differentiable && param.form == Form::Plain && is_floats(&param.inner)
 }
 
 /// Whether the type is an array or tuple of floats.

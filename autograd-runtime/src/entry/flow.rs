@@ -113,6 +113,33 @@ impl Flag {
     }
 }
 
+/// A value that stands for one that there is not yet: of a function that has not returned, a loop that has not been
+/// left.
+pub trait Blank {
+    /// The value.
+    fn blank() -> Self;
+}
+impl<T: Float> Blank for Real<T> {
+    fn blank() -> Self {
+        literal(T::zero())
+    }
+}
+macro_rules! blanks {
+    ($($t:ty),*) => {$( impl Blank for $t { fn blank() -> Self { <$t>::default() } } )*};
+}
+blanks!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, ());
+impl<T: Blank, const N: usize> Blank for [T; N] {
+    fn blank() -> Self {
+        std::array::from_fn(|_| T::blank())
+    }
+}
+macro_rules! blank_tuples {
+    ($($($t:ident),+;)*) => {$(
+        impl<$($t: Blank),+> Blank for ($($t,)+) { fn blank() -> Self { ($($t::blank(),)+) } }
+    )*};
+}
+blank_tuples! { A; A, B; A, B, C; A, B, C, D; A, B, C, D, E; A, B, C, D, E, F; A, B, C, D, E, F, G; A, B, C, D, E, F, G, H; }
+
 impl Twinned for Flag {
     fn leaves(&self, out: &mut Leaves) {
         let v = match &self.0 {
@@ -353,6 +380,33 @@ impl<I: Integer> Trips<I> {
     fn at(&self, k: Int<I>) -> Int<I> {
         let by = if self.step.constant().is_some_and(|s| s.is_one()) { k } else { k * self.step };
         if self.down { self.start - by } else { self.start + by }
+    }
+}
+/// What runs as ordinary Rust goes over the numbers.
+impl<I: Integer> IntoIterator for Trips<I> {
+    type Item = Int<I>;
+    type IntoIter = Counters<I>;
+    #[track_caller]
+    fn into_iter(self) -> Counters<I> {
+        let left = self.count.read_at("the number of trips of a loop is needed", Place::caller());
+        Counters { trips: self, next: I::zero(), left }
+    }
+}
+/// The counters of a loop that runs as ordinary Rust.
+pub struct Counters<I> {
+    trips: Trips<I>,
+    next: I,
+    left: I,
+}
+impl<I: Integer> Iterator for Counters<I> {
+    type Item = Int<I>;
+    fn next(&mut self) -> Option<Int<I>> {
+        if self.next >= self.left {
+            return None;
+        }
+        let at = self.trips.at(Int::number(self.next));
+        self.next = self.next + I::one();
+        Some(at)
     }
 }
 /// As many trips as an iterator has items.

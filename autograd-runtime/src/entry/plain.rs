@@ -2,6 +2,7 @@
 //! annotated. `helper(x)` becomes `__h0::__call(helper)(__h0::__arg0(x))`, where `__h0` is the helper's
 //! companion if it has one and else, through a glob import, [`Plain`].
 
+use super::rolled::{Int, Integer, known};
 use crate::{
     Tensor,
     array::Float,
@@ -132,6 +133,16 @@ impl<T: Send> PlainArg<()> for T {
         self
     }
 }
+/// An integer of the twin is read.
+pub struct IntKind;
+#[diagnostic::do_not_recommend]
+impl<I: Integer> PlainArg<IntKind> for Int<I> {
+    type Plain = I;
+    #[track_caller]
+    fn __plain(self) -> I {
+        known(self)
+    }
+}
 /// Never implemented. A second candidate makes the compiler look at the bounds of both before it commits to
 /// one, so that a traced argument is reported once and at its place.
 pub trait Nothing {}
@@ -148,15 +159,17 @@ impl<T: Nothing> PlainArg<NothingKind> for T {
 /// The companion of every function that has none.
 pub struct Plain;
 macro_rules! plain {
-    ($($name:ident)*) => {
+    ($($name:ident $inferred:ident)*) => {
         #[doc(hidden)]
         impl Plain {
             pub fn __call<F>(f: F) -> F { f }
-            $(pub fn $name<T: PlainArg<K>, K>(_: &super::Slot, x: T) -> T::Plain { x.__plain() })*
+            $(#[track_caller] pub fn $name<T: PlainArg<K>, K>(_: &super::Slot, x: T) -> T::Plain { x.__plain() })*
+            $(pub fn $inferred<T>(x: T) -> T { x })*
         }
     };
 }
-plain!(__arg0 __arg1 __arg2 __arg3 __arg4 __arg5 __arg6 __arg7 __arg8 __arg9 __arg10 __arg11 __arg12 __arg13 __arg14 __arg15);
+plain!(__arg0 __inferred0 __arg1 __inferred1 __arg2 __inferred2 __arg3 __inferred3 __arg4 __inferred4 __arg5 __inferred5 __arg6 __inferred6 __arg7 __inferred7
+    __arg8 __inferred8 __arg9 __inferred9 __arg10 __inferred10 __arg11 __inferred11 __arg12 __inferred12 __arg13 __inferred13 __arg14 __inferred14 __arg15 __inferred15);
 
 /// Glob-imported by twins under the names of companions.
 pub mod fallback {
@@ -216,6 +229,9 @@ pub mod detach {
             f
         }
         pub fn __arg0<T>(_: &crate::entry::Slot, x: T) -> T {
+            x
+        }
+        pub fn __inferred0<T>(x: T) -> T {
             x
         }
     }

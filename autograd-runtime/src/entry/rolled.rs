@@ -96,7 +96,8 @@ fn emitted(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
 }
 
 impl<I: Integer> Int<I> {
-    pub(crate) fn number(x: I) -> Int<I> {
+    /// A number.
+    pub fn number(x: I) -> Int<I> {
         Int { repr: Repr::Const(x), thread: PhantomData }
     }
     /// The value in the running session.

@@ -1,0 +1,389 @@
+//! Lists: what makes one, and the uses that are understood.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{BinOp, Expr, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
+
+use super::super::{flow, macros};
+use super::{Integers, Kind, int, number, unparenthesised};
+use crate::ast;
+
+/// Methods of slices that only look at them.
+const READING: [&str; 22] = [
+    "iter",
+    "windows",
+    "chunks",
+    "chunks_exact",
+    "rchunks",
+    "first",
+    "last",
+    "get",
+    "contains",
+    "split_at",
+    "is_empty",
+    "split_first",
+    "split_last",
+    "concat",
+    "starts_with",
+    "ends_with",
+    "split",
+    "to_vec",
+    "to_owned",
+    "is_sorted",
+    "as_ref",
+    "repeat",
+];
+
+impl Integers<'_> {
+    /// Whether the value of an expression is certainly a float of the twin, or a plain one.
+    pub(super) fn is_float(&self, e: &Expr) -> bool {
+        match unparenthesised(e) {
+            Expr::Lit(e) => match &e.lit {
+                Lit::Float(_) => true,
+                Lit::Int(int) => int.suffix().starts_with('f'),
+                _ => false,
+            },
+            Expr::Path(path) => {
+                self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Float)
+                    || path.path.get_ident().is_none() && is_constant(path)
+            }
+            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float(&e.expr),
+            Expr::Binary(e) => flow::calculates(&e.op) && self.is_float(&e.left) && self.is_float(&e.right),
+            Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
+            Expr::MethodCall(e) => self.is_float(&e.receiver) && gives_float(&e.method.to_string()),
+            Expr::Call(call) => is_float_call(call),
+            Expr::If(e) => e.then_branch.stmts.last().is_some_and(|stmt| match stmt {
+                syn::Stmt::Expr(e, None) => self.is_float(e),
+                _ => false,
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether [`make_list`](Self::make_list) can make a list of the expression.
+    pub(super) fn is_list(&self, e: &Expr) -> bool {
+        match unparenthesised(e) {
+            Expr::Path(_) => self.list(e).is_some(),
+            Expr::Reference(r) if r.mutability.is_none() => {
+                self.slice(&r.expr).is_some() || self.list(&r.expr).is_some()
+            }
+            Expr::MethodCall(call) => {
+                let copies = ["to_vec", "clone", "to_owned"].iter().any(|name| call.method == name);
+                copies
+                    && call.args.is_empty()
+                    && (self.list(&call.receiver).is_some() || self.slice(&call.receiver).is_some())
+            }
+            Expr::Macro(m) if macros::is(&m.mac, "vec") => {
+                let mut float = false;
+                macros::each_element(&mut m.mac.clone(), |e| float |= self.is_float(e));
+                float
+            }
+            Expr::Array(array) => array.elems.iter().any(|e| self.is_float(e)),
+            Expr::Repeat(repeat) => self.is_float(&repeat.expr),
+            _ => false,
+        }
+    }
+
+    /// Makes a list of an expression, for the variable. What is lent stays so.
+    pub(super) fn make_list(&mut self, e: &mut Expr, id: usize) {
+        *e = unparenthesised(e).clone();
+        let span = e.span();
+        let float = self.float.map(|float| {
+            let float = super::hidden(float);
+            quote!(::<#float>)
+        });
+        match e {
+            Expr::Path(_) => {
+                let from = self.list(e).expect("a list");
+                self.vars[from].used = true;
+                if self.vars[from].lent {
+                    (self.vars[id].lent, self.vars[id].needed) = (true, true);
+                } else {
+                    self.links.push((id, from));
+                    *e = parse_quote_spanned!(span=> #e.clone());
+                }
+            }
+            Expr::Reference(r) => {
+                if let Some(from) = self.list(&r.expr) {
+                    self.vars[from].used = true;
+                    self.links.push((id, from));
+                } else {
+                    self.make_slice(&mut r.expr);
+                }
+                (self.vars[id].lent, self.vars[id].optional) = (true, false);
+            }
+            Expr::MethodCall(call) => {
+                if let Some(from) = self.list(&call.receiver) {
+                    self.vars[from].used = true;
+                    let receiver = &call.receiver;
+                    self.links.push((id, from));
+                    // of a reference as well, the list
+                    *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::clone(&#receiver));
+                } else {
+                    self.make_slice(&mut call.receiver);
+                    self.vars[id].needed = true;
+                    *e = (*call.receiver).clone();
+                }
+            }
+            Expr::Macro(m) => {
+                let (elements, repeated) = macros::elements(&m.mac).expect("a vector's macro was read");
+                let mut elements: Vec<Expr> = elements;
+                match &mut elements[..] {
+                    [element, len] if repeated => {
+                        self.plain(element);
+                        self.vars[id].needed |= self.expr(len) == Kind::Int;
+                        *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::repeat(#element, #len));
+                    }
+                    elements => {
+                        elements.iter_mut().for_each(|e| self.plain(e));
+                        *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::of([#(#elements),*]));
+                    }
+                }
+            }
+            Expr::Array(array) => {
+                array.elems.iter_mut().for_each(|e| self.plain(e));
+                *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::of(#array));
+            }
+            Expr::Repeat(repeat) => {
+                self.plain(&mut repeat.expr);
+                let (element, len) = (&repeat.expr, &repeat.len);
+                *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::repeat(#element, #len));
+            }
+            _ => unreachable!("`is_list` was asked"),
+        }
+    }
+
+    /// The list of `x[a..b]`.
+    pub(super) fn slice(&self, e: &Expr) -> Option<usize> {
+        match unparenthesised(e) {
+            Expr::Index(e) if matches!(&*e.index, Expr::Range(_)) => self.list(&e.expr),
+            _ => None,
+        }
+    }
+
+    /// `x.slice(a..b)` of `x[a..b]`.
+    pub(super) fn make_slice(&mut self, e: &mut Expr) {
+        *e = unparenthesised(e).clone();
+        let id = self.slice(e).expect("a slice of a list");
+        self.vars[id].used = true;
+        let Expr::Index(index) = e else { unreachable!("a slice is an index") };
+        let Expr::Range(range) = &mut *index.index else { unreachable!("a slice has a range") };
+        for bound in [&mut range.start, &mut range.end].into_iter().flatten() {
+            match self.expr(bound) {
+                Kind::Number => number(bound),
+                Kind::Int => {
+                    self.vars[id].needed = true;
+                    int(bound);
+                }
+                _ => int(bound),
+            }
+        }
+        let (list, range, span) = (&index.expr, &index.index, index.span());
+        *e = parse_quote_spanned!(span=> #list.slice(#range));
+    }
+
+    /// An index expression; its kind.
+    pub(super) fn index(&mut self, e: &mut Expr) -> Kind {
+        let Expr::Index(index) = e else { return Kind::Plain };
+        let Some(id) = self.list(&index.expr) else {
+            self.plain(&mut index.expr);
+            self.plain(&mut index.index);
+            return Kind::Plain;
+        };
+        self.vars[id].used = true;
+        let ranges = match unparenthesised(&index.index) {
+            Expr::Range(_) => true,
+            e => self.root_range(e),
+        };
+        if ranges {
+            self.plain(&mut index.index);
+            return Kind::Plain;
+        }
+        self.subscript(id, &mut index.index);
+        let (list, at, span) = (&index.expr, unparenthesised(&index.index), index.span());
+        *e = parse_quote_spanned!(span=> #list.at(#at));
+        Kind::Float
+    }
+
+    /// Whether the expression is, or is made of, a variable that holds a range.
+    fn root_range(&self, e: &Expr) -> bool {
+        match e {
+            Expr::MethodCall(call) => self.root_range(&call.receiver),
+            e => self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Range),
+        }
+    }
+
+    /// An index as an `Int`.
+    fn subscript(&mut self, id: usize, e: &mut Expr) {
+        *e = unparenthesised(e).clone();
+        match self.expr(e) {
+            Kind::Number => number(e),
+            Kind::Int => self.vars[id].needed = true,
+            Kind::List => self.spoil(e),
+            _ => int(e),
+        }
+    }
+
+    /// Whether the place is an element of a list of the function's own.
+    pub(super) fn is_element(&self, place: &Expr) -> bool {
+        match unparenthesised(place) {
+            Expr::Index(e) => self.local_list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
+            _ => false,
+        }
+    }
+
+    /// `v.set(i, e)` for `v[i] = e`.
+    pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
+        self.plain(value);
+        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
+        let id = self.local_list(&index.expr).expect("a list of the function's own");
+        let mut at = index.index;
+        self.subscript(id, &mut at);
+        let (list, span) = (&index.expr, place.span());
+        if is_simple(&at) || is_simple(value) {
+            return parse_quote_spanned!(span=> #list.set(#at, #value));
+        }
+        parse_quote_spanned!(span=> { let __value = #value; #list.set(#at, __value) })
+    }
+
+    /// `v[i] += e`.
+    pub(super) fn change(&mut self, place: &mut Expr, op: BinOp, value: &mut Expr) -> Expr {
+        self.plain(value);
+        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
+        let id = self.local_list(&index.expr).expect("a list of the function's own");
+        let mut at = index.index;
+        self.subscript(id, &mut at);
+        let (list, span, op) = (&index.expr, place.span(), flow::calculation(&op));
+        parse_quote_spanned!(span=> {
+            let (__value, __at) = (#value, #at);
+            #list.set(__at, #list.at(__at) #op __value)
+        })
+    }
+
+    /// A method of a list; its kind.
+    pub(super) fn list_method(&mut self, e: &mut Expr, id: usize) -> Kind {
+        let Expr::MethodCall(call) = e else { return Kind::Plain };
+        self.vars[id].used = true;
+        let (name, span) = (call.method.to_string(), call.span());
+        let lent = self.vars[id].lent;
+        match (name.as_str(), call.args.len()) {
+            ("len", 0) => return Kind::Int,
+            ("fill", 1) if !lent => {
+                self.plain(&mut call.args[0]);
+                let (list, value) = (&call.receiver, &call.args[0]);
+                *e = parse_quote_spanned!(span=>
+                    #list = ::autograd::__private::List::repeat(#value, #list.len()));
+                return Kind::Plain;
+            }
+            ("swap", 2) if !lent => {
+                self.subscript(id, &mut call.args[0]);
+                self.subscript(id, &mut call.args[1]);
+                let (list, a, b) = (&call.receiver, &call.args[0], &call.args[1]);
+                *e = parse_quote_spanned!(span=> {
+                    let (__a, __b) = (#a, #b);
+                    let (__at_a, __at_b) = (#list.at(__a), #list.at(__b));
+                    #list.set(__a, __at_b);
+                    #list.set(__b, __at_a)
+                });
+                return Kind::Plain;
+            }
+            ("clone" | "as_slice", 0) if lent => {
+                let list = &call.receiver;
+                *e = match name.as_str() {
+                    "clone" => parse_quote_spanned!(span=> #list.to_vec()),
+                    _ => parse_quote_spanned!(span=> (&#list[..])),
+                };
+                return Kind::Plain;
+            }
+            _ => {}
+        }
+        if !lent && !READING.contains(&name.as_str()) {
+            self.reject(id);
+        }
+        call.args.iter_mut().for_each(|arg| self.plain(arg));
+        Kind::Plain
+    }
+
+    /// `x` or `&x[..]` where a plain slice is needed. A list of the function's own stays what it was.
+    pub(super) fn plain_list(&mut self, e: &mut Expr, id: usize) {
+        self.vars[id].used = true;
+        if self.vars[id].lent {
+            *e = parse_quote!((&#e[..]));
+        } else {
+            self.reject(id);
+        }
+    }
+}
+
+/// Whether a method of slices only looks at them.
+pub(super) fn reads(name: &str) -> bool {
+    READING.contains(&name)
+}
+
+/// Whether the text of a macro names a variable: by itself, or if its arguments have been looked at, in braces.
+pub(super) fn mentions(tokens: &TokenStream, name: &str, opened: bool) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => !opened && ident == name,
+        TokenTree::Group(group) => mentions(&group.stream(), name, opened),
+        TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{name}")),
+        TokenTree::Punct(_) => false,
+    })
+}
+
+/// Whether the order in which it is evaluated does not matter.
+fn is_simple(e: &Expr) -> bool {
+    match unparenthesised(e) {
+        Expr::Path(_) | Expr::Lit(_) => true,
+        Expr::Binary(e) => flow::calculates(&e.op) && is_simple(&e.left) && is_simple(&e.right),
+        Expr::Call(call) => {
+            matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple)
+        }
+        Expr::MethodCall(call) => {
+            ["at", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
+        }
+        _ => false,
+    }
+}
+
+/// `std::f64::consts::PI`, `f64::MAX`.
+fn is_constant(path: &syn::ExprPath) -> bool {
+    let names: Vec<String> = path.path.segments.iter().map(|s| s.ident.to_string()).collect();
+    let [.., module, name] = &names[..] else { return false };
+    let shouts = name.chars().all(|c| !c.is_ascii_lowercase());
+    shouts
+        && (module == "consts"
+            || matches!(name.as_str(), "MAX" | "MIN" | "INFINITY" | "NEG_INFINITY" | "EPSILON" | "NAN"))
+        && (module == "consts" || module == "f64" || module == "f32")
+}
+
+/// `literal(..)`, `lift(..)`, `cast::<f64, _>(..)`, `<Real<f64>>::max(..)`.
+fn is_float_call(call: &syn::ExprCall) -> bool {
+    let Expr::Path(func) = &*call.func else { return false };
+    let Some(last) = func.path.segments.last() else { return false };
+    if let Some(owner) = &func.qself {
+        let real = matches!(ast::ungroup(&owner.ty), Type::Path(ty) if ty.path.segments.last().is_some_and(|s| s.ident == "Real"));
+        return real && gives_float(&last.ident.to_string());
+    }
+    if func.path.leading_colon.is_none() {
+        return false;
+    }
+    let target = match &last.arguments {
+        syn::PathArguments::AngleBracketed(to) => to.args.first(),
+        _ => None,
+    };
+    let float = matches!(target, Some(syn::GenericArgument::Type(ty)) if ast::scalar(ty).is_some());
+    match last.ident.to_string().as_str() {
+        "literal" | "lift" => true,
+        "cast" => float,
+        _ => false,
+    }
+}
+
+/// Whether a method of floats gives one.
+fn gives_float(name: &str) -> bool {
+    const OTHERS: [&str; 10] =
+        ["sin_cos", "partial_cmp", "total_cmp", "to_bits", "classify", "to_string", "eq", "ne", "lt", "gt"];
+    !name.starts_with("is_") && !name.starts_with("to_") && !OTHERS.contains(&name)
+        || matches!(name, "to_radians" | "to_degrees")
+}

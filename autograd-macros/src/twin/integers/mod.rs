@@ -1,0 +1,317 @@
+//! Turns integers that are understood into `Int`s and lists of floats into `List`s, so that a trace leaves their values
+//! and lengths open: `let mut n = 0` becomes `let mut n = Int::number(0)`, `x[i]` becomes `x.at(i)`, `for i in 0..n` a
+//! loop over `flow::trips(0, n)`, and `vec![0.0; n]` becomes `List::repeat(0.0, n)`.
+//!
+//! Invariant: a variable is an `Int` or a local one a `List` only if every use of it is understood. A rewriting is tried
+//! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
+//! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
+
+mod choices;
+mod exprs;
+mod items;
+mod lists;
+mod loops;
+
+pub use loops::is_trips;
+
+use std::collections::{HashMap, HashSet};
+
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::visit::Visit;
+use syn::{Block, Expr, Ident, Pat, Type, parse_quote};
+
+use crate::ast::{self, Form, Function, Param, Role};
+
+/// Rewrites a body, after casts and annotations have been. Says which form each parameter takes.
+pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
+    let mut plain = HashSet::new();
+    let recursive = is_recursive(function.name(), body);
+    loop {
+        let mut attempt = body.clone();
+        let mut pass = Integers::new(&plain, function.float);
+        let forms = pass.function(&function.params, recursive, &mut attempt);
+        if pass.rejected.is_subset(&plain) {
+            *body = attempt;
+            return forms;
+        }
+        let more = pass.rejected;
+        plain.extend(more);
+    }
+}
+
+/// The largest number of trips, written as literals, of a loop that is always unrolled.
+const SHORT: u64 = 16;
+
+/// What a variable or an expression is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    /// An `Int`.
+    Int,
+    /// An integer literal, or a calculation with such.
+    Number,
+    /// A `List`, or a reference to one.
+    List,
+    /// A traced float, or a reference to one.
+    Float,
+    /// A range.
+    Range,
+    /// Anything else.
+    Plain,
+}
+
+/// A binding of the body.
+struct Var {
+    kind: Kind,
+    /// How many closures are around its declaration.
+    closures: usize,
+    /// Whether it is used at all.
+    used: bool,
+    /// Of a list: whether it is one that was lent, whose slice may be taken.
+    lent: bool,
+    /// Of a list: whether something needs it to be one, an index or a length that is an `Int`.
+    needed: bool,
+    /// Of a list that has to be needed.
+    optional: bool,
+}
+
+struct Integers<'p> {
+    /// The variables that are known to have other uses.
+    plain: &'p HashSet<usize>,
+    /// The variables that were found to have.
+    rejected: HashSet<usize>,
+    vars: Vec<Var>,
+    /// Lists that are assigned to each other: both are lists, or none is.
+    links: Vec<(usize, usize)>,
+    scopes: Vec<HashMap<String, usize>>,
+    closures: usize,
+    float: Option<&'static str>,
+}
+
+impl<'p> Integers<'p> {
+    fn new(plain: &'p HashSet<usize>, float: Option<&'static str>) -> Self {
+        Integers {
+            plain,
+            rejected: HashSet::new(),
+            vars: Vec::new(),
+            links: Vec::new(),
+            scopes: vec![HashMap::new()],
+            closures: 0,
+            float,
+        }
+    }
+
+    fn function(&mut self, params: &[Param], recursive: bool, body: &mut Block) -> Vec<Form> {
+        let ids: Vec<Option<usize>> = params.iter().map(|param| self.param(param, recursive)).collect();
+        self.block_value(body);
+        let forms = params.iter().zip(&ids).map(|(param, id)| match id.map(|id| self.vars[id].kind) {
+            Some(Kind::Int) => Form::Int,
+            Some(Kind::List) => Form::List,
+            _ if is_lent_list(param) => Form::List,
+            _ => Form::Plain,
+        });
+        let forms = forms.collect();
+        for (param, id) in params.iter().zip(&ids) {
+            let slice = is_lent_list(param) && matches!(&param.pat, Pat::Ident(pat) if pat.mutability.is_some());
+            if let (true, Pat::Ident(pat)) = (slice, &param.pat) {
+                let name = &pat.ident;
+                body.stmts.insert(0, parse_quote!(let mut #name = &#name[..];));
+            }
+            if let Some(id) = *id
+                && self.vars[id].kind == Kind::Int
+                && !self.vars[id].used
+            {
+                self.rejected.insert(id);
+            }
+        }
+        self.unneeded();
+        forms
+    }
+
+    /// Declares a parameter; its variable if its form depends on its uses.
+    fn param(&mut self, param: &Param, recursive: bool) -> Option<usize> {
+        let Pat::Ident(pat) = &param.pat else {
+            self.declare(&param.pat);
+            return None;
+        };
+        let id = self.bind(&pat.ident);
+        let simple = pat.by_ref.is_none() && pat.subpat.is_none();
+        let array = |ty: &Type| matches!(ast::ungroup(ty), Type::Array(ty) if ast::scalar(&ty.elem).is_some());
+        if ast::scalar(&param.inner).is_some() && param.role != Role::Constant {
+            self.vars[id].kind = Kind::Float;
+        } else if !simple {
+        } else if ast::counts(param) && !recursive && !self.plain.contains(&id) {
+            self.vars[id].kind = Kind::Int;
+            return Some(id);
+        } else if is_lent_list(param) && pat.mutability.is_none() {
+            let var = &mut self.vars[id];
+            (var.kind, var.lent, var.needed) = (Kind::List, true, true);
+        } else if param.role == Role::Differentiable && array(&param.inner) && !self.plain.contains(&id) {
+            let var = &mut self.vars[id];
+            (var.kind, var.optional, var.lent) = (Kind::List, true, false);
+            return Some(id);
+        }
+        None
+    }
+
+    /// Rejects the lists that nothing needs to be lists.
+    fn unneeded(&mut self) {
+        loop {
+            let before: Vec<bool> = self.vars.iter().map(|var| var.needed).collect();
+            for &(a, b) in &self.links {
+                let needed = self.vars[a].needed || self.vars[b].needed;
+                (self.vars[a].needed, self.vars[b].needed) = (needed, needed);
+            }
+            if self.vars.iter().map(|var| var.needed).eq(before) {
+                break;
+            }
+        }
+        let unneeded = |var: &Var| var.kind == Kind::List && var.optional && !var.needed;
+        self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
+    }
+
+    /// A new variable. The order of the calls does not depend on what is rewritten.
+    fn reserve(&mut self) -> usize {
+        let closures = self.closures;
+        self.vars.push(Var { kind: Kind::Plain, closures, used: false, lent: false, needed: false, optional: false });
+        self.vars.len() - 1
+    }
+
+    fn name(&mut self, name: &Ident, id: usize) {
+        self.scopes.last_mut().expect("a scope is open").insert(name.to_string(), id);
+    }
+
+    fn bind(&mut self, name: &Ident) -> usize {
+        let id = self.reserve();
+        self.name(name, id);
+        id
+    }
+
+    /// Declares the names of a pattern as anything.
+    fn declare(&mut self, pat: &Pat) {
+        let mut names = Vec::new();
+        super::scope::collect_names(pat, &mut names);
+        for (name, _) in names {
+            let id = self.reserve();
+            self.scopes.last_mut().expect("a scope is open").insert(name, id);
+        }
+    }
+
+    fn nested<R>(&mut self, inside: impl FnOnce(&mut Self) -> R) -> R {
+        self.scopes.push(HashMap::new());
+        let result = inside(self);
+        self.scopes.pop();
+        result
+    }
+
+    fn lookup(&self, name: &Ident) -> Option<usize> {
+        let name = name.to_string();
+        self.scopes.iter().rev().find_map(|scope| scope.get(&name)).copied()
+    }
+
+    /// The variable that an expression names.
+    fn var(&self, e: &Expr) -> Option<usize> {
+        match e {
+            Expr::Path(path) => self.lookup(path.path.get_ident()?),
+            Expr::Paren(e) => self.var(&e.expr),
+            Expr::Group(e) => self.var(&e.expr),
+            _ => None,
+        }
+    }
+
+    /// The variable that an expression names, if it is a list.
+    fn list(&self, e: &Expr) -> Option<usize> {
+        self.var(e).filter(|&id| self.vars[id].kind == Kind::List)
+    }
+
+    /// The variable that an expression names, if it is a list of the function's own.
+    fn local_list(&self, e: &Expr) -> Option<usize> {
+        self.list(e).filter(|&id| !self.vars[id].lent)
+    }
+
+    /// Whether a value of this kind may be written to the variable from here.
+    fn is_reachable(&self, id: usize) -> bool {
+        self.vars[id].closures == self.closures
+    }
+
+    fn reject(&mut self, id: usize) {
+        self.rejected.insert(id);
+    }
+}
+
+/// Whether a function calls itself: what ends that has to be known, since a trace follows both branches of a choice.
+fn is_recursive(name: &Ident, body: &Block) -> bool {
+    struct Calls<'n>(&'n Ident, bool);
+    impl<'ast> Visit<'ast> for Calls<'_> {
+        fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+            self.1 |= path.path.segments.last().is_some_and(|last| last.ident == *self.0);
+        }
+        fn visit_item(&mut self, _: &'ast syn::Item) {}
+    }
+    let mut calls = Calls(name, false);
+    calls.visit_block(body);
+    calls.1
+}
+
+/// Whether the parameter is a slice or vector of floats by reference, whose twin is always a list.
+fn is_lent_list(param: &Param) -> bool {
+    let float = |ty: &Type| ast::scalar(ty).is_some();
+    let list = match ast::ungroup(&param.inner) {
+        Type::Slice(ty) => float(&ty.elem),
+        Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => {
+            ast::first_argument(ty).is_some_and(float)
+        }
+        _ => false,
+    };
+    list && param.by_ref && param.role == Role::Differentiable
+}
+
+/// `known(e)`.
+fn known(e: &mut Expr) {
+    wrap(e, "known");
+}
+
+/// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).
+fn int(e: &mut Expr) {
+    if !is_marked(e) {
+        wrap(e, "int");
+    }
+}
+
+/// Whether the expression is `int(..)`.
+pub fn is_marked(e: &Expr) -> bool {
+    let Expr::Call(call) = e else { return false };
+    let Expr::Path(func) = &*call.func else { return false };
+    func.path.leading_colon.is_some() && func.path.segments.last().is_some_and(|last| last.ident == "int")
+}
+
+/// `Int::number(e)` of a literal.
+fn number(e: &mut Expr) {
+    let (span, inner) = (e.span(), unparenthesised(e));
+    *e = syn::parse_quote_spanned!(span=> ::autograd::__private::Int::number(#inner));
+}
+
+fn wrap(e: &mut Expr, function: &str) {
+    let (span, inner) = (e.span(), unparenthesised(e));
+    let function = Ident::new(function, span);
+    *e = syn::parse_quote_spanned!(span=> ::autograd::__private::#function(#inner));
+}
+
+/// The expression without parentheses around it.
+fn unparenthesised(e: &Expr) -> &Expr {
+    match e {
+        Expr::Paren(e) => unparenthesised(&e.expr),
+        Expr::Group(e) => unparenthesised(&e.expr),
+        e => e,
+    }
+}
+
+/// The integer type that an annotation names.
+fn integer(ty: &Type) -> Option<Ident> {
+    let Type::Path(ty) = ast::ungroup(ty) else { return None };
+    ty.path.get_ident().filter(|name| ast::is_counter(&name.to_string())).cloned()
+}
+
+fn hidden(name: &str) -> Ident {
+    Ident::new(name, Span::call_site())
+}

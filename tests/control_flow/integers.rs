@@ -1,0 +1,152 @@
+//! Integers in arithmetic, in all the forms that are written.
+
+use super::{agrees, joined};
+use autograd::prelude::*;
+
+/// Counting with remainders, quotients, shifts and bits.
+#[differentiable]
+fn counting(x: f64, n: usize) -> f64 {
+    let mut y = x;
+    let mut fives = 0;
+    let mut bits = 0u32;
+    for i in 0..n {
+        if i % 5 == 4 {
+            fives += 1;
+            y = y.sin() + 0.1;
+        } else if (i / 3) % 2 == 0 && !(i & 1 == 1) {
+            y += 0.01 * x;
+        }
+        bits = (bits ^ (i as u32)) >> 1;
+        y += 0.001 * bits as f64 * x;
+    }
+    y + x * fives as f64 + x * (n.min(7) + n.saturating_sub(3)) as f64
+}
+
+/// A loop that goes down, one in steps, and one to its end.
+#[differentiable]
+fn directions(x: &[f64], by: usize) -> f64 {
+    let mut s = 0.0;
+    for i in (0..x.len()).rev() {
+        s = 0.9 * s + x[i];
+    }
+    for i in (1..x.len()).step_by(by) {
+        s += x[i] * x[i - 1];
+    }
+    for i in 1..=x.len() {
+        s += x[x.len() - i] / i as f64;
+    }
+    for (i, v) in x.iter().enumerate().rev() {
+        s += v * (i % 3) as f64;
+    }
+    let last = x.len().max(1) - 1;
+    for i in 0..last {
+        let j = if i % 2 == 0 { i + 1 } else { std::cmp::min(i + 3, last) };
+        s += x[i] * x[j];
+    }
+    s
+}
+
+/// The greatest common divisor decides the exponent.
+#[differentiable]
+fn euclid(x: f64, a: i64, b: i64) -> f64 {
+    let (mut a, mut b) = (a.abs(), b.abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    let mut y = 1.0;
+    for _ in 0..a {
+        y *= x;
+    }
+    y + a as f64 * x
+}
+
+#[test]
+fn arithmetic() {
+    for n in [0, 4, 60] {
+        agrees(&[0.4], |x| counting(x[0], n), |x| counting::value_and_grad(x[0], n).map(|(v, d)| (v, vec![d])));
+    }
+    for n in [1, 2, 9, 40] {
+        let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.9).cos()).collect();
+        agrees(&x, |x| directions(x, 3), |x| directions::value_and_grad(x, 3));
+    }
+    for (a, b) in [(12, -18), (7, 0), (35, 64)] {
+        agrees(&[1.1], |x| euclid(x[0], a, b), |x| euclid::value_and_grad(x[0], a, b).map(|(v, d)| (v, vec![d])));
+    }
+}
+
+/// Integers that plain code needs: in messages, other containers, and functions that are not annotated.
+fn doubled(n: usize) -> usize {
+    2 * n
+}
+#[differentiable]
+fn mixed(x: &[f64], n: usize, k: i32) -> f64 {
+    let names = format!("{n} of {}", x.len());
+    let marks = vec![true; n + 1];
+    let mut counts = [0usize; 4];
+    for i in 0..x.len() {
+        counts[i % 4] += 1;
+    }
+    let first = x.first().copied().unwrap_or(0.0);
+    let largest = x.iter().cloned().fold(f64::NEG_INFINITY, f64::max);
+    let windows: f64 = x.windows(2).map(|w| w[0] * w[1]).sum();
+    let range = 1..x.len().min(3);
+    let some: f64 = x[range].iter().sum();
+    first.powi(k) + largest + windows + some + (names.len() + doubled(x.len()) + counts[1] + marks.len()) as f64 * first
+}
+
+#[test]
+fn plain_code_reads_them() {
+    for n in [2, 5, 20] {
+        let x: Vec<f64> = (0..n).map(|i| 1.0 + (i as f64 * 0.9).cos()).collect();
+        agrees(&x, |x| mixed(x, n, 3), |x| mixed::value_and_grad(x, n, 3));
+    }
+}
+
+/// Weights of a quadrature, from a table that is written out.
+#[differentiable]
+fn simpson(a: f64, b: f64, n: usize) -> f64 {
+    let weights = [2.0, 4.0];
+    let h = (b - a) / n as f64;
+    let f = |x: f64| (x * x).sin() * (-x).exp();
+    let mut sum = f(a) + f(b);
+    for i in 1..n {
+        sum += weights[i % 2] * f(a + i as f64 * h);
+    }
+    sum * h / 3.0
+}
+
+#[test]
+fn quadrature() {
+    for n in [2, 10, 200] {
+        agrees(
+            &[0.2, 1.9],
+            |x| simpson(x[0], x[1], n),
+            |x| simpson::value_and_grad(x[0], x[1], n).map(|(v, (a, b))| (v, vec![a, b])),
+        );
+    }
+}
+
+/// Iterators over lists that end in a number.
+#[differentiable]
+fn chains(x: &[f64], y: &[f64], n: usize) -> f64 {
+    let dot: f64 = x.iter().zip(y.iter()).map(|(a, b)| a * b).sum();
+    let squares = x.iter().map(|v| v * v).sum::<f64>();
+    let product = y.iter().map(|&v| 1.0 + 0.1 * v).product::<f64>();
+    let largest = x.iter().fold(0.0, |m, &v| if v > m { v } else { m });
+    let weighted: f64 = x.iter().enumerate().map(|(i, v)| v * i as f64).sum();
+    let powers: f64 = (1..n).map(|k| (x[0] * k as f64).sin()).sum();
+    let back = x.iter().rev().fold(0.5, |s, v| 0.7 * s + v);
+    dot + squares + product + largest + weighted + powers + back
+}
+
+#[test]
+fn chains_of_iterators() {
+    for n in [1, 3, 25] {
+        let x: Vec<f64> = (0..2 * n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect();
+        agrees(
+            &x,
+            |x| chains(&x[..n], &x[n..], n),
+            |x| chains::value_and_grad(&x[..n], &x[n..], n).map(|(v, (a, b))| (v, joined(&[&a, &b]))),
+        );
+    }
+}

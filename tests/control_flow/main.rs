@@ -1,0 +1,57 @@
+//! Control flow that depends on data, integers and lengths: a gallery of functions, each the same compiled, on the tape
+//! and as it is written.
+
+// the forms that a user may write
+#![allow(clippy::assign_op_pattern, clippy::neg_cmp_op_on_partial_ord, clippy::needless_range_loop)]
+
+mod basics;
+mod exits;
+mod gallery;
+mod integers;
+mod tables;
+
+use autograd::{Engine, with_engine};
+
+fn compiled<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
+    with_engine(Engine::Compiled, f).unwrap()
+}
+fn dynamic<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
+    with_engine(Engine::Dynamic, f).unwrap()
+}
+
+/// Whether the functions below have to compile.
+const ENGINE: Engine = Engine::Auto;
+
+fn runs<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
+    with_engine(ENGINE, f).unwrap()
+}
+
+#[track_caller]
+fn near(a: f64, b: f64, tolerance: f64) {
+    assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} {b}");
+}
+
+/// Checks value and gradient at `x`: both engines, the function itself, central differences.
+#[track_caller]
+fn agrees(x: &[f64], plain: impl Fn(&[f64]) -> f64, both: impl Fn(&[f64]) -> autograd::Result<(f64, Vec<f64>)>) {
+    let (value, grad) = runs(|| both(x));
+    let (wanted, grad_wanted) = dynamic(|| both(x));
+    near(value, wanted, 1e-12);
+    near(value, plain(x), 1e-12);
+    assert_eq!((grad.len(), grad_wanted.len()), (x.len(), x.len()));
+    for i in 0..x.len() {
+        near(grad[i], grad_wanted[i], 1e-9);
+        let h = 1e-6 * (1.0 + x[i].abs());
+        let at = |d: f64| {
+            let mut x = x.to_vec();
+            x[i] += d;
+            plain(&x)
+        };
+        near(grad[i], (at(h) - at(-h)) / (2.0 * h), 1e-5);
+    }
+}
+
+/// The gradient with respect to slices, one after the other.
+fn joined(parts: &[&[f64]]) -> Vec<f64> {
+    parts.concat()
+}
