@@ -54,6 +54,33 @@ fn scalar_loop(x: f64, y: f64) -> f64 {
     s
 }
 
+#[differentiable]
+fn decay(x: &[f64], rate: f64, steps: usize) -> f64 {
+    let mut state = 0.0;
+    for i in 0..x.len() {
+        state = state * rate + x[i].sin();
+    }
+    for _ in 0..steps {
+        state = state - 0.01 * state.powi(3);
+    }
+    state
+}
+
+/// Prefix products: a list that is read and written.
+#[differentiable]
+fn recurrence(x: &[f64]) -> f64 {
+    let n = x.len();
+    let mut v = vec![1.0; n + 1];
+    for i in 0..n {
+        v[i + 1] = v[i] * x[i] + 0.5;
+    }
+    let mut sum = 0.0;
+    for i in 0..n {
+        sum += v[i] * v[i];
+    }
+    sum
+}
+
 fn loops(c: &mut Criterion) {
     let mut group = c.benchmark_group("loops");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
@@ -66,6 +93,16 @@ fn loops(c: &mut Criterion) {
     group.bench_function("1000 trips themselves", |b| b.iter(|| scalar_loop(black_box(0.7), black_box(0.3))));
     let kept = scalar_loop::compile(0.7, 0.3).expect("compiles");
     group.bench_function("1000 trips, gradient, kept", |b| b.iter(|| kept.grad(black_box(0.7), black_box(0.3))));
+    let x: Vec<f64> = (0..1000).map(|i| f64::from(i).cos()).collect();
+    let mut out = vec![0.0; 1000];
+    group.bench_function("decay itself", |b| b.iter(|| decay(black_box(&x), black_box(0.9), 1000)));
+    let kept = decay::compile(&x, 0.9, 1000).expect("compiles");
+    group.bench_function("decay, gradient, kept", |b| {
+        b.iter(|| kept.grad_into(black_box(&x), black_box(0.9), 1000, &mut out, &mut 0.0));
+    });
+    group.bench_function("recurrence itself", |b| b.iter(|| recurrence(black_box(&x))));
+    let kept = recurrence::compile(&x).expect("compiles");
+    group.bench_function("recurrence, gradient, kept", |b| b.iter(|| kept.grad_into(black_box(&x), &mut out)));
     group.finish();
 }
 

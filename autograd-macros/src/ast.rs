@@ -20,6 +20,9 @@ pub struct Function {
     pub ret: Option<Type>,
     /// The only float type that the text mentions, if it mentions one only.
     pub float: Option<&'static str>,
+    /// The options beside `wrt`.
+    pub max_trips: Option<u64>,
+    pub memory: Option<u64>,
 }
 
 /// A parameter.
@@ -80,7 +83,8 @@ impl Function {
         };
         let mut original = item;
         strip_constant(&mut original);
-        Function { original, params, ret, float: floats.only() }
+        let (max_trips, memory) = (options.max_trips, options.memory);
+        Function { original, params, ret, float: floats.only(), max_trips, memory }
     }
 
     pub fn name(&self) -> &Ident {

@@ -77,6 +77,10 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         quote!(::autograd::__private::Param { name: #name, wrt: #wrt })
     });
     let line = quote_spanned!(name.span()=> ::core::line!());
+    let memory = match function.memory {
+        Some(bytes) => quote!(::core::option::Option::Some(#bytes)),
+        None => quote!(::core::option::Option::None),
+    };
     let reference = |param: &Param| {
         let ty = with_lifetime(&param.inner, "'__a");
         quote!(&'__a #ty,)
@@ -119,6 +123,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                     file: ::core::file!(),
                     line: #line,
                     params: &[#(#meta),*],
+                    memory: #memory,
                 }
             };
             type Args<'__a> = (#(#args)*);

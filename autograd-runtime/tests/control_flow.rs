@@ -274,6 +274,22 @@ const SWAPS: &str = "
 return %15
 ";
 
+/// A list of scalars, one of which is picked by a number.
+const PICKS: &str = "
+%0 = input : f64[]
+%1 = input : f64[]
+%2 = input : i64[]
+%3 = sin(%0) : f64[]
+%4 = mul(%0, %1) : f64[]
+%5 = list_of(%3, %4, %1) {dtype=f64, place=0} : f64[?]
+%6 = list_get(%5, %2) {place=0} : f64[]
+%7 = square(%6) : f64[]
+%8 = list_add(%5, %2, %7) {place=0} : f64[?]
+%9 = list_sum(%8) : f64[]
+%10 = mul(%9, %6) : f64[]
+return %10
+";
+
 fn graph(text: &str) -> Graph {
     let g: Graph = text.parse().unwrap();
     g.verify().unwrap();
@@ -298,11 +314,14 @@ fn inner(a: &[Array], b: &[Array]) -> f64 {
 fn check(name: &str, g: &Graph, x: &[Array], orders: usize) {
     let tol = if g.output_types().any(|t| t.dtype == ty("f32[]").dtype) { 2e-4 } else { 1e-11 };
     let want = interp::run(g, x).unwrap();
-    let program = Program::compile(g, false).unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
-    // twice: working memory is used again
-    for _ in 0..2 {
-        for (a, b) in want.iter().zip(program.run_arrays(x).unwrap()) {
-            close(a, &b, tol).unwrap_or_else(|e| panic!("{name}: compiled: {e}\n{g}"));
+    // with a bound for what is recorded too, under which a stretch has the fewest trips
+    for memory in [None, Some(1)] {
+        let program = Program::compile_within(g, false, memory).unwrap_or_else(|e| panic!("{name}: {e}\n{g}"));
+        // twice: working memory is used again
+        for _ in 0..2 {
+            for (a, b) in want.iter().zip(program.run_arrays(x).unwrap()) {
+                close(a, &b, tol).unwrap_or_else(|e| panic!("{name}, {memory:?}: compiled: {e}\n{g}"));
+            }
         }
     }
     if orders == 0 {
@@ -364,6 +383,14 @@ fn all_orders_of_loops_over_lists() {
             }
         }
         assert_eq!(g.to_string().parse::<Graph>().unwrap(), g);
+    }
+}
+
+#[test]
+fn all_orders_of_a_list_of_scalars() {
+    for k in [0.0, 1.0, 2.0] {
+        let v = |x: f64| array(&ty("f64[]"), [x]);
+        check("picks", &graph(PICKS), &[v(0.4), v(-1.3), array(&ty("i64[]"), [k])], 3);
     }
 }
 

@@ -35,12 +35,14 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
     let tys = function.params.iter().map(types::parameter);
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
     let aliases = types.aliases();
+    let limit = function.max_trips.map(|n| quote!(let __limit = ::autograd::__private::flow::Limit::new(#n);));
     quote! {
         #[doc(hidden)]
         pub fn __twin(#(#pats: #tys),*) -> #ret {
             use ::autograd::__private::Item as _;
             use ::autograd::__private::flow::{PlainFlow as _, PlainTest as _, StagedFlow as _, StagedTest as _};
             #aliases
+            #limit
             #body
         }
     }

@@ -219,7 +219,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
     let clock = Instant::now();
     let graph = derive(&traced.graph, &entry.wrt, kind)?;
     entry.diff_time = clock.elapsed();
-    entry.body = match Program::compile(&graph, keep_clif) {
+    entry.body = match Program::compile_within(&graph, keep_clif, F::META.memory) {
         Ok(program) => {
             let Traced { graph: source, captures, draws } = traced;
             Body::Compiled { program, source, captures, draws }

@@ -101,7 +101,9 @@ fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result
             return Ok(logical(def, &[first.clone(), second]));
         }
         let b = Builder::new();
-        captures.iter().for_each(|c| drop(b.input(c.ty())));
+        for c in &captures {
+            b.input(c.ty());
+        }
         let known = b.add(create::constant(DType::Bool, f64::from(u8::from(!when))), &[])?;
         let known = Attr::Graph(Arc::new(b.finish(vec![known])?));
         let asked = Attr::Graph(graphs[0].clone());
@@ -525,11 +527,34 @@ impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> PlainFlow for &
     }
 }
 
+thread_local! {
+    /// The most trips of a loop whose number is not known beforehand.
+    static LIMIT: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// Bounds the trips of `while` and `loop` while a twin runs: more are an error.
+pub struct Limit(Option<i64>);
+impl Limit {
+    /// No more than these.
+    pub fn new(trips: u64) -> Limit {
+        Limit(LIMIT.replace(i64::try_from(trips).ok()))
+    }
+}
+impl Drop for Limit {
+    fn drop(&mut self) {
+        LIMIT.set(self.0);
+    }
+}
+
 fn plain_while<S>(mut state: S, mut run: impl FnMut(bool, S) -> (Option<Cond>, S), place: Place) -> S {
+    let (limit, mut trips) = (LIMIT.get(), Int::number(0i64));
     loop {
         let (cond, unchanged) = run(true, state);
         if session::has_failed() || !cond.is_some_and(|c| c.read(place)) {
             return unchanged;
+        }
+        if let Some(limit) = limit {
+            trips = trips.trip(limit, place) + 1;
         }
         state = run(false, unchanged).1;
     }
@@ -572,11 +597,24 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
                 _ => return unchanged,
             };
         }
-        match staged_while(&state, &mut run) {
+        let counted = (Int::number(0i64), state);
+        let rolled = match LIMIT.get() {
+            None => staged_while(&counted.1, &mut run),
+            Some(limit) => staged_while(&counted, &mut |test, (k, state): (Int<i64>, S)| {
+                if test {
+                    let (cond, state) = run(true, state);
+                    return (cond, (k, state));
+                }
+                let k = k.trip(limit, self.place) + 1;
+                (None, (k, run(false, state).1))
+            })
+            .map(|(_, state)| state),
+        };
+        match rolled {
             Ok(out) => out,
             Err(why) => {
                 session::give_up(&format!("{why} at {}", self.place));
-                plain_while(state, run, self.place)
+                plain_while(counted.1, run, self.place)
             }
         }
     }

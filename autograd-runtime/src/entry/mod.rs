@@ -55,6 +55,8 @@ pub struct Meta {
     pub line: u32,
     /// Its parameters.
     pub params: &'static [Param],
+    /// Bytes for what loops record for their reverse mode, if that is bounded.
+    pub memory: Option<u64>,
 }
 
 /// An annotated function. Implemented by its companion type.

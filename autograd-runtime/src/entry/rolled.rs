@@ -205,6 +205,18 @@ impl<I: Integer> Int<I> {
             Ex::new(e, V::Tensor(x)).op2(&integer::SHL, &by).op2(shift, &by)
         }))
     }
+    /// The number of a trip, which is an error from `limit` on.
+    pub(crate) fn trip(self, limit: i64, place: Place) -> Int<I> {
+        let op = Op::with(&integer::TRIP, [Attr::Int(place.number()), Attr::Int(limit)]);
+        if self.traced().is_some() {
+            let k = self.value();
+            return Int::from_value(emitted(|e| apply(op, &[&Ex::new(e, V::Tensor(k))])));
+        }
+        if AsPrimitive::<i64>::as_(self.plain()) >= limit {
+            crate::tensor_report(integer::too_many(&op, limit));
+        }
+        self
+    }
     /// A key by which signed comparison orders the values.
     fn ordered(self) -> Value {
         let v = self.value();

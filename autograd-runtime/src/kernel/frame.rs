@@ -5,14 +5,14 @@
 //! Generated code reads and writes the fields of [`Frame`] and [`Arena`] by their offsets, and calls the functions here when it
 //! needs more memory.
 
-use std::mem::offset_of;
+use std::{cell::Cell, mem::offset_of};
 
 /// One loop's records, as generated code sees them.
 #[repr(C)]
 #[derive(Default)]
 pub struct Arena {
     records: *mut u64,
-    /// In records.
+    /// In bytes: programs with records of other sizes use it too.
     capacity: u64,
     /// Records so far.
     len: u64,
@@ -29,9 +29,6 @@ pub struct Frame {
     all: Vec<Arena>,
     heap: Heap,
 }
-
-// SAFETY: the pointers point into memory that the same struct owns, and are used by one run at a time.
-unsafe impl Send for Frame {}
 
 /// Bytes of an arena, and where the fields are.
 pub(super) const ARENA_SIZE: i32 = size_of::<Arena>() as i32;
@@ -55,6 +52,13 @@ pub enum Fault {
         /// The length.
         len: i64,
     },
+    /// A loop that goes on after so many trips, and the number of the place.
+    Trips {
+        /// The number of the place.
+        place: i64,
+        /// The largest number of trips.
+        limit: i64,
+    },
     /// A division by zero, and the number of the place.
     Zero {
         /// The number of the place.
@@ -65,22 +69,32 @@ pub enum Fault {
 /// The kinds of faults in generated code.
 pub(super) const INDEX: i64 = 0;
 pub(super) const ZERO: i64 = 1;
+pub(super) const TRIPS: i64 = 2;
 
 /// Memory above this is given back after a run, in words.
 const KEPT: usize = 1 << 21;
 
+thread_local! {
+    /// Every run of a thread works in the same memory, one after the other.
+    static FRAME: Cell<Option<Box<Frame>>> = const { Cell::new(None) };
+}
+
 impl Frame {
-    /// For a program with so many loops that record.
-    pub fn new(arenas: usize) -> Box<Frame> {
-        let all: Vec<Arena> = (0..arenas).map(|_| Arena::default()).collect();
-        Box::new(Frame { all, ..Frame::default() })
-    }
-    /// What generated code is given, at the start of a run.
-    pub fn start(&mut self) -> *mut Frame {
-        self.heap.release(0);
-        self.all.iter_mut().for_each(|a| a.len = 0);
-        self.arenas = self.all.as_mut_ptr();
-        self
+    /// Runs `f` with memory for a program with so many loops that record.
+    #[inline]
+    pub fn with<R>(arenas: usize, f: impl FnOnce(&mut Frame) -> R) -> R {
+        // one that is in use is not here: a run inside a run gets its own
+        let mut frame = FRAME.take().unwrap_or_default();
+        if frame.all.len() < arenas {
+            frame.all.resize_with(arenas, Arena::default);
+        }
+        frame.heap.release(0);
+        frame.all[..arenas].iter_mut().for_each(|a| a.len = 0);
+        frame.arenas = frame.all.as_mut_ptr();
+        let out = f(&mut frame);
+        frame.trim(arenas);
+        FRAME.set(Some(frame));
+        out
     }
     /// What a run that has failed found: by its status.
     pub fn fault(&self, status: u32) -> Fault {
@@ -88,33 +102,38 @@ impl Frame {
         match (status, kind) {
             (1, _) => Fault::Memory,
             (_, ZERO) => Fault::Zero { place },
+            (_, TRIPS) => Fault::Trips { place, limit: len },
             _ => Fault::Index { place, index, len },
         }
     }
     /// Gives back what an unusually long run took.
-    pub fn trim(&mut self) {
-        self.all.iter_mut().filter(|a| a.memory.capacity() > KEPT).for_each(|a| *a = Arena::default());
+    #[inline]
+    fn trim(&mut self, arenas: usize) {
+        self.all[..arenas].iter_mut().filter(|a| a.memory.capacity() > KEPT).for_each(|a| *a = Arena::default());
         self.heap.trim();
     }
 }
 
-/// Room for more records than `arena` has, of `stride` (not 0) words each: 1, or 0 if there is no memory.
+/// Room for `bytes` of records: 1, or 0 if there is no memory.
 ///
 /// # Safety
 /// `arena` is one of the run's.
-pub(super) unsafe extern "C" fn grow(arena: *mut Arena, stride: u64) -> u32 {
+pub(super) unsafe extern "C" fn grow(arena: *mut Arena, bytes: u64) -> u32 {
     // SAFETY: generated code passes the address it was given, which nothing else uses meanwhile.
     let arena = unsafe { &mut *arena };
-    let (stride, len) = (stride as usize, arena.memory.len());
-    let Some(want) = len.checked_mul(2).map(|n| n.max(64 * stride).next_multiple_of(stride)) else { return 0 };
+    let len = arena.memory.len();
+    let want = len.saturating_mul(2).max(FIRST).max(bytes.div_ceil(8) as usize);
     if arena.memory.try_reserve_exact(want - len).is_err() {
         return 0;
     }
     arena.memory.resize(want, 0);
     arena.records = arena.memory.as_mut_ptr();
-    arena.capacity = (want / stride) as u64;
+    arena.capacity = 8 * want as u64;
     1
 }
+
+/// Words of an arena at first.
+const FIRST: usize = 256;
 
 /// A stack of lists: what is made in a trip of a loop goes when the trip ends. Blocks do not move.
 #[derive(Default)]
@@ -161,7 +180,8 @@ impl Heap {
         self.top = (mark & ((1 << TOP_BITS) - 1)) as usize;
     }
     fn trim(&mut self) {
-        if self.blocks.iter().map(Vec::len).sum::<usize>() > KEPT {
+        // blocks get larger: the last one tells
+        if self.blocks.last().is_some_and(|b| b.len() > KEPT) {
             self.blocks.clear();
         }
     }

@@ -373,14 +373,27 @@ impl<'a, 'b> Lanes<'a, 'b> {
 
     /// `a · 2ᵇ`, b modulo 64; I64.
     pub fn shl(&mut self, a: Lane, b: Lane) -> Lane {
-        let value = self.b.ins().ishl(a.value, b.value);
-        self.lane(value, a.dtype)
+        self.each_lane(a, b, |l, a, b| l.b.ins().ishl(a, b))
     }
 
     /// `a / 2ᵇ`, b modulo 64, with a's sign or as an unsigned integer; I64.
     pub fn shr(&mut self, a: Lane, b: Lane, signed: bool) -> Lane {
-        let value = if signed { self.b.ins().sshr(a.value, b.value) } else { self.b.ins().ushr(a.value, b.value) };
-        self.lane(value, a.dtype)
+        self.each_lane(a, b, |l, a, b| if signed { l.b.ins().sshr(a, b) } else { l.b.ins().ushr(a, b) })
+    }
+
+    /// What has no form for vectors.
+    fn each_lane(&mut self, a: Lane, b: Lane, f: impl Fn(&mut Self, Value, Value) -> Value) -> Lane {
+        if !self.is_vector() {
+            let value = f(self, a.value, b.value);
+            return self.lane(value, a.dtype);
+        }
+        let lanes: Vec<Value> = (0..self.shape.lanes())
+            .map(|k| {
+                let (a, b) = (self.extract(a, k).value, self.extract(b, k).value);
+                f(self, a, b)
+            })
+            .collect();
+        self.assemble(&lanes, a.dtype)
     }
 
     /// Negation of a mask, or of every bit of an I64.

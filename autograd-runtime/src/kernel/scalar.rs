@@ -93,6 +93,8 @@ pub enum Inst {
         arena: usize,
         /// What is in it.
         record: Vec<DType>,
+        /// Whether nobody reads the record afterwards.
+        last: bool,
     },
     /// The length of a list.
     Len(Id),
@@ -144,6 +146,15 @@ pub enum Inst {
         list: Id,
         /// What is added.
         term: Id,
+    },
+    /// The number of a trip, which is a fault from `limit` on.
+    Trip {
+        /// The number.
+        number: Id,
+        /// The limit.
+        limit: i64,
+        /// The number of the place in the source.
+        place: i64,
     },
     /// Division of integers.
     Divide {
@@ -311,6 +322,12 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                 d if d.is_float() => Form::Scalar(d),
                 _ => return wrong(),
             },
+            Inst::Trip { number, .. } => {
+                if of(&forms, &[*number])? != [integer] {
+                    return wrong();
+                }
+                integer
+            }
             Inst::Divide { args, .. } => {
                 if of(&forms, args)? != [integer; 2] {
                     return wrong();
@@ -457,8 +474,15 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
                     Inst::While { cond, body, args, carried, arena } => {
                         repeat(l, cx, [cond, body], &of(args), *carried, *arena)?
                     }
-                    Inst::Back { step, args, carried, arena, record } => {
-                        back(l, cx, step, &of(args), *carried, *arena, record)?
+                    Inst::Back { step, args, carried, arena, record, last } => {
+                        let outs = back(l, cx, step, &of(args), *carried, *arena, record)?;
+                        if *last {
+                            // the record makes room for the next one
+                            let [trips, end] = [args[0], args[1]].map(|a| lane(a).value);
+                            let (at, start) = (address(l, cx, *arena), l.b.ins().isub(end, trips));
+                            l.b.ins().store(mem(), start, at, frame::LEN);
+                        }
+                        outs
                     }
                     _ => Vec::new(),
                 };
@@ -517,6 +541,13 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
                 Val::List { at: to, len, dtype: *dtype }
             }
             Inst::Sum(list) => Val::Scalar(sum(l, at(*list))),
+            Inst::Trip { number, limit, place } => {
+                let number = lane(*number);
+                let limit = l.b.ins().iconst(types::I64, *limit);
+                let ok = l.b.ins().icmp(IntCC::SignedLessThan, number.value, limit);
+                guard(l, cx, ok, frame::TRIPS, *place, [number.value, limit]);
+                Val::Scalar(number)
+            }
             Inst::Divide { args, signed, remainder, place } => {
                 Val::Scalar(divide(l, cx, args.map(lane), *signed, *remainder, *place))
             }
@@ -735,9 +766,9 @@ fn repeat(
     let mut values = words(&outs);
     if let Some(at) = at {
         let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
-        let stride = recorded.len();
-        let room = if stride == 0 { (records, capacity) } else { room(l, cx, at, stride, end, records, capacity) };
-        let by = l.b.ins().imul_imm_s(end, (stride * 8) as i64);
+        let bytes = (recorded.len() * 8) as i64;
+        let by = l.b.ins().imul_imm_s(end, bytes);
+        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, by, bytes, records, capacity) };
         let to = l.b.ins().iadd(room.0, by);
         for (k, v) in recorded.into_iter().enumerate() {
             let word = to_word(l, v.lane());
@@ -757,25 +788,25 @@ fn repeat(
     Ok(vals[..carried + if at.is_some() { 2 } else { 0 }].to_vec())
 }
 
-/// Makes sure that record `n` fits: where the records are now, and how many fit.
+/// Makes sure that a record of so many bytes fits at an offset: where the records are now, and how many bytes fit.
 fn room(
     l: &mut Lanes<'_, '_>,
     cx: &Cx,
     at: Value,
-    stride: usize,
-    n: Value,
+    offset: Value,
+    bytes: i64,
     records: Value,
     capacity: Value,
 ) -> (Value, Value) {
     let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
     l.b.set_cold_block(full);
-    let fits = l.b.ins().icmp(IntCC::UnsignedLessThan, n, capacity);
+    let end = l.b.ins().iadd_imm_s(offset, bytes);
+    let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
     l.b.ins().brif(fits, go, &[BlockArg::Value(records), BlockArg::Value(capacity)], full, &[]);
     enter(l, full);
-    let stride = l.b.ins().iconst(types::I64, stride as i64);
     let (word, grow) = (types::I64, frame::grow as *const () as usize);
-    let grown = l.call(grow, &[word, word], Some(types::I32), &[at, stride]);
-    let grown = grown.unwrap_or(n);
+    let grown = l.call(grow, &[word, word], Some(types::I32), &[at, end]);
+    let grown = grown.unwrap_or(end);
     let more = l.b.create_block();
     l.b.ins().brif(grown, more, &[], cx.lacking, &[]);
     enter(l, more);

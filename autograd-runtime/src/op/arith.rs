@@ -239,8 +239,8 @@ pub static DIV: OpDef = OpDef {
         eval_binary!(a, b, a / b, a.checked_div(b).unwrap_or(0)),
         Derivative::Elementwise(|cx, i, t| {
             let b = &cx.args[1];
-            let da = t / b;
-            Some(if i == 0 { da } else { -(da * cx.out) })
+            // in a loop that runs backwards only the product depends on the trip before
+            Some(if i == 0 { t / b } else { t * -(cx.out / b) })
         }),
         each(2, 2 | SAVE_OUT),
         |l, a, _| l.div(a[0], a[1]),

@@ -5,7 +5,7 @@
 
 use super::{
     Derivative, Eval, Lower, Op, OpDef,
-    evaluate::pointwise::{mismatch, zip},
+    evaluate::pointwise::{map, mismatch, zip},
     infer,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&DIV, &REM, &UDIV, &UREM, &AND, &OR, &XOR, &SHL, &SHR, &USHR];
+pub static ALL: &[&OpDef] = &[&DIV, &REM, &UDIV, &UREM, &AND, &OR, &XOR, &SHL, &SHR, &USHR, &TRIP];
 
 fn integers(op: &Op, a: &[&Ty]) -> Result<Ty> {
     match a.iter().find(|t| t.dtype != DType::I64) {
@@ -85,4 +85,28 @@ bits! {
     SHR "int_shr" |a, b| a.wrapping_shr(b as u32), |l, x| l.shr(x[0], x[1], true);
     /// a / 2ᵇ of unsigned integers, b modulo 64
     USHR "uint_shr" |a, b| a.cast_unsigned().wrapping_shr(b as u32).cast_signed(), |l, x| l.shr(x[0], x[1], false);
+}
+
+/// The number of a trip, which is an error from `limit` on.
+pub static TRIP: OpDef = OpDef {
+    name: "trip",
+    attrs: &["place", "limit"],
+    arity: 1,
+    infer: integers,
+    eval: Eval::Pointwise(|op, args, out| match (args, out) {
+        ([Slice::I64(x)], SliceMut::I64(z)) => match x.iter().find(|&&k| k >= op.int(1)) {
+            Some(_) => Err(too_many(op, op.int(1))),
+            None => map(x, z, |k: i64| k),
+        },
+        (args, out) => Err(mismatch(op, args, &out)),
+    }),
+    derivative: Derivative::Zero,
+    saves: 0,
+    lower: Lower::Library,
+};
+
+/// What a loop with too many trips says.
+pub(crate) fn too_many(op: &Op, limit: i64) -> Error {
+    let e = Error::value("while", format!("expected a loop of at most {limit} trips, found one that goes on"));
+    Place::numbered(op.int(0)).map_or(e.clone(), |p| e.at(p))
 }

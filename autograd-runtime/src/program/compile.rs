@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     graph::{Graph, NodeId},
-    kernel::{self, Code, CompiledKernel, frame::Frame},
+    kernel::{self, Code, CompiledKernel},
     op::{
         Attr,
         control::{WHILE_BACK, WHILE_SAVE},
@@ -41,7 +41,6 @@ pub(super) enum Body {
         frame: bool,
         /// Loops that record.
         arenas: usize,
-        pool: Mutex<Vec<Box<Frame>>>,
         /// Slots of the arguments and of the results.
         slots: (usize, usize),
     },
@@ -100,6 +99,14 @@ impl Program {
     /// # Errors
     /// [`Error::Compile`] if the graph has nodes without a compiled form, or is too large.
     pub fn compile(g: &Graph, keep_clif: bool) -> Result<Program> {
+        Program::compile_within(g, keep_clif, None)
+    }
+    /// As [`Program::compile`], with a bound for the bytes that a loop records for its reverse mode: what does not fit is
+    /// computed again.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_within(g: &Graph, keep_clif: bool, memory: Option<u64>) -> Result<Program> {
         let mut stages = Vec::new();
         let mut clock = Instant::now();
         let mut lap = |name, stages: &mut Vec<(&'static str, Duration)>| {
@@ -112,13 +119,13 @@ impl Program {
         let g = &optimised;
         let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
         let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
-        let mut lowered = flow::lower(g, is_scalar(g))?;
+        let mut lowered = flow::lower(g, is_scalar(g), memory)?;
         let scalar = scalar_program(&lowered);
         if scalar.is_none() {
             if lowered.has_lists() {
                 return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
             }
-            lowered = flow::lower(g, false)?;
+            lowered = flow::lower(g, false, None)?;
         }
         let g = &lowered;
         let (body, code) = match &scalar {
@@ -132,7 +139,7 @@ impl Program {
                 let count = |tys: &mut dyn Iterator<Item = &Ty>| tys.map(|t| if t.is_list() { 2 } else { 1 }).sum();
                 let slots = (count(&mut g.input_types()), count(&mut g.output_types()));
                 let frame = program.needs_frame();
-                (Body::Scalar { f, frame, arenas: *arenas, pool: Mutex::default(), slots }, code)
+                (Body::Scalar { f, frame, arenas: *arenas, slots }, code)
             }
             None => {
                 let fused = fuse(g)?;

@@ -61,6 +61,7 @@ fn failure(fault: Fault) -> Error {
     match fault {
         Fault::Memory => Error::value("program", LACKING),
         Fault::Index { place, index, len } => list::out_of_range(&op(&list::GET, place), index, len),
+        Fault::Trips { place, limit } => integer::too_many(&op(&integer::DIV, place), limit),
         Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
     }
 }
@@ -164,14 +165,12 @@ impl Program {
     /// # Safety
     /// The slots are those of the program's arguments and results, and the lists among them are as long as they say.
     unsafe fn run_frame<R>(&self, args: &[u64], outs: &mut [u64], read: impl FnOnce(&[u64]) -> R) -> Result<R, Fault> {
-        let Body::Scalar { f, arenas, pool, .. } = &self.body else { return Err(Fault::Memory) };
-        let mut own = pool.lock().pop().unwrap_or_else(|| Frame::new(*arenas));
-        // SAFETY: the caller's word for the slots; the frame is one of this program's and this run's alone.
-        let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), own.start()) };
-        let done = if status == 0 { Ok(read(outs)) } else { Err(own.fault(status)) };
-        own.trim();
-        pool.lock().push(own);
-        done
+        let Body::Scalar { f, arenas, .. } = &self.body else { return Err(Fault::Memory) };
+        Frame::with(*arenas, |frame| {
+            // SAFETY: the caller's word for the slots; the frame has as many arenas as the program uses, and is this run's alone.
+            let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), frame) };
+            if status == 0 { Ok(read(outs)) } else { Err(frame.fault(status)) }
+        })
     }
 
     fn run_scalar(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {

@@ -25,11 +25,17 @@ use crate::{
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    sync::Arc,
+};
 
-/// The graph in the form that programs are made of. `scalar` says that all values are scalars and lists.
-pub(super) fn lower(g: &Graph, scalar: bool) -> Result<Graph> {
-    let lowering = Lowering { scalar, pairs: RefCell::default() };
+/// The graph in the form that programs are made of. `scalar` says that all values are scalars and lists, `memory` how
+/// many bytes a loop may record, if that is bounded.
+pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Graph> {
+    let memory = Cell::new(memory.filter(|_| scalar));
+    let lowering = Lowering { scalar, pairs: RefCell::default(), memory };
     lowering.finish(&lowering.expand(g, None)?)
 }
 
@@ -58,6 +64,8 @@ struct Pair {
 struct Lowering {
     scalar: bool,
     pairs: RefCell<Vec<Arc<Pair>>>,
+    /// What a loop may record, where it may be run once more for less.
+    memory: Cell<Option<u64>>,
 }
 
 /// What is known of the inputs of a graph that is going to be cut.
@@ -185,6 +193,12 @@ impl Lowering {
         let (body, carried) = (op.graph(1), op.int(2) as usize);
         let captured: Vec<usize> = captured.iter().copied().collect();
         let n = body.inputs().len();
+        let lists = |i: usize| body.ty(body.inputs()[i]).is_list();
+        if let Some(memory) = self.memory.get()
+            && (0..n).all(|i| !lists(i) || i >= carried && open[i])
+        {
+            return self.in_stretches(op, captured, memory);
+        }
         let step = pass::optimise(&with_sums(&diff::while_step(body, carried, &captured)?, n, captured.len())?)?;
         let steps = inductions(body, carried);
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
@@ -220,6 +234,67 @@ impl Lowering {
         outs.extend(both.inline(&cut.known, &ins)?);
         let forward = pass::optimise(&both.finish(outs)?)?;
         Ok(Pair { body: self.finish(&forward)?, step: Arc::new(self.finish(&back)?), record, captures, captured })
+    }
+
+    /// As [`Lowering::pair`], in stretches of so many trips that their records fit in half of the memory. Of a stretch only
+    /// the values that it begins with are recorded; on the way back it is run once more, and then back over its
+    /// own record (Griewank and Walther, Evaluating Derivatives, 2008, chapter 12, with two levels, so that the number of trips need not be known).
+    fn in_stretches(&self, op: &Op, captured: Vec<usize>, memory: u64) -> Result<Pair> {
+        let (cond, body, carried) = (op.graph(0), op.graph(1), op.int(2) as usize);
+        let n = body.inputs().len();
+        // at most all carried values and one more for each operation are recorded of a trip
+        let trip = 8 * (carried + body.size()) as u64;
+        let most = (memory / 2 / trip).max(MIN_STRETCH);
+        let tys: Vec<Ty> = body.input_types().cloned().collect();
+        let integer = Ty::scalar(DType::I64);
+        // the loop over a stretch: carried values, the trip in it, captures
+        let inputs = |b: &Builder| {
+            let first: Vec<NodeId> = tys[..carried].iter().map(|t| b.input(t)).collect();
+            let number = b.input(&integer);
+            (number, first.into_iter().chain(tys[carried..].iter().map(|t| b.input(t))).collect::<Vec<_>>())
+        };
+        let constant = |b: &Builder, x: u64| b.add(create::constant_bits(DType::I64, x), &[]);
+        let (b, c) = (Builder::new(), Builder::new());
+        let (number, ins) = inputs(&c);
+        let more = c.inline(cond, &ins)?[0];
+        let within = c.add(Op::new(&compare::LT), &[number, constant(&c, most)?])?;
+        let both = c.add(Op::new(&compare::AND), &[more, within])?;
+        let cond = c.finish(vec![both])?;
+        let (number, ins) = inputs(&b);
+        let mut outs = b.inline(body, &ins)?;
+        outs.push(b.add(Op::new(&arith::ADD), &[number, constant(&b, 1)?])?);
+        let stretch = control::while_op(Arc::new(cond), Arc::new(b.finish(outs)?), carried + 1);
+        let args = |b: &Builder, carried: &[NodeId], captures: &[NodeId]| {
+            Ok([carried, &[constant(b, 0)?], captures].concat()) as Result<Vec<NodeId>>
+        };
+        // forwards: a stretch, and what it begins with
+        let f = Builder::new();
+        let ins: Vec<NodeId> = tys.iter().map(|t| f.input(t)).collect();
+        let mut outs = f.add_control(&stretch, &args(&f, &ins[..carried], &ins[carried..])?)?;
+        outs.truncate(carried);
+        outs.extend(&ins[..carried]);
+        let forward = f.finish(outs)?;
+        // backwards: the reverse mode of a stretch
+        let r = Builder::new();
+        let saved: Vec<NodeId> = tys[..carried].iter().map(|t| r.input(t)).collect();
+        r.input(&integer);
+        let captures: Vec<NodeId> = tys[carried..].iter().map(|t| r.input(t)).collect();
+        let floats = control::floats(body);
+        let cotangents: Vec<NodeId> = floats.iter().map(|&i| r.input(&tys[i])).collect();
+        let sums: Vec<NodeId> = captured.iter().map(|&i| r.input(&tys[i])).collect();
+        let wrt = floats.iter().copied().chain(captured.iter().map(|i| i + 1)).map(|i| i as i64).collect();
+        let attrs = stretch.attrs.iter().cloned().chain([Attr::Ints(wrt)]);
+        let all = [args(&r, &saved, &captures)?, cotangents].concat();
+        let mut outs = r.add_control(&Op::with(&WHILE_VJP, attrs), &all)?;
+        for (out, &sum) in outs[floats.len()..].iter_mut().zip(&sums) {
+            *out = r.add(Op::new(&arith::ADD), &[sum, *out])?;
+        }
+        let step = r.finish(outs)?;
+        let memory = self.memory.take();
+        let inside = |g: &Graph| self.finish(&self.expand(&pass::optimise(g)?, None)?);
+        let (body, step) = (inside(&forward)?, Arc::new(inside(&step)?));
+        self.memory.set(memory);
+        Ok(Pair { body, step, record: carried, captures: (carried..n).collect(), captured })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -349,6 +424,9 @@ fn back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], pair: &Pair) 
     };
     Ok(n.op.ints(3).iter().map(of).collect())
 }
+
+/// Shorter stretches than this cost more than they save.
+const MIN_STRETCH: u64 = 16;
 
 /// Operations of a branch up to which both branches are computed and a value is chosen; division counts for more.
 const CHEAP: usize = 8;

@@ -356,6 +356,7 @@ fn own(n: &Node, a: &[Id]) -> Option<Inst> {
         () if op.is(&list::LEN) => Inst::Len(a[0]),
         () if op.is(&list::GET) => Inst::Get { list: a[0], index: a[1], place: op.int(0) },
         () if op.is(&list::SUM) => Inst::Sum(a[0]),
+        () if op.is(&integer::TRIP) => Inst::Trip { number: a[0], limit: op.int(1), place: op.int(0) },
         () if op.is(&integer::DIV) => divide(true, false),
         () if op.is(&integer::REM) => divide(true, true),
         () if op.is(&integer::UDIV) => divide(false, false),
@@ -439,12 +440,23 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, V
         let record = body.input_types().take(op.int(1) as usize).map(|t| t.dtype).collect();
         let arena = usize::try_from(op.int(3)).ok()?;
         *arenas = (*arenas).max(arena + 1);
-        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record }, held));
+        let last = reads_last(r, n);
+        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record, last }, held));
     }
     let arena = if op.is(&WHILE_SAVE) { Some(usize::try_from(op.int(3)).ok()?) } else { None };
     *arenas = (*arenas).max(arena.map_or(0, |a| a + 1));
     let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
     Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena }, held))
+}
+
+/// Whether a loop over a record is the last to read it: the loop that recorded is beside it, and where its record ends is
+/// asked for no more.
+fn reads_last(r: &Regions<'_>, n: &Node) -> bool {
+    let own = |i: usize| {
+        let end = r.g.node(n.args[i]);
+        end.op.is(&PROJ) && r.g.node(end.args[0]).op.is(&WHILE_SAVE) && r.left[n.args[i].index()] == 1
+    };
+    own(0) && own(1)
 }
 
 /// The buffers of a result that is in those of arguments, or in a new one.

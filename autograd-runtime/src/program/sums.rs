@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// The graph with its sums of lists in place.
 pub(super) fn into_place(g: &Graph) -> Result<Graph> {
-    if !g.nodes().any(|(_, n)| is_sum(n)) {
+    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK)) {
         return Ok(g.clone());
     }
     let mut g = elements(g)?;
@@ -33,7 +33,8 @@ fn is_sum(n: &Node) -> bool {
 }
 fn is_zero(g: &Graph, id: NodeId) -> bool {
     let n = g.node(id);
-    n.op.is(&list::FILL) && create::value(&g.node(n.args[0]).op).is_some_and(|x| x.to_bits() == 0)
+    let zero = |n: &Node| create::value(&n.op).is_some_and(|x| x.to_bits() == 0);
+    zero(n) || n.op.is(&list::FILL) && zero(g.node(n.args[0]))
 }
 /// Who uses a node, outputs included.
 fn uses(g: &Graph, id: NodeId) -> usize {
@@ -109,9 +110,10 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
         let from = g.node(n.args[0]);
         // a loop only adds to its last values
         let sum = |k: i64| k >= from.op.int(2) - from.op.int(4) && is_zero(g, from.args[begins(from, k)]);
-        from.op.is(&IF) || from.op.is(&WHILE_BACK) && sum(n.op.int(0))
+        from.op.is(&IF) && n.ty.is_list() || from.op.is(&WHILE_BACK) && sum(n.op.int(0))
     };
-    for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && is_sum(n)) {
+    let added = |n: &Node| n.op.is(&arith::ADD) && (n.ty.is_list() || n.ty.rank() == 0);
+    for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && added(n)) {
         for (to, term) in [operands(n, |a| a == n.args[1] && term(a)), operands(n, |a| a == n.args[0] && term(a))]
             .into_iter()
             .flatten()
