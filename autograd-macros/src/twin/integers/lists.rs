@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 use syn::{BinOp, Expr, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
 
 use super::super::{flow, macros};
+use super::items::Named;
 use super::{Integers, Kind, int, number, unparenthesised};
 use crate::ast;
 
@@ -38,6 +39,11 @@ const READING: [&str; 22] = [
 impl Integers<'_> {
     /// Whether the value of an expression is certainly a float of the twin, or a plain one.
     pub(super) fn is_float(&self, e: &Expr) -> bool {
+        self.is_float_with(e, &[])
+    }
+
+    /// The same where these names are known as well.
+    pub(super) fn is_float_with(&self, e: &Expr, names: &[Named]) -> bool {
         match unparenthesised(e) {
             Expr::Lit(e) => match &e.lit {
                 Lit::Float(_) => true,
@@ -45,16 +51,19 @@ impl Integers<'_> {
                 _ => false,
             },
             Expr::Path(path) => {
-                self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Float)
-                    || path.path.get_ident().is_none() && is_constant(path)
+                let Some(name) = path.path.get_ident() else { return is_constant(path) };
+                let own = names.iter().find(|(own, _)| super::names::parts(own).0 == *name).map(|(_, kind)| *kind);
+                own.or_else(|| self.var(e).map(|id| self.vars[id].kind)) == Some(Kind::Float)
             }
-            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float(&e.expr),
-            Expr::Binary(e) => flow::calculates(&e.op) && self.is_float(&e.left) && self.is_float(&e.right),
+            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float_with(&e.expr, names),
+            Expr::Binary(e) => {
+                flow::calculates(&e.op) && self.is_float_with(&e.left, names) && self.is_float_with(&e.right, names)
+            }
             Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
-            Expr::MethodCall(e) => self.is_float(&e.receiver) && gives_float(&e.method.to_string()),
+            Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
             Expr::Call(call) => is_float_call(call),
             Expr::If(e) => e.then_branch.stmts.last().is_some_and(|stmt| match stmt {
-                syn::Stmt::Expr(e, None) => self.is_float(e),
+                syn::Stmt::Expr(e, None) => self.is_float_with(e, names),
                 _ => false,
             }),
             _ => false,

@@ -6,11 +6,13 @@
 //! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
 //! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
 
+mod chains;
 mod choices;
 mod exprs;
 mod items;
 mod lists;
 mod loops;
+mod names;
 
 pub use loops::is_trips;
 
@@ -27,11 +29,13 @@ use crate::ast::{self, Form, Function, Param, Role};
 pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
     let mut plain = HashSet::new();
     let recursive = is_recursive(function.name(), body);
+    let count = names::number(body);
     loop {
         let mut attempt = body.clone();
-        let mut pass = Integers::new(&plain, function.float);
+        let mut pass = Integers::new(&plain, function.float, count);
         let forms = pass.function(&function.params, recursive, &mut attempt);
         if pass.rejected.is_subset(&plain) {
+            names::strip(&mut attempt);
             *body = attempt;
             return forms;
         }
@@ -44,7 +48,7 @@ pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
 const SHORT: u64 = 16;
 
 /// What a variable or an expression is.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 enum Kind {
     /// An `Int`.
     Int,
@@ -57,10 +61,12 @@ enum Kind {
     /// A range.
     Range,
     /// Anything else.
+    #[default]
     Plain,
 }
 
 /// A binding of the body.
+#[derive(Default)]
 struct Var {
     kind: Kind,
     /// How many closures are around its declaration.
@@ -89,11 +95,12 @@ struct Integers<'p> {
 }
 
 impl<'p> Integers<'p> {
-    fn new(plain: &'p HashSet<usize>, float: Option<&'static str>) -> Self {
+    /// For a body whose patterns have so many numbers.
+    fn new(plain: &'p HashSet<usize>, float: Option<&'static str>, count: usize) -> Self {
         Integers {
             plain,
             rejected: HashSet::new(),
-            vars: Vec::new(),
+            vars: (0..count).map(|_| Var::default()).collect(),
             links: Vec::new(),
             scopes: vec![HashMap::new()],
             closures: 0,
@@ -170,30 +177,35 @@ impl<'p> Integers<'p> {
         self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
     }
 
-    /// A new variable. The order of the calls does not depend on what is rewritten.
-    fn reserve(&mut self) -> usize {
-        let closures = self.closures;
-        self.vars.push(Var { kind: Kind::Plain, closures, used: false, lent: false, needed: false, optional: false });
-        self.vars.len() - 1
+    /// Opens the variable that a pattern binds; its name as it is written.
+    fn open(&mut self, name: &Ident) -> (Ident, usize) {
+        let (name, number) = names::parts(name);
+        // those of parameters, and what is made on the way, come after those of the body
+        let id = number.unwrap_or(self.vars.len());
+        let var = Var { closures: self.closures, ..Var::default() };
+        if number.is_some() {
+            self.vars[id] = var
+        } else {
+            self.vars.push(var)
+        }
+        (name, id)
     }
 
+    /// From here on the name is that of the variable.
     fn name(&mut self, name: &Ident, id: usize) {
         self.scopes.last_mut().expect("a scope is open").insert(name.to_string(), id);
     }
 
     fn bind(&mut self, name: &Ident) -> usize {
-        let id = self.reserve();
-        self.name(name, id);
+        let (name, id) = self.open(name);
+        self.name(&name, id);
         id
     }
 
     /// Declares the names of a pattern as anything.
     fn declare(&mut self, pat: &Pat) {
-        let mut names = Vec::new();
-        super::scope::collect_names(pat, &mut names);
-        for (name, _) in names {
-            let id = self.reserve();
-            self.scopes.last_mut().expect("a scope is open").insert(name, id);
+        for name in names::bound(pat) {
+            self.bind(&name);
         }
     }
 
