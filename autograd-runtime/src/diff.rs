@@ -45,6 +45,10 @@ fn zeros(b: &Builder, ty: &Ty) -> NodeId {
     let zero = crate::emit::constant(b, ty.dtype, 0.0).expand(&ty.shape);
     node_of(&zero)
 }
+/// Zeros of the type, and of the length, of a value.
+fn zeros_like(b: &Builder, x: NodeId) -> NodeId {
+    node_of(&b.ex(x).full_like(0.0))
+}
 
 fn node_of(x: &Ex<'_>) -> NodeId {
     match &x.v {
@@ -154,7 +158,7 @@ fn reverse(
     }
     let of = |&i: &usize| {
         let input = g.inputs()[i];
-        cts[input.index()].unwrap_or_else(|| zeros(b, g.ty(input)))
+        cts[input.index()].unwrap_or_else(|| zeros_like(b, map[input.index()].expect("inputs have been copied")))
     };
     Ok(wrt.iter().map(of).collect())
 }
@@ -230,11 +234,14 @@ pub fn jvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
             continue;
         }
         let t: SmallVec<[Option<Ex<'_>>; 3]> = n.args.iter().map(|a| tangents[a.index()].map(|t| b.ex(t))).collect();
-        let out = with_cx(&b, n, &map, id, |cx| Ok(push_forward(cx, &t)?.map(|t| node_of(&t.expand(&n.ty.shape)))))?;
+        let out = with_cx(&b, n, &map, id, |cx| {
+            Ok(push_forward(cx, &t)?.map(|t| node_of(&if n.ty.is_list() { t } else { t.expand(&n.ty.shape) })))
+        })?;
         tangents[id.index()] = out;
     }
     let mut outs: Vec<NodeId> = g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect();
-    outs.extend(g.outputs().iter().map(|&o| tangents[o.index()].unwrap_or_else(|| zeros(&b, g.ty(o)))));
+    let like = |o: &NodeId| zeros_like(&b, map[o.index()].expect("outputs are live"));
+    outs.extend(g.outputs().iter().map(|o| tangents[o.index()].unwrap_or_else(|| like(o))));
     b.finish(outs)
 }
 

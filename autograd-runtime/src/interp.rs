@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     graph::{Graph, Node, NodeId},
     op::{Op, arith, control, create},
+    ty::Ty,
 };
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
         let out = if n.op.is(&create::INPUT) {
             let x = &inputs[n.op.int(0) as usize];
-            if x.ty() != n.ty {
+            if !n.ty.takes(&x.ty()) {
                 return Err(Error::shape(
                     "graph",
                     format!("input {} of type {}", n.op.int(0), n.ty),
@@ -70,7 +71,14 @@ pub(crate) fn run_node(n: &Node, args: &[&Results]) -> Result<Results> {
         return control_flow(&n.op, args.into_iter().cloned().collect()).map(Arc::new);
     }
     let args: Vec<View<'_>> = args.into_iter().map(Array::view).collect();
-    Ok(Arc::new(vec![n.op.eval(&args, &n.ty)?]))
+    // the length of a list is that of its values
+    let given = if n.ty.is_list() && n.op.def.is_elementwise() {
+        let tys: Vec<Ty> = args.iter().map(|a| Ty { dtype: a.dtype(), shape: a.shape().into() }).collect();
+        Some(n.op.infer(&tys.iter().collect::<Vec<_>>())?)
+    } else {
+        None
+    };
+    Ok(Arc::new(vec![n.op.eval(&args, given.as_ref().unwrap_or(&n.ty))?]))
 }
 
 fn truth(a: &Array) -> bool {

@@ -136,7 +136,8 @@ impl fmt::Display for Ty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[", self.dtype)?;
         for (i, n) in self.shape.iter().enumerate() {
-            write!(f, "{}{n}", if i > 0 { "," } else { "" })?;
+            f.write_str(if i > 0 { "," } else { "" })?;
+            if *n == RUN_TIME { f.write_str("?")? } else { write!(f, "{n}")? }
         }
         f.write_str("]")
     }

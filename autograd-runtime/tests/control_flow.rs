@@ -94,6 +94,186 @@ const NESTED: &str = "
 return %5, %4
 ";
 
+/// A loop over a list of any length: s <- s*r + sin(x[i]).
+const DECAY: &str = "
+%0 = input : f64[?]
+%1 = input : f64[]
+%2 = const 0 : i64[]
+%3 = const 0.0 : f64[]
+%4 = list_len(%0) : i64[]
+%5 = while(%2, %3, %0, %1, %4) {cond={
+  %0 = input : i64[]
+  %1 = input : f64[]
+  %2 = input : f64[?]
+  %3 = input : f64[]
+  %4 = input : i64[]
+  %5 = lt(%0, %4) : bool[]
+  return %5
+}, body={
+  %0 = input : i64[]
+  %1 = input : f64[]
+  %2 = input : f64[?]
+  %3 = input : f64[]
+  %4 = input : i64[]
+  %5 = list_get(%2, %0) {place=0} : f64[]
+  %6 = sin(%5) : f64[]
+  %7 = mul(%1, %3) : f64[]
+  %8 = add(%7, %6) : f64[]
+  %9 = const 1 : i64[]
+  %10 = add(%0, %9) : i64[]
+  return %10, %8
+}, carried=2} : i64[]
+%6 = proj(%5) {index=1, dtype=f64, shape=[]} : f64[]
+return %6
+";
+
+/// A loop that writes to a list of its own: v[i] <- v[i-1] * x[i] + v[i], v[0] = r; the sum of squares of v, times v[2].
+const WRITES: &str = "
+%0 = input : f64[?]
+%1 = input : f64[]
+%2 = const 1 : i64[]
+%3 = list_len(%0) : i64[]
+%4 = const 0.5 : f64[]
+%5 = list_fill(%4, %3) : f64[?]
+%6 = const 0 : i64[]
+%7 = list_set(%5, %6, %1) {place=0} : f64[?]
+%8 = while(%2, %7, %0, %3) {cond={
+  %0 = input : i64[]
+  %1 = input : f64[?]
+  %2 = input : f64[?]
+  %3 = input : i64[]
+  %4 = lt(%0, %3) : bool[]
+  return %4
+}, body={
+  %0 = input : i64[]
+  %1 = input : f64[?]
+  %2 = input : f64[?]
+  %3 = input : i64[]
+  %4 = const 1 : i64[]
+  %5 = sub(%0, %4) : i64[]
+  %6 = list_get(%1, %5) {place=0} : f64[]
+  %7 = list_get(%2, %0) {place=0} : f64[]
+  %8 = mul(%6, %7) : f64[]
+  %9 = list_get(%1, %0) {place=0} : f64[]
+  %10 = add(%8, %9) : f64[]
+  %11 = const 0.0 : f64[]
+  %12 = lt(%11, %7) : bool[]
+  %13 = if(%12, %1, %0, %10) {then={
+    %0 = input : f64[?]
+    %1 = input : i64[]
+    %2 = input : f64[]
+    %3 = list_set(%0, %1, %2) {place=0} : f64[?]
+    return %3
+  }, else={
+    %0 = input : f64[?]
+    %1 = input : i64[]
+    %2 = input : f64[]
+    %3 = list_add(%0, %1, %2) {place=0} : f64[?]
+    return %3
+  }} : f64[?]
+  %14 = proj(%13) {index=0, dtype=f64, shape=[?]} : f64[?]
+  %15 = add(%0, %4) : i64[]
+  return %15, %14
+}, carried=2} : i64[]
+%9 = proj(%8) {index=1, dtype=f64, shape=[?]} : f64[?]
+%10 = const 0.0 : f64[]
+%11 = while(%6, %10, %9, %3) {cond={
+  %0 = input : i64[]
+  %1 = input : f64[]
+  %2 = input : f64[?]
+  %3 = input : i64[]
+  %4 = lt(%0, %3) : bool[]
+  return %4
+}, body={
+  %0 = input : i64[]
+  %1 = input : f64[]
+  %2 = input : f64[?]
+  %3 = input : i64[]
+  %4 = list_get(%2, %0) {place=0} : f64[]
+  %5 = square(%4) : f64[]
+  %6 = add(%1, %5) : f64[]
+  %7 = const 1 : i64[]
+  %8 = add(%0, %7) : i64[]
+  return %8, %6
+}, carried=2} : i64[]
+%12 = proj(%11) {index=1, dtype=f64, shape=[]} : f64[]
+%13 = const 2 : i64[]
+%14 = list_get(%9, %13) {place=0} : f64[]
+%15 = mul(%12, %14) : f64[]
+%16 = list_sum(%9) : f64[]
+%17 = add(%15, %16) : f64[]
+return %17
+";
+
+/// Two lists that change places in an outer loop, filled by an inner one: new[j] <- sin(old[j]) * x[j] + new[j]*old[0].
+const SWAPS: &str = "
+%0 = input : f64[?]
+%1 = input : f64[]
+%2 = const 0 : i64[]
+%3 = list_len(%0) : i64[]
+%4 = list_fill(%1, %3) : f64[?]
+%5 = const 0.25 : f64[]
+%6 = list_fill(%5, %3) : f64[?]
+%7 = while(%2, %4, %6, %0, %3) {cond={
+  %0 = input : i64[]
+  %1 = input : f64[?]
+  %2 = input : f64[?]
+  %3 = input : f64[?]
+  %4 = input : i64[]
+  %5 = const 3 : i64[]
+  %6 = lt(%0, %5) : bool[]
+  return %6
+}, body={
+  %0 = input : i64[]
+  %1 = input : f64[?]
+  %2 = input : f64[?]
+  %3 = input : f64[?]
+  %4 = input : i64[]
+  %5 = const 0 : i64[]
+  %6 = while(%5, %2, %1, %3, %4) {cond={
+    %0 = input : i64[]
+    %1 = input : f64[?]
+    %2 = input : f64[?]
+    %3 = input : f64[?]
+    %4 = input : i64[]
+    %5 = lt(%0, %4) : bool[]
+    return %5
+  }, body={
+    %0 = input : i64[]
+    %1 = input : f64[?]
+    %2 = input : f64[?]
+    %3 = input : f64[?]
+    %4 = input : i64[]
+    %5 = list_get(%2, %0) {place=0} : f64[]
+    %6 = sin(%5) : f64[]
+    %7 = list_get(%3, %0) {place=0} : f64[]
+    %8 = mul(%6, %7) : f64[]
+    %9 = list_get(%1, %0) {place=0} : f64[]
+    %10 = const 0 : i64[]
+    %11 = list_get(%2, %10) {place=0} : f64[]
+    %12 = mul(%9, %11) : f64[]
+    %13 = add(%8, %12) : f64[]
+    %14 = list_set(%1, %0, %13) {place=0} : f64[?]
+    %15 = const 1 : i64[]
+    %16 = add(%0, %15) : i64[]
+    return %16, %14
+  }, carried=2} : i64[]
+  %7 = proj(%6) {index=1, dtype=f64, shape=[?]} : f64[?]
+  %8 = const 1 : i64[]
+  %9 = add(%0, %8) : i64[]
+  return %9, %7, %1
+}, carried=3} : i64[]
+%8 = proj(%7) {index=1, dtype=f64, shape=[?]} : f64[?]
+%9 = proj(%7) {index=2, dtype=f64, shape=[?]} : f64[?]
+%10 = const 1 : i64[]
+%11 = list_get(%8, %10) {place=0} : f64[]
+%12 = list_get(%9, %2) {place=0} : f64[]
+%13 = mul(%11, %12) : f64[]
+%14 = list_sum(%8) : f64[]
+%15 = add(%13, %14) : f64[]
+return %15
+";
+
 fn graph(text: &str) -> Graph {
     let g: Graph = text.parse().unwrap();
     g.verify().unwrap();
@@ -104,8 +284,9 @@ fn floats(g: &Graph) -> Vec<usize> {
     g.input_types().enumerate().filter(|(_, t)| t.dtype.is_float()).map(|(i, _)| i).collect()
 }
 
-fn values(rng: &mut Rng, g: &Graph, from: usize) -> Vec<Array> {
-    g.input_types().skip(from).map(|t| array(t, (0..t.numel()).map(|_| rng.float(-1.0, 1.0)))).collect()
+/// Random values of the types of these.
+fn like<'a>(rng: &mut Rng, these: impl Iterator<Item = &'a Array>) -> Vec<Array> {
+    these.map(|x| array(&x.ty(), (0..x.ty().numel()).map(|_| rng.float(-1.0, 1.0)).collect::<Vec<_>>())).collect()
 }
 
 fn inner(a: &[Array], b: &[Array]) -> f64 {
@@ -132,8 +313,8 @@ fn check(name: &str, g: &Graph, x: &[Array], orders: usize) {
     let (forward, reverse) = (diff::jvp(g, &wrt).unwrap(), diff::vjp(g, &wrt).unwrap());
     forward.verify().unwrap();
     reverse.verify().unwrap();
-    let t = values(&mut rng, &forward, x.len());
-    let v = values(&mut rng, &reverse, x.len());
+    let t = like(&mut rng, wrt.iter().map(|&i| &x[i]));
+    let v = like(&mut rng, want.iter());
     let (xt, xv) = ([x, &t[..]].concat(), [x, &v[..]].concat());
     let n = g.outputs().len();
     let tangents = interp::run(&forward, &xt).unwrap().split_off(n);
@@ -169,6 +350,32 @@ fn all_orders_of_a_choice() {
 fn all_orders_of_a_loop_over_vectors() {
     let v = |x: [f64; 2]| array(&ty("f64[2]"), x);
     check("horner", &graph(HORNER), &[v([1.0, -0.5]), v([0.7, 1.3])], 3);
+}
+
+#[test]
+fn all_orders_of_loops_over_lists() {
+    let list = |x: &[f64]| array(&ty(&format!("f64[{}]", x.len())), x.to_vec());
+    let v = |x: f64| array(&ty("f64[]"), [x]);
+    for (name, text) in [("decay", DECAY), ("writes", WRITES), ("swaps", SWAPS)] {
+        let g = graph(text);
+        for x in [&[0.3, -0.8, 0.4, 1.1, -0.2][..], &[0.5, 0.1, 0.9], &[]] {
+            if name == "decay" || !x.is_empty() {
+                check(name, &g, &[list(x), v(0.7)], if x.len() > 3 { 3 } else { 2 });
+            }
+        }
+        assert_eq!(g.to_string().parse::<Graph>().unwrap(), g);
+    }
+}
+
+#[test]
+fn indices_out_of_range_are_errors() {
+    let program = Program::compile(&graph(WRITES), false).unwrap();
+    let list = |x: &[f64]| array(&ty(&format!("f64[{}]", x.len())), x.to_vec());
+    for x in [&[][..], &[1.0, 2.0]] {
+        let e = program.run_arrays(&[list(x), array(&ty("f64[]"), [0.7])]).unwrap_err().to_string();
+        assert!(e.contains(&format!("expected an index below the length {}, found", x.len())), "{e}");
+        assert_eq!(e, interp::run(&graph(WRITES), &[list(x), array(&ty("f64[]"), [0.7])]).unwrap_err().to_string());
+    }
 }
 
 #[test]

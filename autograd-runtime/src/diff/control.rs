@@ -9,13 +9,13 @@
 //!   mode of W (in v), and the reverse mode of that (in x). Because second derivatives commute, the tangent of V along
 //!   dx is the same reverse mode with u = dx. So all orders come down to forward modes and one reverse mode.
 
-use super::{jvp, node_of, vjp, zeros};
+use super::{jvp, node_of, vjp, zeros, zeros_like};
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, NodeId},
     op::{
         Attr, Op,
-        control::{IF, WHILE, WHILE_VJP, floats, results, while_op},
+        control::{IF, WHILE, WHILE_VJP, floats, while_op},
     },
 };
 use std::sync::Arc;
@@ -46,7 +46,6 @@ pub(super) fn pull_back(
     if cts.iter().all(Option::is_none) || !wanted.contains(&true) {
         return Ok(out);
     }
-    let ct_of = |i: usize, ty: &crate::ty::Ty| cts[i].unwrap_or_else(|| zeros(b, ty));
     if op.is(&IF) {
         let wrt: Vec<usize> = (1..args.len()).filter(|&i| wanted[i]).map(|i| i - 1).collect();
         let branch = |i: usize| -> Result<Attr> {
@@ -54,15 +53,17 @@ pub(super) fn pull_back(
             let kept = g.outputs()[op.graph(i).outputs().len()..].to_vec();
             Ok(Attr::Graph(Arc::new(g.with_outputs(kept))))
         };
-        let tys = results(op);
-        let args: Vec<NodeId> = args.iter().copied().chain(tys.iter().enumerate().map(|(i, t)| ct_of(i, t))).collect();
+        // results that are lists give their zeros a length
+        let like = b.add_control(op, args)?;
+        let ct_of = |(i, &r): (usize, &NodeId)| cts[i].unwrap_or_else(|| zeros_like(b, r));
+        let args: Vec<NodeId> = args.iter().copied().chain(like.iter().enumerate().map(ct_of)).collect();
         let grads = b.add_control(&Op::with(&IF, [branch(0)?, branch(1)?]), &args)?;
         wrt.iter().zip(grads).for_each(|(&i, g)| out[i + 1] = Some(g));
     } else if op.is(&WHILE) {
         let wrt: Vec<i64> = (0..args.len()).filter(|&i| wanted[i]).map(|i| i as i64).collect();
         let body = op.graph(1);
-        let tys = results(op);
-        let args = args.iter().copied().chain(floats(body).into_iter().map(|i| ct_of(i, &tys[i])));
+        let ct_of = |i: usize| cts[i].unwrap_or_else(|| zeros_like(b, args[i]));
+        let args = args.iter().copied().chain(floats(body).into_iter().map(ct_of));
         let attrs =
             [op.attrs[0].clone(), op.attrs[1].clone(), op.attrs[2].clone(), Attr::Ints(wrt.iter().copied().collect())];
         let grads = b.add_control(&Op::with(&WHILE_VJP, attrs), &args.collect::<Vec<_>>())?;
@@ -104,7 +105,7 @@ pub(super) fn push_forward(b: &Builder, op: &Op, args: &[NodeId], t: &[Option<No
         // along v the operation is linear
         let dv = &t[v.x.len()..];
         let along_v = if dv.iter().any(Option::is_some) {
-            let moved = v.v.iter().zip(dv).map(|(&v, d)| d.unwrap_or_else(|| zeros(b, &b.ty_of(v))));
+            let moved = v.v.iter().zip(dv).map(|(&v, d)| d.unwrap_or_else(|| zeros_like(b, v)));
             let args: Vec<NodeId> = v.x.iter().copied().chain(moved).collect();
             b.add_control(op, &args)?.into_iter().map(Some).collect()
         } else {
@@ -156,7 +157,7 @@ impl Forward {
         let floats = floats(body);
         let moved: Vec<usize> = (carried..args.len()).filter(|&i| t[i].is_some()).collect();
         let wrt: Vec<usize> = floats.iter().chain(&moved).copied().collect();
-        let tangent = |&i: &usize| t[i].unwrap_or_else(|| zeros(b, &b.ty_of(args[i])));
+        let tangent = |&i: &usize| t[i].unwrap_or_else(|| zeros_like(b, args[i]));
         let mut all: Vec<NodeId> = args[..carried].to_vec();
         all.extend(floats.iter().map(tangent));
         all.extend(&args[carried..]);

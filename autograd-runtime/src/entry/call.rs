@@ -297,6 +297,11 @@ pub(super) fn execute(
             let Repr::Stored { storage, .. } = d.repr() else { unreachable!("checked") };
             apart(storage, stored.iter().flatten().map(|s| s.0), bound.iter().copied().flatten())?;
         }
+        if ty.is_list() {
+            results.push(None);
+            bound.push(None);
+            continue;
+        }
         let own = !scalar[i] && dest.is_none();
         results.push(own.then(|| crate::tensor::pool::take(ty.dtype, ty.numel())));
         bound.push(dest);
@@ -332,8 +337,9 @@ pub(super) fn execute(
         })
         .collect();
     let mut outputs: SmallVec<[Output<'_>; 8]> = SmallVec::new();
-    for ((r, g), b) in results.iter_mut().zip(&mut guards).zip(&mut bits) {
+    for (((r, g), b), ty) in results.iter_mut().zip(&mut guards).zip(&mut bits).zip(program.outputs()) {
         outputs.push(match (r, g) {
+            (r, _) if ty.is_list() => Output::List(r),
             (Some(d), _) => Output::Data(d),
             (None, Some(g)) => Output::Data(g),
             (None, None) => Output::Bits(b),
@@ -351,6 +357,10 @@ pub(super) fn execute(
     let outs = results.into_iter().zip(bits).zip(program.outputs()).zip(&bound);
     Ok(outs
         .map(|(((r, bits), ty), bound)| match r {
+            Some(data) if ty.is_list() => {
+                let n = data.len();
+                OutVal::Tensor(Value::from_data(ty.with_shape(crate::ty::Shape::from_slice(&[n])), data))
+            }
             Some(data) => OutVal::Tensor(Value::from_data(ty.clone(), data)),
             None if bound.is_some() => OutVal::Tensor(bound.expect("just seen").clone()),
             None => OutVal::Bits(bits),

@@ -69,6 +69,17 @@ impl Graph {
         }
         total
     }
+    /// Whether a value is a list, in sub-graphs too.
+    pub(crate) fn has_lists(&self) -> bool {
+        let mut todo = vec![self];
+        while let Some(g) = todo.pop() {
+            if g.nodes().any(|(_, n)| n.ty.is_list()) {
+                return true;
+            }
+            todo.extend(g.nodes().flat_map(|(_, n)| n.subgraphs()));
+        }
+        false
+    }
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.dag[NodeIndex::from(id.0)]

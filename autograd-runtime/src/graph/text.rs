@@ -11,7 +11,7 @@ use super::{Builder, Graph, NodeId, verify::projected};
 use crate::{
     error::{Error, Result},
     op::{self, Attr, Op, OpDef, control, create},
-    ty::{DType, Ty},
+    ty::{DType, RUN_TIME, Ty},
 };
 use rustc_hash::FxHashMap;
 use std::{fmt, iter::Peekable, str::FromStr, sync::Arc};
@@ -39,7 +39,10 @@ fn write_graph(g: &Graph, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Res
                 write!(f, "{}{name}=", if i > 0 { ", " } else { "" })?;
                 match a {
                     Attr::Int(n) => write!(f, "{n}")?,
-                    Attr::Ints(v) => write!(f, "[{}]", v.iter().map(i64::to_string).collect::<Vec<_>>().join(","))?,
+                    Attr::Ints(v) => {
+                        let extent = |&n: &i64| if n == RUN_TIME as i64 { "?".to_owned() } else { n.to_string() };
+                        write!(f, "[{}]", v.iter().map(extent).collect::<Vec<_>>().join(","))?;
+                    }
                     Attr::Bits(b) => write!(f, "{b:#x}")?,
                     Attr::DType(d) => write!(f, "{d}")?,
                     Attr::Graph(g) => {
@@ -143,11 +146,19 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
         self.expect(close)?;
         Ok(v)
     }
+    /// Whether the next is `?`, the extent of a list, which is passed over.
+    fn open(&mut self) -> Result<bool> {
+        let open = self.is("?");
+        if open {
+            self.next()?;
+        }
+        Ok(open)
+    }
     fn ty(&mut self) -> Result<Ty> {
         let name = self.next()?;
         let Some(dtype) = DType::parse(name) else { return self.err(format!("expected a dtype, found `{name}`")) };
         self.expect("[")?;
-        let shape = self.list("]", |p| p.number("an extent"))?;
+        let shape = self.list("]", |p| if p.open()? { Ok(RUN_TIME) } else { p.number("an extent") })?;
         Ty::new(dtype, &shape).or_else(|e| self.err(e.to_string()))
     }
     fn node(&mut self, ids: &FxHashMap<&'a str, NodeId>) -> Result<NodeId> {
@@ -240,7 +251,11 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
     fn attr(&mut self, depth: usize) -> Result<Attr> {
         if self.is("[") {
             self.next()?;
-            return Ok(Attr::Ints(self.list("]", |p| p.number("an integer"))?.into_iter().collect()));
+            return Ok(Attr::Ints(
+                self.list("]", |p| if p.open()? { Ok(RUN_TIME as i64) } else { p.number("an integer") })?
+                    .into_iter()
+                    .collect(),
+            ));
         }
         if self.is("{") {
             self.next()?;

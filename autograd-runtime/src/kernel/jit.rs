@@ -129,7 +129,7 @@ impl Builder {
 
     /// Compiles a scalar program; the result is its index in the finished [`Code`].
     pub fn add_scalar(&mut self, program: &ScalarProgram) -> Result<usize, CompileError> {
-        scalar::check(program, None)?;
+        scalar::check(program)?;
         self.define(3, Entry::Scalar, |lanes, params| scalar::emit(program, lanes, params))
     }
 

@@ -6,13 +6,13 @@
 //! * [`plan`] decides what is computed where: once a row, in which stage and phase, in which scratch.
 //! * [`lanes`] is the vocabulary of inline arithmetic, the same for 128-bit vectors and scalars.
 //! * `emit` and `inner` write the row and element loops, `node` single nodes.
-//! * [`scalar`] compiles scalar programs, with choices and loops, with the same node emitter; [`arena`] is the memory
-//!   that their loops record in.
+//! * [`scalar`] compiles scalar programs, with choices, loops and lists, with the same node emitter; [`frame`] is the memory
+//!   they work in.
 //! * [`jit`] owns executable memory, `split` divides the work, [`driver`] runs it.
 
-pub mod arena;
 pub mod driver;
 mod emit;
+pub mod frame;
 mod inner;
 pub mod jit;
 pub mod lanes;
@@ -25,7 +25,7 @@ mod validate;
 pub use driver::{CompiledKernel, Scratch};
 pub use jit::{Builder, Code};
 pub use lanes::{Lane, Lanes};
-pub use scalar::{Inst, ScalarProgram};
+pub use scalar::{Form, Inst, ScalarProgram};
 
 use crate::elementary::{Binary, Unary};
 use crate::ty::DType;

@@ -1,30 +1,55 @@
-//! Turns a program over scalars into one function: straight-line parts, choices and loops. Invariant: every value
-//! passes in and out as a u64 slot, zero-extended, so callers need no knowledge of dtypes to move them.
+//! Turns a program over scalars and lists into one function: straight-line parts, choices and loops. Invariant: every
+//! value passes in and out as u64 slots, a scalar zero-extended, a list as its address and length, so callers need no
+//! knowledge of dtypes to move them.
 
-use super::arena::{self, Arena};
 use super::emit::missing;
+use super::frame::{self, Frame};
 use super::lanes::{Lane, Lanes, mem, scalar_type};
-use super::{CompileError, Id, MAX_NODES, Node, NodeKind, node, validate};
+use super::{CompileError, Id, MAX_NODES, Node, NodeKind, node, size_of, validate};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One element.
+    Scalar(DType),
+    /// Elements whose number is known at run time.
+    List(DType),
+}
+
+impl Form {
+    /// Slots that it passes through.
+    pub fn slots(self) -> usize {
+        match self {
+            Form::Scalar(_) => 1,
+            Form::List(_) => 2,
+        }
+    }
+}
+
 /// A scalar function, or a sub-graph of one: `Load { buffer: k, .. }` reads argument `k` (the access is ignored).
 #[derive(Clone, Debug, Default)]
 pub struct ScalarProgram {
-    /// In topological order; no reductions.
+    /// The arguments.
+    pub inputs: Vec<Form>,
+    /// In an order in which lists may be written in place; no reductions.
     pub insts: Vec<Inst>,
-    /// The values to return, one output slot each.
+    /// The values to return.
     pub outputs: Vec<Id>,
 }
 
-/// One instruction; its number is its [`Id`].
+/// One instruction; its number is its [`Id`]. Those that write to a list give it under a new number, and the old one is
+/// not used again.
 #[derive(Clone, Debug)]
 pub enum Inst {
-    /// A value.
+    /// A scalar.
     Node(Node),
+    /// An argument that is a list.
+    Argument(usize),
     /// A result of an earlier choice or loop.
     Result {
         /// Which.
@@ -32,7 +57,7 @@ pub enum Inst {
         /// The number of the result.
         index: usize,
         /// Its type.
-        dtype: DType,
+        form: Form,
     },
     /// One of two sub-programs.
     If {
@@ -43,139 +68,353 @@ pub enum Inst {
         /// Where `cond` holds, and where not.
         branches: Box<[ScalarProgram; 2]>,
     },
-    /// A loop. With a record, one more result: the number of trips.
+    /// A loop. With a record, two more results: the number of trips, and where the record ends.
     While {
         /// Takes all arguments, gives a Bool.
         cond: Box<ScalarProgram>,
-        /// Takes all arguments, gives the next carried ones.
+        /// Takes all arguments, gives the next carried ones, then what is recorded.
         body: Box<ScalarProgram>,
         /// Carried values, then captures.
         args: Vec<Id>,
         /// How many are carried.
         carried: usize,
-        /// The arena and the arguments to record before each trip.
-        save: Option<(usize, Vec<usize>)>,
+        /// The arena to record in.
+        arena: Option<usize>,
     },
     /// A loop backwards over a record.
     Back {
-        /// Takes a record, captures and cotangents; gives cotangents, then terms of sums.
+        /// Takes a record, the number of the trip, captures and carried values; gives the next carried ones.
         step: Box<ScalarProgram>,
-        /// The number of trips.
-        trips: Id,
-        /// Captures.
-        captures: Vec<Id>,
-        /// Cotangents to begin with.
-        cotangents: Vec<Id>,
+        /// Trips, the end of the record, captures, carried values.
+        args: Vec<Id>,
+        /// How many are carried.
+        carried: usize,
         /// Where the record is.
         arena: usize,
         /// What is in it.
         record: Vec<DType>,
     },
+    /// The length of a list.
+    Len(Id),
+    /// An element.
+    Get {
+        /// The list.
+        list: Id,
+        /// Its number.
+        index: Id,
+        /// The number of the place in the source.
+        place: i64,
+    },
+    /// Writes an element, or adds to it.
+    Put {
+        /// The list.
+        list: Id,
+        /// Its number.
+        index: Id,
+        /// What is written or added.
+        value: Id,
+        /// Whether it is added.
+        add: bool,
+        /// The number of the place in the source.
+        place: i64,
+    },
+    /// A list of its own with the same elements.
+    Copy(Id),
+    /// Writes the elements of a list over those of another one of the same length.
+    Overwrite {
+        /// The other list.
+        list: Id,
+        /// The elements.
+        from: Id,
+    },
+    /// Equal elements.
+    Fill {
+        /// The element.
+        value: Id,
+        /// How many.
+        len: Id,
+    },
+    /// A list of scalars.
+    Of(DType, Vec<Id>),
+    /// The sum of a list.
+    Sum(Id),
+    /// Adds the elements of a list to those of another one of the same length.
+    AddTo {
+        /// The other list.
+        list: Id,
+        /// What is added.
+        term: Id,
+    },
+    /// Division of integers.
+    Divide {
+        /// Dividend and divisor.
+        args: [Id; 2],
+        /// Whether they are signed.
+        signed: bool,
+        /// Whether the remainder is wanted.
+        remainder: bool,
+        /// The number of the place in the source.
+        place: i64,
+    },
 }
 
-/// Machine code of a scalar program: argument slots in, output slots out, with the arenas of its loops. The result is
-/// 0, or 1 if memory for a record is lacking; then the outputs are not written.
-pub type ScalarFn = unsafe extern "C" fn(args: *const u64, outs: *mut u64, arenas: *mut Arena) -> u32;
+/// Machine code of a scalar program: argument slots in, output slots out, with the memory to work in, null for one that
+/// needs none. The result is 0, or 1 or 2 for what [`Frame::fault`] tells; then the outputs are not written.
+pub type ScalarFn = unsafe extern "C" fn(args: *const u64, outs: *mut u64, frame: *mut Frame) -> u32;
 
 fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {
     Err(CompileError::Malformed(message.into()))
 }
 
-/// Checks what [`emit`] relies on; gives the types of the outputs. `inputs` are those of a sub-program.
-pub(super) fn check(program: &ScalarProgram, inputs: Option<&[DType]>) -> Result<Vec<DType>, CompileError> {
+impl ScalarProgram {
+    /// Whether it needs memory to work in.
+    pub fn needs_frame(&self) -> bool {
+        self.insts.iter().any(|i| match i {
+            Inst::Node(_) | Inst::Argument(_) | Inst::Result { .. } | Inst::Len(_) | Inst::Sum(_) => false,
+            Inst::If { branches, .. } => branches.iter().any(ScalarProgram::needs_frame),
+            Inst::While { cond, body, arena, .. } => arena.is_some() || cond.needs_frame() || body.needs_frame(),
+            _ => true,
+        })
+    }
+    /// Whether it makes lists, sub-programs included.
+    fn makes_lists(&self) -> bool {
+        self.insts.iter().any(|i| match i {
+            Inst::Copy(_) | Inst::Fill { .. } | Inst::Of(..) => true,
+            Inst::If { branches, .. } => branches.iter().any(ScalarProgram::makes_lists),
+            Inst::While { cond, body, .. } => cond.makes_lists() || body.makes_lists(),
+            Inst::Back { step, .. } => step.makes_lists(),
+            _ => false,
+        })
+    }
+}
+
+/// Checks what [`emit`] relies on; gives the types of the outputs.
+pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> {
     if program.insts.len() > MAX_NODES {
         return Err(CompileError::TooLarge(program.insts.len()));
     }
-    let mut types: Vec<DType> = Vec::with_capacity(program.insts.len());
-    let mut results: FxHashMap<Id, Vec<DType>> = FxHashMap::default();
-    let of = |types: &[DType], ids: &[Id]| -> Result<Vec<DType>, CompileError> {
-        let ty = |&id: &Id| types.get(id as usize).copied();
-        ids.iter().map(ty).collect::<Option<_>>().map_or_else(|| malformed("an argument does not precede its user"), Ok)
+    let mut forms: Vec<Form> = Vec::with_capacity(program.insts.len());
+    let mut results: FxHashMap<Id, Vec<Form>> = FxHashMap::default();
+    let of = |forms: &[Form], ids: &[Id]| -> Result<Vec<Form>, CompileError> {
+        let form = |&id: &Id| forms.get(id as usize).copied();
+        ids.iter()
+            .map(form)
+            .collect::<Option<_>>()
+            .map_or_else(|| malformed("an argument does not precede its user"), Ok)
     };
+    let integer = Form::Scalar(DType::I64);
     for (id, inst) in program.insts.iter().enumerate() {
-        let outs = match inst {
+        let wrong = || malformed(format!("instruction {id}: {inst:?}"));
+        let list = |a: &Id| match of(&forms, &[*a])?[0] {
+            Form::List(d) => Ok(d),
+            Form::Scalar(_) => malformed(format!("{id} takes a list")),
+        };
+        let form = match inst {
             Inst::Node(n) => {
-                match (&n.kind, inputs) {
-                    (NodeKind::Reduce { .. }, _) => return malformed("reduction in a scalar program"),
-                    (NodeKind::Load { buffer, .. }, Some(ins)) if ins.get(usize::from(*buffer)) != Some(&n.dtype) => {
+                let scalar = |a: Id| match forms.get(a as usize) {
+                    Some(Form::Scalar(d)) => Some(*d),
+                    _ => None,
+                };
+                match &n.kind {
+                    NodeKind::Reduce { .. } => return malformed("reduction in a scalar program"),
+                    NodeKind::Load { buffer, .. }
+                        if program.inputs.get(usize::from(*buffer)) != Some(&Form::Scalar(n.dtype)) =>
+                    {
                         return malformed(format!("{id} reads argument {buffer} of another type"));
                     }
-                    _ => validate::node(n, id, |a| types.get(a as usize).copied())?,
+                    _ => validate::node(n, id, scalar)?,
                 }
-                types.push(n.dtype);
-                continue;
+                Form::Scalar(n.dtype)
             }
-            Inst::Result { of, index, dtype } => {
-                if results.get(of).and_then(|r| r.get(*index)) != Some(dtype) {
+            Inst::Argument(k) => match program.inputs.get(*k) {
+                Some(&form @ Form::List(_)) => form,
+                _ => return wrong(),
+            },
+            Inst::Result { of, index, form } => {
+                if results.get(of).and_then(|r| r.get(*index)) != Some(form) {
                     return malformed(format!("{id} is no result of {of}"));
                 }
-                types.push(*dtype);
-                continue;
+                *form
             }
             Inst::If { cond, args, branches } => {
-                let ins = of(&types, args)?;
-                let outs = check(&branches[0], Some(&ins))?;
-                if of(&types, &[*cond])? != [DType::Bool] || check(&branches[1], Some(&ins))? != outs {
-                    return malformed(format!("choice {id}"));
+                let ins = of(&forms, args)?;
+                let outs = check(&branches[0])?;
+                let fits = branches.iter().all(|b| b.inputs == ins);
+                if !fits || of(&forms, &[*cond])? != [Form::Scalar(DType::Bool)] || check(&branches[1])? != outs {
+                    return wrong();
                 }
-                outs
+                results.insert(id as Id, outs);
+                Form::Scalar(DType::Bool)
             }
-            Inst::While { cond, body, args, carried, save } => {
-                let ins = of(&types, args)?;
-                let mut outs = check(body, Some(&ins))?;
-                let kept = save.iter().all(|(_, kept)| kept.iter().all(|&k| k < ins.len()));
-                if check(cond, Some(&ins))? != [DType::Bool] || ins.get(..*carried) != Some(&outs) || !kept {
-                    return malformed(format!("loop {id}"));
+            Inst::While { cond, body, args, carried, arena } => {
+                let ins = of(&forms, args)?;
+                let outs = check(body)?;
+                let recorded = outs.get(*carried..).unwrap_or_default();
+                let fits = cond.inputs == ins && body.inputs == ins && check(cond)? == [Form::Scalar(DType::Bool)];
+                let scalars = recorded.iter().all(|f| matches!(f, Form::Scalar(_)));
+                let extra = !scalars || arena.is_none() && !recorded.is_empty();
+                if !fits || ins.get(..*carried) != outs.get(..*carried) || extra {
+                    return wrong();
                 }
-                outs.extend(save.iter().map(|_| DType::I64));
-                outs
+                let more: &[Form] = if arena.is_some() { &[integer; 2] } else { &[] };
+                results.insert(id as Id, [&outs[..*carried], more].concat());
+                Form::Scalar(DType::Bool)
             }
-            Inst::Back { step, trips, captures, cotangents, record, .. } => {
-                let cts = of(&types, cotangents)?;
-                let ins = [&record[..], &of(&types, captures)?, &cts].concat();
-                let outs = check(step, Some(&ins))?;
-                if of(&types, &[*trips])? != [DType::I64] || outs.get(..cts.len()) != Some(&cts) {
-                    return malformed(format!("backward loop {id}"));
+            Inst::Back { step, args, carried, record, .. } => {
+                let given = of(&forms, args)?;
+                let saved: Vec<Form> = record.iter().map(|&d| Form::Scalar(d)).collect();
+                let Some(state) = given.len().checked_sub(*carried).filter(|&n| n >= 2) else { return wrong() };
+                let ins = [&saved[..], &[integer], &given[2..]].concat();
+                let outs = check(step)?;
+                if given[..2] != [integer; 2] || step.inputs != ins || outs != given[state..] {
+                    return wrong();
                 }
-                outs
+                results.insert(id as Id, outs);
+                Form::Scalar(DType::Bool)
+            }
+            Inst::Len(a) => {
+                list(a)?;
+                integer
+            }
+            Inst::Get { list: a, index, .. } => {
+                if of(&forms, &[*index])? != [integer] {
+                    return wrong();
+                }
+                Form::Scalar(list(a)?)
+            }
+            Inst::Put { list: a, index, value, add, .. } => {
+                let d = list(a)?;
+                if of(&forms, &[*index, *value])? != [integer, Form::Scalar(d)] || *add && d == DType::Bool {
+                    return wrong();
+                }
+                Form::List(d)
+            }
+            Inst::Copy(a) => Form::List(list(a)?),
+            Inst::Overwrite { list: a, from: b } | Inst::AddTo { list: a, term: b } => {
+                let d = list(a)?;
+                if d != list(b)? || matches!(inst, Inst::AddTo { .. }) && !d.is_float() {
+                    return wrong();
+                }
+                Form::List(d)
+            }
+            Inst::Fill { value, len } => match of(&forms, &[*value, *len])?[..] {
+                [Form::Scalar(d), Form::Scalar(DType::I64)] => Form::List(d),
+                _ => return wrong(),
+            },
+            Inst::Of(d, items) => {
+                if of(&forms, items)?.iter().any(|f| *f != Form::Scalar(*d)) {
+                    return wrong();
+                }
+                Form::List(*d)
+            }
+            Inst::Sum(a) => match list(a)? {
+                d if d.is_float() => Form::Scalar(d),
+                _ => return wrong(),
+            },
+            Inst::Divide { args, .. } => {
+                if of(&forms, args)? != [integer; 2] {
+                    return wrong();
+                }
+                integer
             }
         };
-        types.push(outs.first().copied().unwrap_or(DType::Bool));
-        results.insert(id as Id, outs);
+        forms.push(form);
     }
     if program.outputs.iter().any(|o| results.contains_key(o)) {
         return malformed("an output is a choice or loop");
     }
-    of(&types, &program.outputs)
+    of(&forms, &program.outputs)
+}
+
+/// A value in generated code.
+#[derive(Clone, Copy)]
+enum Val {
+    Scalar(Lane),
+    List { at: Value, len: Value, dtype: DType },
+}
+
+impl Val {
+    fn lane(self) -> Lane {
+        match self {
+            Val::Scalar(l) => l,
+            Val::List { len, .. } => Lane { value: len, dtype: DType::I64 },
+        }
+    }
+    fn form(self) -> Form {
+        match self {
+            Val::Scalar(l) => Form::Scalar(l.dtype),
+            Val::List { dtype, .. } => Form::List(dtype),
+        }
+    }
+    fn values(self) -> SmallVec<[Value; 2]> {
+        match self {
+            Val::Scalar(l) => SmallVec::from_slice(&[l.value]),
+            Val::List { at, len, .. } => SmallVec::from_slice(&[at, len]),
+        }
+    }
 }
 
 /// What all parts of a function share.
-struct Frame {
-    arenas: Value,
+struct Cx {
+    frame: Value,
     /// Returns that memory is lacking.
-    failed: Block,
+    lacking: Block,
+    /// Notes a fault, its parameters, and returns that there is one.
+    fault: Block,
 }
 
 /// Writes the body of a scalar program, whose entry block is current and has the parameters.
 pub(super) fn emit(program: &ScalarProgram, mut l: Lanes<'_, '_>, params: &[Value]) -> Result<(), CompileError> {
-    let &[args, outs, arenas] = params else {
+    let &[args, outs, frame] = params else {
         return malformed("scalar functions take three parameters");
     };
-    let frame = Frame { arenas, failed: l.b.create_block() };
-    let values = region(&mut l, &frame, program, &mut |l, slot, dtype| {
-        let value = l.b.ins().load(scalar_type(dtype), mem(), args, i32::from(slot) * 8);
-        Lane { value, dtype }
+    let (fault, fault_params) = {
+        let fault = l.b.create_block();
+        let params: Vec<Value> = (0..4).map(|_| l.b.append_block_param(fault, types::I64)).collect();
+        (fault, params)
+    };
+    let cx = Cx { frame, lacking: l.b.create_block(), fault };
+    l.b.set_cold_block(cx.lacking);
+    l.b.set_cold_block(cx.fault);
+    let mut slot = 0;
+    let mut given = Vec::new();
+    for &form in &program.inputs {
+        given.push((form, slot));
+        slot += form.slots() as i32 * 8;
+    }
+    let values = region(&mut l, &cx, program, &mut |l, k| {
+        let (form, slot) = given[k];
+        match form {
+            Form::Scalar(dtype) => {
+                let value = l.b.ins().load(scalar_type(dtype), mem(), args, slot);
+                Val::Scalar(Lane { value, dtype })
+            }
+            Form::List(dtype) => {
+                let at = l.b.ins().load(types::I64, mem(), args, slot);
+                let len = l.b.ins().load(types::I64, mem(), args, slot + 8);
+                Val::List { at, len, dtype }
+            }
+        }
     })?;
-    for (slot, lane) in values.into_iter().enumerate() {
-        let bits = to_word(&mut l, lane);
-        l.b.ins().store(mem(), bits, outs, (slot * 8) as i32);
+    let words = values.into_iter().flat_map(|v| match v {
+        Val::Scalar(lane) => SmallVec::from_elem(to_word(&mut l, lane), 1),
+        list @ Val::List { .. } => list.values(),
+    });
+    let words: Vec<Value> = words.collect();
+    for (slot, word) in words.into_iter().enumerate() {
+        l.b.ins().store(mem(), word, outs, (slot * 8) as i32);
     }
     let done = l.b.ins().iconst(types::I32, 0);
     l.b.ins().return_(&[done]);
-    l.b.switch_to_block(frame.failed);
-    l.b.seal_block(frame.failed);
-    let failed = l.b.ins().iconst(types::I32, 1);
-    l.b.ins().return_(&[failed]);
+    enter(&mut l, cx.lacking);
+    let lacking = l.b.ins().iconst(types::I32, 1);
+    l.b.ins().return_(&[lacking]);
+    enter(&mut l, cx.fault);
+    for (k, p) in fault_params.into_iter().enumerate() {
+        l.b.ins().store(mem(), p, frame, frame::FAULT + 8 * k as i32);
+    }
+    let wrong = l.b.ins().iconst(types::I32, 2);
+    l.b.ins().return_(&[wrong]);
     match l.error.take() {
         Some(message) => Err(CompileError::Unsupported(message)),
         None => Ok(()),
@@ -192,61 +431,197 @@ fn to_word(l: &mut Lanes<'_, '_>, lane: Lane) -> Value {
         DType::F64 | DType::I64 => lane.value,
     }
 }
+/// The bits of a scalar as an integer of 64 bits.
+fn bits(l: &mut Lanes<'_, '_>, lane: Lane) -> Value {
+    if lane.dtype == DType::F64 { l.bitcast(types::I64, lane.value) } else { to_word(l, lane) }
+}
 
 /// Reads an argument.
-type Load<'f> = &'f mut dyn FnMut(&mut Lanes<'_, '_>, u16, DType) -> Lane;
+type Load<'f> = &'f mut dyn FnMut(&mut Lanes<'_, '_>, usize) -> Val;
 
 /// Writes a program at the current position; its outputs.
-fn region(
-    l: &mut Lanes<'_, '_>,
-    frame: &Frame,
-    program: &ScalarProgram,
-    load: Load<'_>,
-) -> Result<Vec<Lane>, CompileError> {
-    let mut values: Vec<Lane> = Vec::with_capacity(program.insts.len());
-    let mut results: FxHashMap<Id, Vec<Lane>> = FxHashMap::default();
+fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_>) -> Result<Vec<Val>, CompileError> {
+    let mut values: Vec<Val> = Vec::with_capacity(program.insts.len());
+    let mut results: FxHashMap<Id, Vec<Val>> = FxHashMap::default();
     for (id, inst) in program.insts.iter().enumerate() {
-        let of = |values: &[Lane], ids: &[Id]| ids.iter().map(|&a| values[a as usize]).collect::<Vec<Lane>>();
-        let outs = match inst {
-            Inst::Node(n) => {
-                values.push(single(l, n, id, &values, load)?);
-                continue;
+        let at = |a: Id| values[a as usize];
+        let of = |ids: &[Id]| ids.iter().map(|&a| at(a)).collect::<Vec<Val>>();
+        let lane = |a: Id| at(a).lane();
+        let value = match inst {
+            Inst::Node(n) => Val::Scalar(single(l, n, id, &values, load)?),
+            Inst::Argument(k) => load(l, *k),
+            Inst::Result { of, index, .. } => results[of][*index],
+            Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } => {
+                let outs = match inst {
+                    Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
+                    Inst::While { cond, body, args, carried, arena } => {
+                        repeat(l, cx, [cond, body], &of(args), *carried, *arena)?
+                    }
+                    Inst::Back { step, args, carried, arena, record } => {
+                        back(l, cx, step, &of(args), *carried, *arena, record)?
+                    }
+                    _ => Vec::new(),
+                };
+                // not read: results are
+                let first = outs.first().copied();
+                results.insert(id as Id, outs);
+                first.unwrap_or_else(|| Val::Scalar(l.constant_bits(0, DType::Bool)))
             }
-            Inst::Result { of, index, .. } => {
-                values.push(results[of][*index]);
-                continue;
+            Inst::Len(list) => Val::Scalar(lane(*list)),
+            Inst::Get { list, index, place } => {
+                let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
+                let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+                Val::Scalar(Lane { value, dtype })
             }
-            Inst::If { cond, args, branches } => {
-                let args = of(&values, args);
-                choice(l, frame, values[*cond as usize], &args, branches)?
+            Inst::Put { list, index, value, add, place } => {
+                let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
+                let mut new = lane(*value);
+                if *add {
+                    let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+                    new = l.add(Lane { value, dtype }, new);
+                }
+                l.b.ins().store(mem(), new.value, address, 0);
+                at(*list)
             }
-            Inst::While { cond, body, args, carried, save } => {
-                let args = of(&values, args);
-                repeat(l, frame, [cond, body], &args, *carried, save.as_ref())?
+            Inst::Copy(list) => {
+                let (from, len, dtype) = parts(at(*list));
+                let to = take(l, cx, len, dtype);
+                moved(l, frame::copy as *const () as usize, to, from, len, dtype);
+                Val::List { at: to, len, dtype }
             }
-            Inst::Back { step, trips, captures, cotangents, arena, record } => {
-                let (captures, cts) = (of(&values, captures), of(&values, cotangents));
-                let record = Record { arena: *arena, types: record };
-                back(l, frame, step, values[*trips as usize].value, &captures, &cts, &record)?
+            Inst::Overwrite { list, from } => {
+                let ((to, len, dtype), (from, ..)) = (parts(at(*list)), parts(at(*from)));
+                moved(l, frame::copy as *const () as usize, to, from, len, dtype);
+                at(*list)
+            }
+            Inst::AddTo { list, term } => {
+                let ((to, len, dtype), (from, ..)) = (parts(at(*list)), parts(at(*term)));
+                moved(l, frame::add as *const () as usize, to, from, len, dtype);
+                at(*list)
+            }
+            Inst::Fill { value, len } => {
+                let (value, len) = (lane(*value), lane(*len).value);
+                let to = take(l, cx, len, value.dtype);
+                let size = l.b.ins().iconst(types::I64, size_of(value.dtype) as i64);
+                let bits = bits(l, value);
+                let p = types::I64;
+                l.call(frame::fill as *const () as usize, &[p, p, p, p], None, &[to, len, size, bits]);
+                Val::List { at: to, len, dtype: value.dtype }
+            }
+            Inst::Of(dtype, items) => {
+                let len = l.b.ins().iconst(types::I64, items.len() as i64);
+                let to = take(l, cx, len, *dtype);
+                for (k, &item) in items.iter().enumerate() {
+                    l.b.ins().store(mem(), lane(item).value, to, (k * size_of(*dtype)) as i32);
+                }
+                Val::List { at: to, len, dtype: *dtype }
+            }
+            Inst::Sum(list) => Val::Scalar(sum(l, at(*list))),
+            Inst::Divide { args, signed, remainder, place } => {
+                Val::Scalar(divide(l, cx, args.map(lane), *signed, *remainder, *place))
             }
         };
-        // not read: results are
-        let first = outs.first().copied();
-        values.push(first.unwrap_or_else(|| l.constant_bits(0, DType::Bool)));
-        results.insert(id as Id, outs);
+        values.push(value);
     }
     Ok(program.outputs.iter().map(|&o| values[o as usize]).collect())
 }
 
-fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Lane], load: Load<'_>) -> Result<Lane, CompileError> {
+fn parts(v: Val) -> (Value, Value, DType) {
+    match v {
+        Val::List { at, len, dtype } => (at, len, dtype),
+        Val::Scalar(l) => (l.value, l.value, l.dtype),
+    }
+}
+
+/// Leaves with a fault unless `ok`.
+fn guard(l: &mut Lanes<'_, '_>, cx: &Cx, ok: Value, kind: i64, place: i64, numbers: [Value; 2]) {
+    let go = l.b.create_block();
+    let kind = l.b.ins().iconst(types::I64, kind);
+    let place = l.b.ins().iconst(types::I64, place);
+    let fault: Vec<BlockArg> = [kind, place, numbers[0], numbers[1]].map(BlockArg::Value).to_vec();
+    l.b.ins().brif(ok, go, &[], cx.fault, &fault);
+    enter(l, go);
+}
+
+/// The address of an element, which is there.
+fn element(l: &mut Lanes<'_, '_>, cx: &Cx, list: Val, index: Value, place: i64) -> (Value, DType) {
+    let (at, len, dtype) = parts(list);
+    let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
+    guard(l, cx, ok, frame::INDEX, place, [index, len]);
+    let by = l.b.ins().imul_imm_s(index, size_of(dtype) as i64);
+    (l.b.ins().iadd(at, by), dtype)
+}
+
+/// Memory for a list.
+fn take(l: &mut Lanes<'_, '_>, cx: &Cx, len: Value, dtype: DType) -> Value {
+    let size = l.b.ins().iconst(types::I64, size_of(dtype) as i64);
+    let p = types::I64;
+    let at = l.call(frame::take as *const () as usize, &[p, p, p], Some(p), &[cx.frame, len, size]).unwrap_or(len);
+    let go = l.b.create_block();
+    l.b.ins().brif(at, go, &[], cx.lacking, &[]);
+    enter(l, go);
+    at
+}
+
+fn moved(l: &mut Lanes<'_, '_>, by: usize, to: Value, from: Value, len: Value, dtype: DType) {
+    let size = l.b.ins().iconst(types::I64, size_of(dtype) as i64);
+    let p = types::I64;
+    l.call(by, &[p, p, p, p], None, &[to, from, len, size]);
+}
+
+/// The sum in order, as the interpreter's.
+fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Lane {
+    let (at, len, dtype) = parts(list);
+    let (zero, none) = (l.constant_bits(0, dtype), l.b.ins().iconst(types::I64, 0));
+    let (head, params) = block(l, &[Form::Scalar(DType::I64), Form::Scalar(dtype)]);
+    jump(l, head, [none, zero.value]);
+    l.b.switch_to_block(head);
+    let (i, sum) = (params[0].lane(), params[1].lane());
+    let more = l.b.ins().icmp(IntCC::UnsignedLessThan, i.value, len);
+    let (trip, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(more, trip, &[], exit, &[]);
+    enter(l, trip);
+    let by = l.b.ins().imul_imm_s(i.value, size_of(dtype) as i64);
+    let address = l.b.ins().iadd(at, by);
+    let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+    let next = l.add(sum, Lane { value, dtype });
+    let i = l.b.ins().iadd_imm_s(i.value, 1);
+    jump(l, head, [i, next.value]);
+    l.b.seal_block(head);
+    enter(l, exit);
+    sum
+}
+
+/// The machine's division traps at zero, which is a fault, and at the least number by −1, which wraps.
+fn divide(l: &mut Lanes<'_, '_>, cx: &Cx, [a, b]: [Lane; 2], signed: bool, remainder: bool, place: i64) -> Lane {
+    let none = l.b.ins().iconst(types::I64, 0);
+    let ok = l.b.ins().icmp(IntCC::NotEqual, b.value, none);
+    guard(l, cx, ok, frame::ZERO, place, [a.value, none]);
+    let value = if !signed {
+        if remainder { l.b.ins().urem(a.value, b.value) } else { l.b.ins().udiv(a.value, b.value) }
+    } else {
+        let minus = l.b.ins().icmp_imm_s(IntCC::Equal, b.value, -1);
+        let one = l.b.ins().iconst(types::I64, 1);
+        let safe = l.b.ins().select(minus, one, b.value);
+        let (quotient, special) = if remainder {
+            (l.b.ins().srem(a.value, safe), none)
+        } else {
+            (l.b.ins().sdiv(a.value, safe), l.b.ins().ineg(a.value))
+        };
+        l.b.ins().select(minus, special, quotient)
+    };
+    Lane { value, dtype: DType::I64 }
+}
+
+fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Val], load: Load<'_>) -> Result<Lane, CompileError> {
     Ok(match &n.kind {
-        NodeKind::Load { buffer, .. } => load(l, *buffer, n.dtype),
+        NodeKind::Load { buffer, .. } => load(l, usize::from(*buffer)).lane(),
         NodeKind::Iota { access } => {
             let value = l.b.ins().iconst(types::I64, access.offset);
             l.cast(Lane { value, dtype: DType::I64 }, n.dtype)
         }
         NodeKind::Elementwise { args, .. } => {
-            let args: SmallVec<[Lane; 4]> = args.iter().map(|&a| values[a as usize]).collect();
+            let args: SmallVec<[Lane; 4]> = args.iter().map(|&a| values[a as usize].lane()).collect();
             node::emit(l, n, &args).ok_or_else(|| missing(id as Id))?
         }
         _ => node::emit(l, n, &[]).ok_or_else(|| missing(id as Id))?,
@@ -254,24 +629,28 @@ fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Lane], load: Loa
 }
 
 /// A sub-program over these arguments.
-fn inner(
-    l: &mut Lanes<'_, '_>,
-    frame: &Frame,
-    program: &ScalarProgram,
-    args: &[Lane],
-) -> Result<Vec<Lane>, CompileError> {
-    region(l, frame, program, &mut |_, slot, _| args[usize::from(slot)])
+fn inner(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
+    region(l, cx, program, &mut |_, k| args[k])
 }
 
-/// A block with a parameter for each lane, and its lanes.
-fn block(l: &mut Lanes<'_, '_>, like: &[DType]) -> (Block, Vec<Lane>) {
+/// A block with parameters for these values, and the values.
+fn block(l: &mut Lanes<'_, '_>, like: &[Form]) -> (Block, Vec<Val>) {
     let block = l.b.create_block();
-    let lane = |&dtype: &DType| Lane { value: l.b.append_block_param(block, scalar_type(dtype)), dtype };
-    let lanes = like.iter().map(lane).collect();
-    (block, lanes)
+    let val = |&form: &Form| match form {
+        Form::Scalar(dtype) => Val::Scalar(Lane { value: l.b.append_block_param(block, scalar_type(dtype)), dtype }),
+        Form::List(dtype) => {
+            let at = l.b.append_block_param(block, types::I64);
+            Val::List { at, len: l.b.append_block_param(block, types::I64), dtype }
+        }
+    };
+    let vals = like.iter().map(val).collect();
+    (block, vals)
 }
-fn dtypes(lanes: &[Lane]) -> Vec<DType> {
-    lanes.iter().map(|l| l.dtype).collect()
+fn forms(vals: &[Val]) -> Vec<Form> {
+    vals.iter().map(|v| v.form()).collect()
+}
+fn words(vals: &[Val]) -> Vec<Value> {
+    vals.iter().flat_map(|v| v.values()).collect()
 }
 fn jump(l: &mut Lanes<'_, '_>, to: Block, values: impl IntoIterator<Item = Value>) {
     let args: Vec<BlockArg> = values.into_iter().map(BlockArg::Value).collect();
@@ -284,157 +663,169 @@ fn enter(l: &mut Lanes<'_, '_>, block: Block) {
 
 fn choice(
     l: &mut Lanes<'_, '_>,
-    frame: &Frame,
+    cx: &Cx,
     cond: Lane,
-    args: &[Lane],
+    args: &[Val],
     branches: &[ScalarProgram; 2],
-) -> Result<Vec<Lane>, CompileError> {
+) -> Result<Vec<Val>, CompileError> {
     let starts = [l.b.create_block(), l.b.create_block()];
     l.b.ins().brif(cond.value, starts[0], &[], starts[1], &[]);
-    let mut end: Option<(Block, Vec<Lane>)> = None;
+    let mut end: Option<(Block, Vec<Val>)> = None;
     for (start, branch) in starts.into_iter().zip(branches) {
         enter(l, start);
-        let outs = inner(l, frame, branch, args)?;
-        let to = end.get_or_insert_with(|| block(l, &dtypes(&outs))).0;
-        jump(l, to, outs.into_iter().map(|o| o.value));
+        let outs = inner(l, cx, branch, args)?;
+        let to = end.get_or_insert_with(|| block(l, &forms(&outs))).0;
+        jump(l, to, words(&outs));
     }
-    let Some((end, lanes)) = end else { return malformed("a choice without branches") };
+    let Some((end, vals)) = end else { return malformed("a choice without branches") };
     enter(l, end);
-    Ok(lanes)
+    Ok(vals)
 }
 
 /// The address of an arena.
-fn address(l: &mut Lanes<'_, '_>, frame: &Frame, arena: usize) -> Value {
-    let offset = arena as i64 * i64::from(arena::SIZE);
-    let by = l.b.ins().iconst(types::I64, offset);
-    l.b.ins().iadd(frame.arenas, by)
+fn address(l: &mut Lanes<'_, '_>, cx: &Cx, arena: usize) -> Value {
+    let arenas = l.b.ins().load(types::I64, mem(), cx.frame, frame::ARENAS);
+    let by = l.b.ins().iconst(types::I64, arena as i64 * i64::from(frame::ARENA_SIZE));
+    l.b.ins().iadd(arenas, by)
+}
+
+/// The body of a trip; the lists that it makes for itself go at its end.
+fn trip(l: &mut Lanes<'_, '_>, cx: &Cx, body: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
+    let p = types::I64;
+    let makes = body.makes_lists();
+    let mark = makes.then(|| l.call(frame::mark as *const () as usize, &[p], Some(p), &[cx.frame])).flatten();
+    let outs = inner(l, cx, body, args)?;
+    if let Some(mark) = mark {
+        l.call(frame::release as *const () as usize, &[p, p], None, &[cx.frame, mark]);
+    }
+    Ok(outs)
 }
 
 fn repeat(
     l: &mut Lanes<'_, '_>,
-    frame: &Frame,
+    cx: &Cx,
     [cond, body]: [&ScalarProgram; 2],
-    args: &[Lane],
+    args: &[Val],
     carried: usize,
-    save: Option<&(usize, Vec<usize>)>,
-) -> Result<Vec<Lane>, CompileError> {
-    // carried values, and with a record the number of trips, where records are and how many fit
-    let mut types = dtypes(&args[..carried]);
-    let mut start: Vec<Value> = args[..carried].iter().map(|a| a.value).collect();
-    let at = save.map(|(arena, _)| address(l, frame, *arena));
+    arena: Option<usize>,
+) -> Result<Vec<Val>, CompileError> {
+    let integer = Form::Scalar(DType::I64);
+    // carried values; with a record the number of trips, where the record ends, where records are and how many fit
+    let mut like = forms(&args[..carried]);
+    let mut start = words(&args[..carried]);
+    let at = arena.map(|arena| address(l, cx, arena));
     if let Some(at) = at {
-        types.extend([DType::I64; 3]);
+        like.extend([integer; 4]);
         start.push(l.b.ins().iconst(types::I64, 0));
-        start.push(l.b.ins().load(types::I64, mem(), at, arena::RECORDS));
-        start.push(l.b.ins().load(types::I64, mem(), at, arena::CAPACITY));
+        start.push(l.b.ins().load(types::I64, mem(), at, frame::LEN));
+        start.push(l.b.ins().load(types::I64, mem(), at, frame::RECORDS));
+        start.push(l.b.ins().load(types::I64, mem(), at, frame::CAPACITY));
     }
-    let (head, lanes) = block(l, &types);
+    let (head, vals) = block(l, &like);
     jump(l, head, start);
     l.b.switch_to_block(head);
-    let mut now: Vec<Lane> = lanes[..carried].to_vec();
+    let mut now: Vec<Val> = vals[..carried].to_vec();
     now.extend_from_slice(&args[carried..]);
-    let test = inner(l, frame, cond, &now)?[0];
-    let (trip, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(test.value, trip, &[], exit, &[]);
-    enter(l, trip);
-    let mut next = Vec::new();
-    if let (Some(at), Some((_, kept))) = (at, save) {
-        let (n, records, capacity) = (lanes[carried].value, lanes[carried + 1].value, lanes[carried + 2].value);
-        let (records, capacity) =
-            if kept.is_empty() { (records, capacity) } else { room(l, frame, at, kept.len(), n, records, capacity) };
-        let stride = (kept.len() * 8) as i64;
-        let by = l.b.ins().imul_imm_s(n, stride);
-        let to = l.b.ins().iadd(records, by);
-        for (k, &i) in kept.iter().enumerate() {
-            let word = to_word(l, now[i]);
+    let test = inner(l, cx, cond, &now)?[0].lane();
+    let (go, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(test.value, go, &[], exit, &[]);
+    enter(l, go);
+    let mut outs = trip(l, cx, body, &now)?;
+    let recorded = outs.split_off(carried);
+    let mut values = words(&outs);
+    if let Some(at) = at {
+        let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
+        let stride = recorded.len();
+        let room = if stride == 0 { (records, capacity) } else { room(l, cx, at, stride, end, records, capacity) };
+        let by = l.b.ins().imul_imm_s(end, (stride * 8) as i64);
+        let to = l.b.ins().iadd(room.0, by);
+        for (k, v) in recorded.into_iter().enumerate() {
+            let word = to_word(l, v.lane());
             l.b.ins().store(mem(), word, to, (k * 8) as i32);
         }
-        next.extend([l.b.ins().iadd_imm_s(n, 1), records, capacity]);
+        values.push(l.b.ins().iadd_imm_s(trips, 1));
+        values.push(l.b.ins().iadd_imm_s(end, 1));
+        values.extend([room.0, room.1]);
     }
-    let mut values: Vec<Value> = inner(l, frame, body, &now)?.into_iter().map(|o| o.value).collect();
-    values.extend(next);
     jump(l, head, values);
     l.b.seal_block(head);
     enter(l, exit);
-    Ok(lanes[..carried + usize::from(save.is_some())].to_vec())
+    if let Some(at) = at {
+        // the next run of this loop records after these
+        l.b.ins().store(mem(), vals[carried + 1].lane().value, at, frame::LEN);
+    }
+    Ok(vals[..carried + if at.is_some() { 2 } else { 0 }].to_vec())
 }
 
 /// Makes sure that record `n` fits: where the records are now, and how many fit.
 fn room(
     l: &mut Lanes<'_, '_>,
-    frame: &Frame,
+    cx: &Cx,
     at: Value,
     stride: usize,
     n: Value,
     records: Value,
     capacity: Value,
 ) -> (Value, Value) {
-    let (full, (go, lanes)) = (l.b.create_block(), block(l, &[DType::I64; 2]));
+    let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
     l.b.set_cold_block(full);
     let fits = l.b.ins().icmp(IntCC::UnsignedLessThan, n, capacity);
     l.b.ins().brif(fits, go, &[BlockArg::Value(records), BlockArg::Value(capacity)], full, &[]);
     enter(l, full);
     let stride = l.b.ins().iconst(types::I64, stride as i64);
-    let (word, grow) = (types::I64, arena::grow as *const () as usize);
+    let (word, grow) = (types::I64, frame::grow as *const () as usize);
     let grown = l.call(grow, &[word, word], Some(types::I32), &[at, stride]);
     let grown = grown.unwrap_or(n);
     let more = l.b.create_block();
-    l.b.ins().brif(grown, more, &[], frame.failed, &[]);
+    l.b.ins().brif(grown, more, &[], cx.lacking, &[]);
     enter(l, more);
-    let records = l.b.ins().load(types::I64, mem(), at, arena::RECORDS);
-    let capacity = l.b.ins().load(types::I64, mem(), at, arena::CAPACITY);
+    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+    let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
     jump(l, go, [records, capacity]);
     enter(l, go);
-    (lanes[0].value, lanes[1].value)
-}
-
-/// Where a record is and what it holds.
-struct Record<'a> {
-    arena: usize,
-    types: &'a [DType],
+    (vals[0].lane().value, vals[1].lane().value)
 }
 
 fn back(
     l: &mut Lanes<'_, '_>,
-    frame: &Frame,
+    cx: &Cx,
     step: &ScalarProgram,
-    trips: Value,
-    captures: &[Lane],
-    cts: &[Lane],
-    record: &Record<'_>,
-) -> Result<Vec<Lane>, CompileError> {
-    let at = address(l, frame, record.arena);
-    let records = l.b.ins().load(types::I64, mem(), at, arena::RECORDS);
-    let outs = check(step, None)?;
-    let zeros: Vec<Value> = outs[cts.len()..].iter().map(|&d| l.constant_bits(0, d).value).collect();
-    let mut types = outs;
-    types.push(DType::I64);
-    let (head, lanes) = block(l, &types);
-    jump(l, head, cts.iter().map(|c| c.value).chain(zeros).chain([trips]));
+    args: &[Val],
+    carried: usize,
+    arena: usize,
+    record: &[DType],
+) -> Result<Vec<Val>, CompileError> {
+    let (trips, end) = (args[0].lane().value, args[1].lane().value);
+    let (captures, state) = args[2..].split_at(args.len() - 2 - carried);
+    let at = address(l, cx, arena);
+    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+    // where the record of trip 0 is
+    let first = l.b.ins().isub(end, trips);
+    let by = l.b.ins().imul_imm_s(first, (record.len() * 8) as i64);
+    let first = l.b.ins().iadd(records, by);
+    let mut like = vec![Form::Scalar(DType::I64)];
+    like.extend(forms(state));
+    let (head, vals) = block(l, &like);
+    jump(l, head, std::iter::once(trips).chain(words(state)));
     l.b.switch_to_block(head);
-    let left = lanes[lanes.len() - 1].value;
-    let (trip, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(left, trip, &[], exit, &[]);
-    enter(l, trip);
-    let left = l.b.ins().iadd_imm_s(left, -1);
-    let by = l.b.ins().imul_imm_s(left, (record.types.len() * 8) as i64);
-    let from = l.b.ins().iadd(records, by);
-    let mut now: Vec<Lane> = Vec::new();
-    for (k, &dtype) in record.types.iter().enumerate() {
-        // the low bytes of a word are the value: machines are little-endian
+    let left = vals[0].lane().value;
+    let (go, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(left, go, &[], exit, &[]);
+    enter(l, go);
+    let number = l.b.ins().iadd_imm_s(left, -1);
+    let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
+    let from = l.b.ins().iadd(first, by);
+    let mut now = Vec::with_capacity(step.inputs.len());
+    for (k, &dtype) in record.iter().enumerate() {
         let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
-        now.push(Lane { value, dtype });
+        now.push(Val::Scalar(Lane { value, dtype }));
     }
+    now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
     now.extend_from_slice(captures);
-    now.extend_from_slice(&lanes[..cts.len()]);
-    let next = inner(l, frame, step, &now)?;
-    let mut values: Vec<Value> = next[..cts.len()].iter().map(|o| o.value).collect();
-    for (sum, term) in lanes[cts.len()..].iter().zip(&next[cts.len()..]) {
-        values.push(l.add(*sum, *term).value);
-    }
-    values.push(left);
-    jump(l, head, values);
+    now.extend_from_slice(&vals[1..]);
+    let outs = trip(l, cx, step, &now)?;
+    jump(l, head, std::iter::once(number).chain(words(&outs)));
     l.b.seal_block(head);
     enter(l, exit);
-    Ok(lanes[..lanes.len() - 1].to_vec())
+    Ok(vals[1..].to_vec())
 }

@@ -10,10 +10,12 @@
 //!
 //! A program is made of a lower form, which [`crate::program`] rewrites `while_vjp` into:
 //!
-//! * `while_save(..) {cond, body, carried, kept}`: a `while` that records the arguments `kept` before each trip; one
-//!   more result, the number of trips, stands for the record.
-//! * `while_back(trips, captures.., cotangents..) {backward, record, cotangents}`: reads the record backwards. `backward` takes
-//!   what was kept (`record` values), the captures and the cotangents, and gives the next cotangents, then terms that are summed.
+//! * `while_record(..) {cond, body, carried, pair}`: a `while` that is to record what its reverse mode reads; on the way only.
+//! * `while_save(..) {cond, body, carried, arena}`: `body` gives the carried values, then what is recorded of the trip in
+//!   the arena of that number. Two more results: the number of trips, and where the record ends.
+//! * `while_back(trips, end, captures.., carried..) {backward, record, carried, arena, sums}`: reads the record backwards. `backward`
+//!   takes what was recorded (`record` values), the number of the trip, the captures and the carried values, and gives
+//!   the next carried ones: cotangents, and last as many `sums`, cotangents of captures, that it only adds to.
 
 use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC};
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
 use std::sync::Arc;
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&IF, &WHILE, &WHILE_VJP, &WHILE_SAVE, &WHILE_BACK, &PROJ];
+pub static ALL: &[&OpDef] = &[&IF, &WHILE, &WHILE_VJP, &WHILE_RECORD, &WHILE_SAVE, &WHILE_BACK, &PROJ];
 
 fn by_interpreter(op: &Op, _: &[View<'_>], _: &Ty) -> Result<Array> {
     Err(Error::value(op.name(), "expected to be run by an engine that knows control flow"))
@@ -111,31 +113,39 @@ pub static WHILE_VJP: OpDef = control("while_vjp", &["cond", "body", "carried", 
     results(op).into_iter().next().ok_or_else(|| Error::value(op.name(), "expected at least one result"))
 });
 
+/// A [`WHILE`] that a [`WHILE_SAVE`] is made of.
+pub static WHILE_RECORD: OpDef =
+    control("while_record", &["cond", "body", "carried", "pair"], |op, a| (WHILE.infer)(op, a));
+
 /// A [`WHILE`] that records what its reverse mode reads.
-pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried", "kept"], |op, a| {
+pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried", "arena"], |op, a| {
     let outs = carried(op, 2, a)?;
+    let body: Vec<&Ty> = op.graph(1).output_types().collect();
+    if body.get(..outs.len()) != Some(&outs) {
+        return Err(Error::shape(op.name(), "a body that gives the carried values", list(body.into_iter())));
+    }
     signature(op, op.graph(0), a.iter().copied(), &[&Ty::scalar(DType::Bool)])?;
-    signature(op, op.graph(1), a.iter().copied(), &outs)?;
+    signature(op, op.graph(1), a.iter().copied(), &body)?;
     first(op, &outs)
 });
 
 /// The backward loop over a record of [`WHILE_SAVE`].
-pub static WHILE_BACK: OpDef = control("while_back", &["backward", "record", "cotangents"], |op, a| {
+pub static WHILE_BACK: OpDef = control("while_back", &["backward", "record", "carried", "arena", "sums"], |op, a| {
     let count = |i: usize| usize::try_from(op.int(i)).unwrap_or(usize::MAX);
-    let (record, cts) = (count(1), count(2));
-    let step = op.graph(0);
+    let (record, carried) = (count(1), count(2));
+    let (integer, step) = (Ty::scalar(DType::I64), op.graph(0));
     let ins: Vec<&Ty> = step.input_types().collect();
     let outs: Vec<&Ty> = step.output_types().collect();
-    let fits = a.first().is_some_and(|t| **t == Ty::scalar(DType::I64))
+    let fits = a.len() >= 2
+        && a[..2].iter().all(|t| **t == integer)
         && ins.len().checked_sub(record) == Some(a.len() - 1)
-        && ins[record..] == a[1..]
-        && cts < a.len()
-        && outs.len() >= cts
-        && outs[..cts] == a[a.len() - cts..];
+        && *ins[record] == integer
+        && ins[record + 1..] == a[2..]
+        && a.len().checked_sub(carried).is_some_and(|n| n >= 2 && outs[..] == a[n..]);
     if !fits {
         return Err(Error::shape(
             op.name(),
-            "a step over what was kept, captures and cotangents",
+            "a step over a record, captures and carried values",
             list(a.iter().copied()),
         ));
     }
@@ -149,9 +159,10 @@ pub(crate) fn results(op: &Op) -> Vec<Ty> {
         outs(0)
     } else if op.is(&WHILE) {
         outs(1)
-    } else if op.is(&WHILE_SAVE) {
+    } else if op.is(&WHILE_SAVE) || op.is(&WHILE_RECORD) {
         let mut outs = outs(1);
-        outs.push(Ty::scalar(DType::I64));
+        outs.truncate(op.int(2) as usize);
+        outs.extend([Ty::scalar(DType::I64), Ty::scalar(DType::I64)]);
         outs
     } else if op.is(&WHILE_VJP) {
         let ins: Vec<&Ty> = op.graph(1).input_types().collect();

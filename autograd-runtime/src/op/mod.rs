@@ -107,6 +107,10 @@ pub(crate) const fn each(a: u32, b: u32) -> u32 {
 }
 
 impl OpDef {
+    /// Whether it acts on each element alone.
+    pub(crate) fn is_elementwise(&self) -> bool {
+        matches!(self.lower, Lower::Inline(_) | Lower::Unary(_) | Lower::Binary(_) | Lower::Powi)
+    }
     /// Which values the derivative in argument `i` reads: bits as in `saves`.
     pub(crate) fn reads(&self, i: usize) -> u32 {
         if self.saves & EACH == 0 {
@@ -314,7 +318,7 @@ impl Op {
     /// from text too, and the shape rules read them without a check.
     fn attrs_fit(&self) -> bool {
         let fits = |(name, a): (&&str, &Attr)| match *name {
-            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" | "wrt" | "kept" => {
+            "dims" | "shape" | "perm" | "strides" | "base" | "stride" | "padding" | "dilation" | "wrt" => {
                 matches!(a, Attr::Ints(_))
             }
             "dtype" => matches!(a, Attr::DType(_)),

@@ -5,7 +5,8 @@ use super::rewrite;
 use crate::{
     error::Result,
     graph::{Builder, Graph, Node, NodeId},
-    op::{Op, arith, compare, create},
+    op::{Op, arith, compare, create, list},
+    ty::DType,
 };
 
 pub(super) fn run(g: &Graph) -> Result<Graph> {
@@ -49,6 +50,13 @@ fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
         }
         // a detached value is the value; so is one with a derivative of the user's, once that has been taken
         "detach" | "copy" | "custom_vjp" => Some(a[0]),
+        // a write changes no length
+        "list_len" if made_by(0, &list::SET).is_some() => Some(b.add(n.op.clone(), &[b.node(a[0]).args[0]])?),
+        "list_len" if made_by(0, &list::ADD).is_some() => Some(b.add(n.op.clone(), &[b.node(a[0]).args[0]])?),
+        "list_len" if made_by(0, &list::FILL).is_some() => Some(b.node(a[0]).args[1]),
+        "list_len" if b.node(a[0]).op.is(&list::OF) => {
+            Some(b.add(create::constant(DType::I64, b.node(a[0]).args.len() as f64), &[])?)
+        }
         // one side for both, or a known mask
         "select" if a[1] == a[2] => Some(a[1]),
         "select" if is(0, 1.0) => Some(a[1]),

@@ -49,5 +49,5 @@ pub(super) fn run(g: &Graph) -> Result<Graph> {
 }
 
 pub(crate) fn is_elementwise(op: &Op) -> bool {
-    matches!(op.def.lower, Lower::Inline(_) | Lower::Unary(_) | Lower::Binary(_) | Lower::Powi)
+    op.def.is_elementwise()
 }

@@ -6,13 +6,13 @@ use super::{
     flow,
     fuse::{Fused, StepKind, fuse},
     plan::{Place, plan, resolve},
-    scalar::scalar_program,
+    scalar::{is_scalar, scalar_program},
     steps::Flow,
 };
 use crate::{
     error::{Error, Result},
     graph::{Graph, NodeId},
-    kernel::{self, Code, CompiledKernel, arena::Arenas},
+    kernel::{self, Code, CompiledKernel, frame::Frame},
     op::{
         Attr,
         control::{WHILE_BACK, WHILE_SAVE},
@@ -35,8 +35,16 @@ pub struct Program {
 }
 
 pub(super) enum Body {
-    /// One native function over slots, with as many arenas as it has loops that record.
-    Scalar { f: kernel::scalar::ScalarFn, arenas: usize, pool: Mutex<Vec<Arenas>> },
+    /// One native function over slots, and the memory that it works in, if it needs some.
+    Scalar {
+        f: kernel::scalar::ScalarFn,
+        frame: bool,
+        /// Loops that record.
+        arenas: usize,
+        pool: Mutex<Vec<Box<Frame>>>,
+        /// Slots of the arguments and of the results.
+        slots: (usize, usize),
+    },
     /// Steps over buffers.
     Steps {
         steps: Vec<Step>,
@@ -104,9 +112,15 @@ impl Program {
         let g = &optimised;
         let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
         let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
-        let lowered = flow::lower(g)?;
+        let mut lowered = flow::lower(g, is_scalar(g))?;
+        let scalar = scalar_program(&lowered);
+        if scalar.is_none() {
+            if lowered.has_lists() {
+                return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
+            }
+            lowered = flow::lower(g, false)?;
+        }
         let g = &lowered;
-        let scalar = scalar_program(g);
         let (body, code) = match &scalar {
             Some((program, arenas)) => {
                 let index = builder.add_scalar(program).map_err(failed)?;
@@ -115,7 +129,10 @@ impl Program {
                 let f = code.scalar(index).ok_or_else(|| Error::Compile("the scalar function is missing".into()))?;
                 let ops = op_names(g);
                 stats.kernels.push(KernelInfo { kind: "scalar function", ops, domain: Vec::new() });
-                (Body::Scalar { f, arenas: *arenas, pool: Mutex::default() }, code)
+                let count = |tys: &mut dyn Iterator<Item = &Ty>| tys.map(|t| if t.is_list() { 2 } else { 1 }).sum();
+                let slots = (count(&mut g.input_types()), count(&mut g.output_types()));
+                let frame = program.needs_frame();
+                (Body::Scalar { f, frame, arenas: *arenas, pool: Mutex::default(), slots }, code)
             }
             None => {
                 let fused = fuse(g)?;
@@ -217,7 +234,7 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
         }))
     };
     let mut kernels = 0;
-    let mut records: Vec<NodeId> = Vec::new();
+    let mut records: Vec<i64> = Vec::new();
     let mut steps = Vec::new();
     for s in fused.steps {
         steps.push(match s {
@@ -235,13 +252,13 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
                 let (sa, sb) = (strides(&a.strides), strides(&b.strides));
                 Step::MatMul { dtype, a: buffer(a.node)?, b: buffer(b.node)?, out: buffer(out)?, offsets, mkn, sa, sb }
             }
-            StepKind::Flow { op, node, args, outs } => {
-                // a loop backwards reads the record that its number of trips stands for
-                let by = if op.is(&WHILE_BACK) { g.node(args[0]).args[0] } else { node };
-                let known = records.iter().position(|&r| r == by);
+            StepKind::Flow { op, args, outs, .. } => {
+                // a loop backwards reads the record of the loop with the same arena
+                let arena = if op.is(&WHILE_BACK) || op.is(&WHILE_SAVE) { op.int(3) } else { -1 };
+                let known = records.iter().position(|&r| r == arena);
                 let record = known.unwrap_or(records.len());
                 if known.is_none() && op.is(&WHILE_SAVE) {
-                    records.push(by);
+                    records.push(arena);
                 }
                 let outs =
                     outs.into_iter().map(|(i, id)| Ok((i, buffer(id)?, g.ty(id).bytes()))).collect::<Result<_>>()?;

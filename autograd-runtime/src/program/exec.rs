@@ -12,9 +12,12 @@ use super::{
 use crate::{
     array::{Array, Data, View},
     error::{Error, Result},
-    kernel::{CompiledKernel, Scratch, arena::Arenas},
+    kernel::{
+        CompiledKernel, Scratch,
+        frame::{Fault, Frame},
+    },
     matmul::{Matrix, MatrixMut, matmul},
-    op::Op,
+    op::{Attr, Op, integer, list},
     ty::{DType, Ty},
 };
 use ndarray::{ArrayViewD, IxDyn};
@@ -52,7 +55,18 @@ pub(super) enum Step {
     },
 }
 
-const LACKING: &str = "expected memory for what the reverse mode of the loop reads of each trip, found none left";
+/// What went wrong in generated code, as an error.
+fn failure(fault: Fault) -> Error {
+    let op = |def, place| Op::with(def, [Attr::Int(place)]);
+    match fault {
+        Fault::Memory => Error::value("program", LACKING),
+        Fault::Index { place, index, len } => list::out_of_range(&op(&list::GET, place), index, len),
+        Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
+    }
+}
+
+const LACKING: &str =
+    "expected memory for lists and for what the reverse mode of loops reads of each trip, found none left";
 
 /// Working memory of one running call.
 #[derive(Default)]
@@ -81,6 +95,8 @@ pub(crate) enum Input<'a> {
 pub(crate) enum Output<'a> {
     Bits(&'a mut u64),
     Data(&'a mut Data),
+    /// A list, which comes with its length.
+    List(&'a mut Option<Data>),
 }
 
 impl Program {
@@ -99,6 +115,9 @@ impl Program {
         }
         for (x, ty) in inputs.iter().zip(&self.inputs) {
             if let Input::Data(d, offset) = x {
+                if ty.is_list() && d.dtype() == ty.dtype && *offset <= d.len() {
+                    continue;
+                }
                 fits(d, *offset, ty)?;
             } else if ty.numel() != 1 {
                 return Err(Error::shape("program", ty.to_string(), "a scalar"));
@@ -106,9 +125,10 @@ impl Program {
         }
         for (y, ty) in outputs.iter().zip(&self.outputs) {
             match y {
+                Output::List(_) if ty.is_list() => {}
                 Output::Data(d) => fits(d, 0, ty)?,
                 Output::Bits(_) if ty.numel() == 1 => {}
-                Output::Bits(_) => return Err(Error::shape("program", ty.to_string(), "a scalar")),
+                Output::Bits(_) | Output::List(_) => return Err(Error::shape("program", ty.to_string(), "a scalar")),
             }
         }
         match &self.body {
@@ -122,45 +142,80 @@ impl Program {
         }
     }
 
-    /// Runs a scalar program over slots; `false` if this is none, the slots are not as many, or there is no memory for
-    /// what its loops record: [`Program::run`] says which.
+    /// Runs a program of scalars over slots; `false` if this is none, the slots are not as many, or something went
+    /// wrong: [`Program::run`] says what.
     #[inline]
     pub(crate) fn run_slots(&self, args: &[u64], outs: &mut [u64]) -> bool {
-        let Body::Scalar { f, arenas, pool } = &self.body else { return false };
-        if args.len() != self.inputs.len() || outs.len() != self.outputs.len() {
+        let Body::Scalar { f, frame, slots, .. } = &self.body else { return false };
+        if (args.len(), outs.len()) != *slots || slots.0 != self.inputs.len() || slots.1 != self.outputs.len() {
             return false;
         }
-        if *arenas == 0 {
-            // SAFETY: the function reads one slot for each argument and writes one for each result; it uses no arena.
+        if !frame {
+            // SAFETY: the function reads one slot for each argument and writes one for each result; it uses no memory.
             return unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) } == 0;
         }
-        let mut own = pool.lock().pop().unwrap_or_else(|| Arenas::new(*arenas));
-        // SAFETY: as above, and the arenas are as many as it uses and this run's alone.
-        let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), own.as_mut_ptr()) };
+        // SAFETY: no argument is a list.
+        let done = unsafe { self.run_frame(args, outs, |_| ()) };
+        done.is_ok()
+    }
+
+    /// Runs a scalar program in memory of its own; `read` reads the results while that is there.
+    ///
+    /// # Safety
+    /// The slots are those of the program's arguments and results, and the lists among them are as long as they say.
+    unsafe fn run_frame<R>(&self, args: &[u64], outs: &mut [u64], read: impl FnOnce(&[u64]) -> R) -> Result<R, Fault> {
+        let Body::Scalar { f, arenas, pool, .. } = &self.body else { return Err(Fault::Memory) };
+        let mut own = pool.lock().pop().unwrap_or_else(|| Frame::new(*arenas));
+        // SAFETY: the caller's word for the slots; the frame is one of this program's and this run's alone.
+        let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), own.start()) };
+        let done = if status == 0 { Ok(read(outs)) } else { Err(own.fault(status)) };
         own.trim();
         pool.lock().push(own);
-        status == 0
+        done
     }
 
     fn run_scalar(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-        let args: SmallVec<[u64; 16]> = inputs
-            .iter()
-            .map(|x| match x {
-                Input::Bits(b) => *b,
-                Input::Data(d, offset) => bits_at(d, *offset),
-            })
-            .collect();
-        let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, outputs.len());
-        if !self.run_slots(&args, &mut outs) {
-            return Err(Error::value("while", LACKING));
-        }
-        for (y, bits) in outputs.iter_mut().zip(outs) {
-            match y {
-                Output::Bits(b) => **b = bits,
-                Output::Data(d) => set_bits(d, bits),
+        let Body::Scalar { f, frame, slots, .. } = &self.body else { return Ok(()) };
+        let mut args: SmallVec<[u64; 16]> = SmallVec::new();
+        for (x, ty) in inputs.iter().zip(&self.inputs) {
+            match x {
+                Input::Bits(b) => args.push(*b),
+                Input::Data(d, offset) if ty.is_list() => {
+                    // SAFETY: the offset lies inside, as has been checked.
+                    let at = unsafe { d.as_ptr().add(offset * d.dtype().size()) };
+                    args.extend([at as u64, (d.len() - offset) as u64]);
+                }
+                Input::Data(d, offset) => args.push(bits_at(d, *offset)),
             }
         }
-        Ok(())
+        let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, slots.1);
+        let mut write = |outs: &[u64]| {
+            let mut slot = 0;
+            for (y, ty) in outputs.iter_mut().zip(&self.outputs) {
+                match y {
+                    Output::Bits(b) => **b = outs[slot],
+                    Output::Data(d) => set_bits(d, outs[slot]),
+                    Output::List(d) => {
+                        let mut list = crate::tensor::pool::take(ty.dtype, outs[slot + 1] as usize);
+                        // SAFETY: a list that the program gives is as long as it says, and is there while its memory is.
+                        unsafe {
+                            let bytes = list.len() * ty.dtype.size();
+                            std::ptr::copy_nonoverlapping(outs[slot] as *const u8, list.as_mut_ptr(), bytes);
+                        }
+                        **d = Some(list);
+                    }
+                }
+                slot += if ty.is_list() { 2 } else { 1 };
+            }
+        };
+        if !frame {
+            // SAFETY: the slots are those of the arguments and results; the function uses no memory of its own.
+            unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) };
+            write(&outs);
+            return Ok(());
+        }
+        // SAFETY: lists among the arguments are borrowed for as long as this runs, and as long as they say.
+        unsafe { self.run_frame(&args, &mut outs, write) }.map_err(failure)
     }
 
     fn run_steps(&self, w: &mut Workspace, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
@@ -182,6 +237,9 @@ impl Program {
                 Place::Output(i) => match &mut outputs[*i] {
                     Output::Bits(b) => std::ptr::from_mut::<u64>(b).cast(),
                     Output::Data(d) => d.as_mut_ptr(),
+                    Output::List(_) => {
+                        return Err(Error::value("program", "expected no list in a program over tensors"));
+                    }
                 },
                 // SAFETY: the plan's offsets lie inside the arena, which has just been made large enough.
                 Place::Arena(at) => unsafe { base.add(*at) },
@@ -230,6 +288,7 @@ impl Program {
             let to = match &mut outputs[k] {
                 Output::Bits(b) => std::ptr::from_mut::<u64>(b).cast(),
                 Output::Data(d) => d.as_mut_ptr(),
+                Output::List(_) => continue,
             };
             // SAFETY: both hold the bytes of the result's type; a result is never an argument's buffer.
             unsafe { std::ptr::copy_nonoverlapping(w.table[from], to, bytes) };
@@ -310,9 +369,20 @@ impl Program {
     pub fn run_arrays(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let data: Vec<Data> = inputs.iter().map(|a| a.clone().into_data()).collect();
         let inputs: Vec<Input<'_>> = data.iter().map(|d| Input::Data(d, 0)).collect();
-        let mut outs: Vec<Data> = self.outputs.iter().map(|t| Data::zeros(t.dtype, t.numel())).collect();
-        let mut refs: Vec<Output<'_>> = outs.iter_mut().map(Output::Data).collect();
+        let mut outs: Vec<Option<Data>> =
+            self.outputs.iter().map(|t| (!t.is_list()).then(|| Data::zeros(t.dtype, t.numel()))).collect();
+        let output = |d| match d {
+            &mut Some(ref mut d) => Output::Data(d),
+            d => Output::List(d),
+        };
+        let mut refs: Vec<Output<'_>> = outs.iter_mut().map(output).collect();
         self.run(&inputs, &mut refs)?;
-        Ok(outs.into_iter().zip(&self.outputs).map(|(d, t)| Array::from_data(d, &t.shape)).collect())
+        drop(refs);
+        let array = |(d, t): (Option<Data>, &Ty)| {
+            let d = d.unwrap_or_else(|| Data::zeros(t.dtype, 0));
+            let n = [d.len()];
+            Array::from_data(d, if t.is_list() { &n } else { &t.shape })
+        };
+        Ok(outs.into_iter().zip(&self.outputs).map(array).collect())
     }
 }

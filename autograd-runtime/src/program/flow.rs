@@ -2,145 +2,381 @@
 //! what its reverse mode reads, and a `while_back` over the record. A `while` of the same arguments is the `while_save`
 //! itself, so that value and gradient run the loop once.
 //!
-//! Of each trip the carried values are recorded that the step back reads; what the step needs besides is computed
-//! again from them. Afterwards every result of control flow is read through a projection.
+//! What is recorded of a trip: the reverse mode of the body is one graph, in which some nodes depend on cotangents
+//! and the others, the known ones, do not. It is cut in two ([`super::split`]): the known part joins the loop that runs
+//! forwards, the rest runs backwards, and what goes from the one to the other is recorded. Loops inside a loop record as
+//! well, so that nothing runs twice. Over tensors, whose loops run programs of their own, the carried values that the
+//! step back reads are recorded, and the known part is computed again.
+//!
+//! Afterwards every result of control flow is read through a projection.
 
+use super::{split, sums};
 use crate::{
     diff,
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
-        Attr, Op,
-        control::{self, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_control},
+        Attr, Lower, Op, arith, compare,
+        control::{self, IF, PROJ, WHILE, WHILE_BACK, WHILE_RECORD, WHILE_SAVE, WHILE_VJP, is_control},
         create,
     },
     pass,
+    ty::{DType, Ty},
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+
+/// The graph in the form that programs are made of. `scalar` says that all values are scalars and lists.
+pub(super) fn lower(g: &Graph, scalar: bool) -> Result<Graph> {
+    let lowering = Lowering { scalar, pairs: RefCell::default() };
+    lowering.finish(&lowering.expand(g, None)?)
+}
 
 /// A loop and the arguments it starts from.
 type Key = (SmallVec<[Attr; 2]>, Args);
 
-/// A loop that is run backwards too.
-struct Reversed {
-    /// The captures that some reverse mode differentiates in.
-    captured: BTreeSet<usize>,
-    /// Once it has been met: results of the `while_save`, and the step back with the number of values it is given
-    /// from the record.
-    saved: Option<(Vec<NodeId>, Arc<Graph>, usize)>,
-}
-
-/// The graph in the form that programs are made of.
-pub(super) fn lower(g: &Graph) -> Result<Graph> {
-    let live = g.live();
-    let mut reversed: FxHashMap<Key, Reversed> = FxHashMap::default();
-    for (_, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_VJP)) {
-        let of = reversed.entry(key(n)).or_insert(Reversed { captured: BTreeSet::new(), saved: None });
-        let carried = n.op.int(2);
-        of.captured.extend(n.op.ints(3).iter().filter(|&&i| i >= carried).map(|&i| i as usize));
-    }
-    let b = Builder::new();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
-    for &i in g.inputs() {
-        map[i.index()] = Some(b.input(g.ty(i)));
-    }
-    for (id, n) in g.nodes() {
-        if !live[id.index()] || n.op.is(&create::INPUT) {
-            continue;
-        }
-        if n.op.is(&PROJ) {
-            map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
-            continue;
-        }
-        let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-        if !is_control(&n.op) {
-            map[id.index()] = Some(b.add(n.op.clone(), &args)?);
-            continue;
-        }
-        let outs = match reversed.get_mut(&key(n)).filter(|_| n.op.is(&WHILE) || n.op.is(&WHILE_VJP)) {
-            Some(r) => {
-                if r.saved.is_none() {
-                    r.saved = Some(save(&b, n, &args, &r.captured)?);
-                }
-                let (values, step, record) = r.saved.as_ref().expect("made above");
-                if n.op.is(&WHILE_VJP) {
-                    back(&b, n, &args, values, step, *record, &r.captured)?
-                } else {
-                    values.clone()
-                }
-            }
-            None => b.add_control(&n.op.map_graphs(lower)?, &args)?,
-        };
-        map[id.index()] = outs.first().copied();
-        all.insert(id, outs);
-    }
-    b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())
-}
-
 fn key(n: &Node) -> Key {
-    let loops = n.op.is(&WHILE) || n.op.is(&WHILE_VJP);
     let args = if n.op.is(&WHILE_VJP) { n.args.len() - control::floats(n.op.graph(1)).len() } else { n.args.len() };
-    let attrs = if loops { n.op.attrs[..3].iter().cloned().collect() } else { SmallVec::new() };
-    (attrs, Args::from_slice(&n.args[..args]))
+    (n.op.attrs[..3].iter().cloned().collect(), Args::from_slice(&n.args[..args]))
 }
 
-fn save(
-    b: &Builder,
-    n: &Node,
-    args: &[NodeId],
-    captured: &BTreeSet<usize>,
-) -> Result<(Vec<NodeId>, Arc<Graph>, usize)> {
-    let (cond, body, carried) = (n.op.graph(0), n.op.graph(1), n.op.int(2) as usize);
-    let captured: Vec<usize> = captured.iter().copied().collect();
-    let step = pass::optimise(&diff::while_step(body, carried, &captured)?)?;
-    let live = step.live();
-    let reads = |i: &usize| live[step.inputs()[*i].index()];
-    let kept: Vec<usize> = (0..carried).filter(reads).collect();
-    // the step without the inputs that it does not read
-    let inner = Builder::new();
-    let mut inputs: Vec<NodeId> = Vec::new();
-    for (i, &input) in step.inputs().iter().enumerate() {
-        let dead = i < carried && !kept.contains(&i);
-        // never read: any node will do
-        inputs.push(if dead { NodeId::default() } else { inner.input(step.ty(input)) });
-    }
-    let outs = inner.inline(&step, &inputs)?;
-    let step = Arc::new(lower(&inner.finish(outs)?)?);
-    let attrs = [
-        Attr::Graph(Arc::new(lower(cond)?)),
-        Attr::Graph(Arc::new(lower(body)?)),
-        Attr::Int(carried as i64),
-        Attr::Ints(kept.iter().map(|&i| i as i64).collect()),
-    ];
-    let loop_args = body.inputs().len();
-    let values = b.add_control(&Op::with(&WHILE_SAVE, attrs), &args[..loop_args])?;
-    Ok((values, step, kept.len()))
-}
-
-#[allow(clippy::too_many_arguments)]
-fn back(
-    b: &Builder,
-    n: &Node,
-    args: &[NodeId],
-    values: &[NodeId],
-    step: &Arc<Graph>,
+/// How a loop is run forwards and backwards.
+struct Pair {
+    /// The body, which also gives what is recorded of a trip.
+    body: Graph,
+    /// The step back: a record, the trip, captures, cotangents and sums.
+    step: Arc<Graph>,
+    /// Values in the record of a trip.
     record: usize,
-    captured: &BTreeSet<usize>,
-) -> Result<Vec<NodeId>> {
+    /// The arguments of the loop that the step takes.
+    captures: Vec<usize>,
+    /// The captures that it differentiates in, in order.
+    captured: Vec<usize>,
+}
+
+struct Lowering {
+    scalar: bool,
+    pairs: RefCell<Vec<Arc<Pair>>>,
+}
+
+/// What is known of the inputs of a graph that is going to be cut.
+pub(super) struct Inputs<'a> {
+    /// Cotangents and what is made of them.
+    pub unknown: &'a [bool],
+    /// Of the known ones, those that the backward part may read at no cost.
+    pub free: &'a [bool],
+}
+
+impl Lowering {
+    /// Replaces the reverse mode of loops by a loop that is to record and one over the record; and, if the graph is
+    /// going to be cut, choices that mix what is known with cotangents by one of each kind.
+    fn expand(&self, g: &Graph, inputs: Option<&Inputs<'_>>) -> Result<Graph> {
+        let live = g.live();
+        // what each loop is differentiated in
+        let mut wanted: FxHashMap<Key, BTreeSet<usize>> = FxHashMap::default();
+        for (_, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_VJP)) {
+            let carried = n.op.int(2);
+            let of = wanted.entry(key(n)).or_default();
+            of.extend(n.op.ints(3).iter().filter(|&&i| i >= carried).map(|&i| i as usize));
+        }
+        let mut recorded: FxHashMap<Key, (Vec<NodeId>, Arc<Pair>)> = FxHashMap::default();
+        let b = Builder::new();
+        let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+        let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
+        let mut unknown = vec![false; g.len()];
+        for (k, &i) in g.inputs().iter().enumerate() {
+            map[i.index()] = Some(b.input(g.ty(i)));
+            unknown[i.index()] = inputs.is_some_and(|x| x.unknown[k]);
+        }
+        // whether the backward part may read a list as it is now
+        let free = |a: NodeId| {
+            let n = g.node(a);
+            inputs.is_none_or(|x| n.op.is(&create::INPUT) && x.free[n.op.int(0) as usize])
+        };
+        for (id, n) in g.nodes() {
+            if !live[id.index()] || n.op.is(&create::INPUT) {
+                continue;
+            }
+            unknown[id.index()] = n.args.iter().any(|a| unknown[a.index()]);
+            if n.op.is(&PROJ) {
+                map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
+                continue;
+            }
+            let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+            if !is_control(&n.op) {
+                map[id.index()] = Some(b.add(n.op.clone(), &args)?);
+                continue;
+            }
+            let loops = n.op.is(&WHILE) || n.op.is(&WHILE_VJP);
+            let outs = if let Some(captured) = loops.then(|| wanted.get(&key(n))).flatten() {
+                if !recorded.contains_key(&key(n)) {
+                    let open: Vec<bool> =
+                        n.args.iter().map(|&a| if g.ty(a).is_list() { free(a) } else { true }).collect();
+                    let pair = Arc::new(self.pair(&n.op, captured, &open)?);
+                    let mut pairs = self.pairs.borrow_mut();
+                    pairs.push(pair.clone());
+                    let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(pairs.len() as i64 - 1)]);
+                    drop((pairs, captured));
+                    let loop_args = n.op.graph(1).inputs().len();
+                    let record = Op::with(&WHILE_RECORD, attrs);
+                    recorded.insert(key(n), (b.add_control(&record, &args[..loop_args])?, pair));
+                }
+                let (values, pair) = &recorded[&key(n)];
+                if n.op.is(&WHILE) { values.clone() } else { back(&b, n, &args, values, pair)? }
+            } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
+                let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
+                let open: Vec<bool> =
+                    n.args[1..].iter().map(|&a| if g.ty(a).is_list() { free(a) } else { true }).collect();
+                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open })?
+            } else {
+                b.add_control(&n.op, &args)?
+            };
+            map[id.index()] = outs.first().copied();
+            all.insert(id, outs);
+        }
+        b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())
+    }
+
+    /// A choice that takes cotangents as one that computes what is known and one that reads it.
+    fn choice(&self, b: &Builder, op: &Op, args: &[NodeId], inputs: &Inputs<'_>) -> Result<Vec<NodeId>> {
+        let cut = |i: usize| split::cut(&self.expand(op.graph(i), Some(inputs))?, inputs);
+        let branches = [cut(0)?, cut(1)?];
+        // each branch gives what both record, zeros for the other one
+        let tys = branches.each_ref().map(|c| c.known.output_types().cloned().collect::<Vec<Ty>>());
+        let known_args: Vec<NodeId> =
+            args[1..].iter().zip(inputs.unknown).filter(|(_, u)| !**u).map(|(&a, _)| a).collect();
+        let mut read = Vec::new();
+        if tys.iter().any(|t| !t.is_empty()) {
+            let record = |i: usize| -> Result<Attr> {
+                let inner = Builder::new();
+                let ins: Vec<NodeId> = known_args.iter().map(|&a| inner.input(&b.ty_of(a))).collect();
+                let own = inner.inline(&branches[i].known, &ins)?;
+                let zeros = |ty: &Ty| inner.add(create::constant(ty.dtype, 0.0), &[]);
+                let other = tys[1 - i].iter().map(zeros).collect::<Result<Vec<_>>>()?;
+                Ok(Attr::Graph(Arc::new(inner.finish(if i == 0 { [own, other] } else { [other, own] }.concat())?)))
+            };
+            let args: Vec<NodeId> = std::iter::once(args[0]).chain(known_args.iter().copied()).collect();
+            read = b.add_control(&Op::with(&IF, [record(0)?, record(1)?]), &args)?;
+        }
+        // what a branch of the second choice takes: both records, then the arguments that either reads, then cotangents
+        let used = |k: &usize| branches.iter().any(|c| c.free.contains(k));
+        let free: Vec<usize> = (0..args.len() - 1).filter(|k| !inputs.unknown[*k] && used(k)).collect();
+        let rest: Vec<usize> = (0..args.len() - 1).filter(|k| inputs.unknown[*k]).collect();
+        let given: Vec<NodeId> = read.iter().copied().chain(free.iter().chain(&rest).map(|&k| args[k + 1])).collect();
+        let branch = |i: usize| -> Result<Attr> {
+            let inner = Builder::new();
+            let ins: Vec<NodeId> = given.iter().map(|&a| inner.input(&b.ty_of(a))).collect();
+            let (first, n) = (if i == 0 { 0 } else { tys[0].len() }, read.len());
+            let mut all: Vec<NodeId> = ins[first..first + tys[i].len()].to_vec();
+            let at = |k: &usize| ins[n + free.iter().position(|f| f == k).expect("all that are read are given")];
+            all.extend(branches[i].free.iter().map(at));
+            all.extend(&ins[n + free.len()..]);
+            let outs = inner.inline(&branches[i].unknown, &all)?;
+            Ok(Attr::Graph(Arc::new(inner.finish(outs)?)))
+        };
+        let given: Vec<NodeId> = std::iter::once(args[0]).chain(given.iter().copied()).collect();
+        b.add_control(&Op::with(&IF, [branch(0)?, branch(1)?]), &given)
+    }
+
+    /// How a loop that is differentiated in some of its captures runs in both directions. `open` says which arguments
+    /// the step back may read at no cost.
+    fn pair(&self, op: &Op, captured: &BTreeSet<usize>, open: &[bool]) -> Result<Pair> {
+        let (body, carried) = (op.graph(1), op.int(2) as usize);
+        let captured: Vec<usize> = captured.iter().copied().collect();
+        let n = body.inputs().len();
+        let step = pass::optimise(&with_sums(&diff::while_step(body, carried, &captured)?, n, captured.len())?)?;
+        let steps = inductions(body, carried);
+        let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
+        let free: Vec<bool> =
+            (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
+        let cut = if self.scalar {
+            let inputs = Inputs { unknown: &unknown, free: &free };
+            split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
+        } else {
+            split::recompute(&self.expand(&step, None)?, &Inputs { unknown: &unknown, free: &free })?
+        };
+        let record = cut.known.outputs().len();
+        // a counter is computed from the trip
+        let captures: Vec<usize> = cut.free.iter().copied().collect();
+        let inner = Builder::new();
+        let saved: Vec<NodeId> = cut.known.output_types().map(|ty| inner.input(ty)).collect();
+        let trip = inner.input(&Ty::scalar(DType::I64));
+        let mut read: Vec<NodeId> = captures.iter().map(|&i| inner.input(step.ty(step.inputs()[i]))).collect();
+        for (at, i) in captures.iter().enumerate() {
+            if let Some(&by) = steps.get(i) {
+                let by = inner.add(create::constant_bits(DType::I64, by.cast_unsigned()), &[])?;
+                let moved = inner.add(Op::new(&arith::MUL), &[trip, by])?;
+                read[at] = inner.add(Op::new(&arith::ADD), &[read[at], moved])?;
+            }
+        }
+        let rest: Vec<NodeId> = step.inputs()[n..].iter().map(|&i| inner.input(step.ty(i))).collect();
+        let outs = inner.inline(&cut.unknown, &[saved, read, rest].concat())?;
+        let back = pass::optimise(&inner.finish(outs)?)?;
+        // forwards: the body, and what is recorded
+        let both = Builder::new();
+        let ins: Vec<NodeId> = body.input_types().map(|ty| both.input(ty)).collect();
+        let mut outs = both.inline(body, &ins)?;
+        outs.extend(both.inline(&cut.known, &ins)?);
+        let forward = pass::optimise(&both.finish(outs)?)?;
+        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(self.finish(&back)?), record, captures, captured })
+    }
+
+    /// The last form of a graph in which all reverse modes of loops have been replaced.
+    fn finish(&self, g: &Graph) -> Result<Graph> {
+        let g = &if self.scalar { split::merge_choices(g)? } else { g.clone() };
+        let live = g.live();
+        let records: FxHashMap<Key, i64> = g
+            .nodes()
+            .filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_RECORD))
+            .map(|(_, n)| (key(n), n.op.int(3)))
+            .collect();
+        let mut saved: FxHashMap<Key, Vec<NodeId>> = FxHashMap::default();
+        let b = Builder::new();
+        let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+        let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
+        for &i in g.inputs() {
+            map[i.index()] = Some(b.input(g.ty(i)));
+        }
+        let inside = |g: &Graph| self.finish(&self.expand(g, None)?);
+        for (id, n) in g.nodes() {
+            if !live[id.index()] || n.op.is(&create::INPUT) {
+                continue;
+            }
+            if n.op.is(&PROJ) {
+                map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
+                continue;
+            }
+            let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+            if !is_control(&n.op) {
+                map[id.index()] = Some(b.add(n.op.clone(), &args)?);
+                continue;
+            }
+            let outs = if n.op.is(&WHILE_BACK) || n.op.is(&WHILE_SAVE) {
+                b.add_control(&n.op, &args)?
+            } else if n.op.is(&IF) {
+                let op = n.op.map_graphs(inside)?;
+                match self.scalar.then(|| selected(&b, &op, &args)).transpose()?.flatten() {
+                    Some(outs) => outs,
+                    None => b.add_control(&op, &args)?,
+                }
+            } else if let Some(&number) = records.get(&key(n)) {
+                match saved.get(&key(n)) {
+                    Some(outs) => outs.clone(),
+                    None => {
+                        let pair = self.pairs.borrow()[number as usize].clone();
+                        let attrs = [
+                            Attr::Graph(Arc::new(inside(n.op.graph(0))?)),
+                            Attr::Graph(Arc::new(pair.body.clone())),
+                            n.op.attrs[2].clone(),
+                            Attr::Int(number),
+                        ];
+                        let outs = b.add_control(&Op::with(&WHILE_SAVE, attrs), &args)?;
+                        saved.insert(key(n), outs.clone());
+                        outs
+                    }
+                }
+            } else {
+                b.add_control(&n.op.map_graphs(inside)?, &args)?
+            };
+            map[id.index()] = outs.first().copied();
+            all.insert(id, outs);
+        }
+        let done = b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())?;
+        sums::into_place(&done)
+    }
+}
+
+/// The step of a reverse mode with the sums so far as inputs: its terms are added to them.
+fn with_sums(step: &Graph, n: usize, captured: usize) -> Result<Graph> {
+    let b = Builder::new();
+    let ins: Vec<NodeId> = step.input_types().map(|ty| b.input(ty)).collect();
+    let cotangents = ins.len() - n;
+    let mut outs = b.inline(step, &ins)?;
+    debug_assert_eq!(outs.len(), cotangents + captured);
+    for term in &mut outs[cotangents..] {
+        let sum = b.input(&b.ty_of(*term));
+        *term = b.add(Op::new(&arith::ADD), &[sum, *term])?;
+    }
+    b.finish(outs)
+}
+
+/// The carried integers that each trip changes by the same number, with that number.
+fn inductions(body: &Graph, carried: usize) -> FxHashMap<usize, i64> {
+    let mut found = FxHashMap::default();
+    for (i, &out) in body.outputs().iter().take(carried).enumerate() {
+        let (n, input) = (body.node(out), body.inputs()[i]);
+        if n.ty != Ty::scalar(DType::I64) {
+            continue;
+        }
+        if out == input {
+            found.insert(i, 0);
+        } else if n.op.is(&arith::ADD) && n.args.contains(&input) {
+            let by = body.node(if n.args[0] == input { n.args[1] } else { n.args[0] });
+            if by.op.is(&create::CONST) {
+                found.insert(i, by.op.bits(1).cast_signed());
+            }
+        }
+    }
+    found
+}
+
+/// The loop over a record: the cotangents that a `while_vjp` asks for.
+fn back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], pair: &Pair) -> Result<Vec<NodeId>> {
     let (body, carried) = (n.op.graph(1), n.op.int(2) as usize);
     let floats = control::floats(body);
-    let trips = *values.last().expect("a loop that is saved counts its trips");
-    let given: Vec<NodeId> = std::iter::once(trips).chain(args[carried..].iter().copied()).collect();
-    let attrs = [Attr::Graph(step.clone()), Attr::Int(record as i64), Attr::Int(floats.len() as i64)];
+    let (cotangents, loop_args) = (&args[args.len() - floats.len()..], &args[..args.len() - floats.len()]);
+    let mut given: Vec<NodeId> = values[carried..carried + 2].to_vec();
+    given.extend(pair.captures.iter().map(|&i| loop_args[i]));
+    given.extend(cotangents);
+    let zeros = pair.captured.iter().map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
+    given.extend(zeros.flatten());
+    let state = cotangents.len() + pair.captured.len();
+    let attrs = [
+        Attr::Graph(pair.step.clone()),
+        Attr::Int(pair.record as i64),
+        Attr::Int(state as i64),
+        // as the `while_save` of the pair
+        b.node(b.node(values[carried]).args[0]).op.attrs[3].clone(),
+        Attr::Int(pair.captured.len() as i64),
+    ];
     let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &given)?;
     let of = |&i: &i64| {
         let i = i as usize;
         let carried = floats.iter().position(|&f| f == i);
-        let at = carried.or_else(|| captured.iter().position(|&c| c == i).map(|k| floats.len() + k));
+        let at = carried.or_else(|| pair.captured.iter().position(|&c| c == i).map(|k| floats.len() + k));
         all[at.expect("floats only have cotangents")]
     };
     Ok(n.op.ints(3).iter().map(of).collect())
+}
+
+/// Operations of a branch up to which both branches are computed and a value is chosen; division counts for more.
+const CHEAP: usize = 8;
+
+/// The results of a choice between branches that cost less than a wrongly predicted jump: both are computed.
+fn selected(b: &Builder, op: &Op, args: &[NodeId]) -> Result<Option<Vec<NodeId>>> {
+    let cost = |g: &Graph| {
+        let live = g.live();
+        let mut cost = 0;
+        for (_, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+            cost += match n.op.def.lower {
+                _ if n.ty.is_list() => return None,
+                _ if n.op.is(&create::INPUT) => 0,
+                Lower::Const | Lower::View(_) => 0,
+                Lower::Inline(_) if split::is_slow(&n.op) => 4,
+                Lower::Inline(_) => 1,
+                _ => return None,
+            };
+        }
+        Some(cost)
+    };
+    let cheap = |i: usize| cost(op.graph(i)).is_some_and(|c| c <= CHEAP);
+    if !cheap(0) || !cheap(1) {
+        return Ok(None);
+    }
+    let (yes, no) = (b.inline(op.graph(0), &args[1..])?, b.inline(op.graph(1), &args[1..])?);
+    let choose = |(y, n): (NodeId, NodeId)| {
+        if y == n { Ok(y) } else { b.add(Op::new(&compare::SELECT), &[args[0], y, n]) }
+    };
+    yes.into_iter().zip(no).map(choose).collect::<Result<Vec<_>>>().map(Some)
 }

@@ -8,7 +8,9 @@ mod flow;
 pub mod fuse;
 pub mod plan;
 mod scalar;
+mod split;
 mod steps;
+mod sums;
 
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};

@@ -1,63 +1,367 @@
-//! From a lowered graph in which every value has one element to a scalar program, control flow included.
+//! From a lowered graph in which every value is a scalar or a list to a scalar program, control flow included.
+//!
+//! In the graph a write to a list gives a new list. In the program it is done in place where the old list is not read
+//! any more, and on a copy otherwise. So nodes that read a list are put before one that writes to it where that is possible,
+//! and each value is traced to the buffers that may hold it. A loop owns the buffers of the lists that it carries, and what a
+//! trip makes for itself is given back at its end: a list that a trip leaves in such memory is copied to the loop's own.
 
 use crate::{
     graph::{Graph, Node, NodeId},
-    kernel::{self, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
+    kernel::{self, Form, Id, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
     op::{
-        Lower,
+        Lower, arith,
         control::{IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE},
-        create,
+        create, integer, list,
     },
-    ty::DType,
+    ty::{DType, Ty},
 };
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
-/// The scalar program of a graph and the number of its arenas; `None` if the graph has other values than scalars, or
-/// too many nodes for one function (then it is split into kernels over a domain of one element).
+/// Whether all values are scalars and lists, and all operations such as scalar programs have.
+pub(super) fn is_scalar(g: &Graph) -> bool {
+    let mut todo = vec![g];
+    while let Some(g) = todo.pop() {
+        let live = g.live();
+        for (id, n) in g.nodes().filter(|(id, n)| live[id.index()] || n.op.is(&create::INPUT)) {
+            let value = n.ty.numel() == 1 && !(n.ty.dtype == DType::I64 && n.op.is(&create::INPUT) && n.ty.rank() > 0);
+            let known = match n.op.def.lower {
+                Lower::MatMul => false,
+                Lower::Library => is_own(n),
+                Lower::Inline(_) if n.ty.is_list() => n.op.is(&arith::ADD) && n.ty.dtype.is_float(),
+                _ => !n.ty.is_list() && n.args.iter().all(|&a| !g.ty(a).is_list()),
+            };
+            if live[id.index()] && !known || !value && !n.ty.is_list() {
+                return false;
+            }
+            todo.extend(n.subgraphs());
+        }
+    }
+    true
+}
+
+/// Operations of the library that scalar programs have a form of their own for.
+fn is_own(n: &Node) -> bool {
+    let control = [&IF, &PROJ, &WHILE, &WHILE_BACK, &WHILE_SAVE];
+    let control = control.iter().any(|d| n.op.is(d)) || n.op.is(&crate::op::control::WHILE_VJP);
+    let family = |all: &[&'static crate::op::OpDef]| all.iter().any(|d| n.op.is(d));
+    control || n.op.is(&create::INPUT) || family(list::ALL) || family(integer::ALL)
+}
+
+/// The scalar program of a graph and the number of its arenas; `None` if the graph has other values than scalars and
+/// lists, or too many nodes for one function (then it is split into kernels over a domain of one element).
 pub(super) fn scalar_program(g: &Graph) -> Option<(ScalarProgram, usize)> {
+    if !is_scalar(g) {
+        return None;
+    }
     let mut arenas = 0;
-    let program = region(g, &mut arenas)?;
+    let program = region(g, &vec![false; g.inputs().len()], &mut arenas)?.program;
     (size(&program) <= kernel::MAX_NODES).then_some((program, arenas))
 }
 
 /// Instructions, those of sub-programs included; as deep as the source nests them.
 fn size(p: &ScalarProgram) -> usize {
     let of = |i: &Inst| match i {
-        Inst::Node(_) | Inst::Result { .. } => 1,
         Inst::If { branches, .. } => branches.iter().map(size).sum(),
         Inst::While { cond, body, .. } => size(cond) + size(body),
         Inst::Back { step, .. } => size(step),
+        _ => 1,
     };
     p.insts.iter().map(of).sum()
 }
 
-fn region(g: &Graph, arenas: &mut usize) -> Option<ScalarProgram> {
+fn form(ty: &Ty) -> Form {
+    if ty.is_list() { Form::List(ty.dtype) } else { Form::Scalar(ty.dtype) }
+}
+
+/// The live nodes, such that those which read a list come before one that may write to it, where that is possible.
+fn schedule(g: &Graph) -> Vec<NodeId> {
     let live = g.live();
-    let mut insts: Vec<Inst> = Vec::new();
-    let mut map: Vec<Option<u32>> = vec![None; g.len()];
-    // the arena of each loop that records, and what it records
-    let mut records: FxHashMap<NodeId, (usize, Vec<DType>)> = FxHashMap::default();
-    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-        if n.ty.numel() != 1 || n.ty.dtype == DType::I64 && n.op.is(&create::INPUT) && n.ty.rank() > 0 {
-            return None;
+    let ids: Vec<NodeId> = g.nodes().map(|(id, _)| id).filter(|id| live[id.index()]).collect();
+    let mut before = vec![0usize; g.len()];
+    let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); g.len()];
+    for &id in &ids {
+        for a in &g.node(id).args {
+            users[a.index()].push(id);
+            before[id.index()] += 1;
         }
-        let args: SmallVec<[u32; 3]> = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>()?;
+    }
+    let mut soft: Vec<Vec<NodeId>> = vec![Vec::new(); g.len()];
+    let mut waits = vec![0usize; g.len()];
+    for &x in ids.iter().filter(|x| g.ty(**x).is_list()) {
+        for &w in users[x.index()].iter().filter(|w| may_write(g.node(**w), x)) {
+            for &r in users[x.index()].iter().filter(|r| !may_write(g.node(**r), x)) {
+                soft[r.index()].push(w);
+                waits[w.index()] += 1;
+            }
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<NodeId>> =
+        ids.iter().filter(|i| before[i.index()] == 0 && waits[i.index()] == 0).map(|&i| Reverse(i)).collect();
+    // what waits for a reader only
+    let mut late: BinaryHeap<Reverse<NodeId>> =
+        ids.iter().filter(|i| before[i.index()] == 0 && waits[i.index()] > 0).map(|&i| Reverse(i)).collect();
+    let mut done = vec![false; g.len()];
+    let mut order = Vec::with_capacity(ids.len());
+    while let Some(Reverse(id)) = ready.pop().or_else(|| late.pop()) {
+        if std::mem::replace(&mut done[id.index()], true) {
+            continue;
+        }
+        order.push(id);
+        for &u in &users[id.index()] {
+            before[u.index()] -= 1;
+            if before[u.index()] == 0 {
+                if waits[u.index()] == 0 { ready.push(Reverse(u)) } else { late.push(Reverse(u)) }
+            }
+        }
+        for &w in &soft[id.index()] {
+            waits[w.index()] -= 1;
+            if waits[w.index()] == 0 && before[w.index()] == 0 {
+                ready.push(Reverse(w));
+            }
+        }
+    }
+    order
+}
+
+/// Whether a node may want to write to its argument `x`.
+fn may_write(n: &Node, x: NodeId) -> bool {
+    let first = n.args[0] == x;
+    match () {
+        () if n.op.is(&list::SET) || n.op.is(&list::ADD) => first,
+        () if n.op.is(&arith::ADD) || n.op.is(&IF) => true,
+        () if n.op.is(&WHILE) || n.op.is(&WHILE_SAVE) => n.args[..n.op.int(2) as usize].contains(&x),
+        () if n.op.is(&WHILE_BACK) => n.args[n.args.len() - n.op.int(2) as usize..].contains(&x),
+        () => false,
+    }
+}
+
+/// A sub-program and what it does with the lists that it is given.
+struct Region {
+    program: ScalarProgram,
+    /// For each output that is a list, the buffers that may hold it.
+    outs: Vec<Held>,
+    /// Which arguments it writes to.
+    written: Vec<bool>,
+}
+
+/// The buffers that a list may be in: those of arguments, by number, or one that was made inside.
+#[derive(Clone, Default, PartialEq)]
+struct Held {
+    inputs: SmallVec<[usize; 2]>,
+    fresh: bool,
+}
+impl Held {
+    /// The one argument whose buffer it is.
+    fn exactly(&self) -> Option<usize> {
+        if self.inputs.len() == 1 && !self.fresh { Some(self.inputs[0]) } else { None }
+    }
+    fn join(&mut self, o: &Held) {
+        self.fresh |= o.fresh;
+        for &i in &o.inputs {
+            if !self.inputs.contains(&i) {
+                self.inputs.push(i);
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Buffer {
+    /// Whether it may be written to.
+    owned: bool,
+    input: Option<usize>,
+}
+
+/// Builds one region.
+struct Regions<'g> {
+    g: &'g Graph,
+    insts: Vec<Inst>,
+    /// The instruction of each value, the buffers of lists, and the uses to come.
+    map: Vec<Option<Id>>,
+    held: Vec<SmallVec<[usize; 2]>>,
+    left: Vec<usize>,
+    buffers: Vec<Buffer>,
+    written: Vec<bool>,
+    /// Values that are lists.
+    lists: Vec<NodeId>,
+}
+
+impl Regions<'_> {
+    fn push(&mut self, i: Inst) -> Id {
+        self.insts.push(i);
+        self.insts.len() as Id - 1
+    }
+    fn buffer(&mut self, owned: bool, input: Option<usize>) -> usize {
+        self.buffers.push(Buffer { owned, input });
+        self.buffers.len() - 1
+    }
+    fn at(&self, x: NodeId) -> Option<Id> {
+        self.map[x.index()]
+    }
+    /// Notes the uses of a node's arguments.
+    fn used(&mut self, n: &Node) {
+        for a in &n.args {
+            self.left[a.index()] -= 1;
+        }
+    }
+    /// The buffer of `x`, if the use that is being made of it is the last one and it may be written to.
+    fn takes(&self, x: NodeId) -> Option<usize> {
+        let &[b] = &self.held[x.index()][..] else { return None };
+        let others =
+            self.lists.iter().any(|&y| y != x && self.left[y.index()] > 0 && self.held[y.index()].contains(&b));
+        (self.buffers[b].owned && self.left[x.index()] == 1 && !others).then_some(b)
+    }
+    fn write(&mut self, b: usize) {
+        if let Some(i) = self.buffers[b].input {
+            self.written[i] = true;
+        }
+    }
+    /// `x` to write to: itself, or a copy.
+    fn own(&mut self, x: NodeId) -> Option<(Id, usize)> {
+        let id = self.at(x)?;
+        Some(match self.takes(x) {
+            Some(b) => {
+                self.write(b);
+                (id, b)
+            }
+            None => {
+                let b = self.buffer(true, None);
+                (self.push(Inst::Copy(id)), b)
+            }
+        })
+    }
+    fn list(&mut self, x: NodeId, id: Id, held: SmallVec<[usize; 2]>) {
+        self.map[x.index()] = Some(id);
+        self.held[x.index()] = held;
+        self.lists.push(x);
+    }
+}
+
+fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
+    let mut r = Regions {
+        g,
+        insts: Vec::new(),
+        map: vec![None; g.len()],
+        held: vec![SmallVec::new(); g.len()],
+        left: vec![0; g.len()],
+        buffers: Vec::new(),
+        written: vec![false; owned.len()],
+        lists: Vec::new(),
+    };
+    let order = schedule(g);
+    for &id in &order {
+        g.node(id).args.iter().for_each(|a| r.left[a.index()] += 1);
+    }
+    g.outputs().iter().for_each(|o| r.left[o.index()] += 1);
+    for id in order {
+        let n = g.node(id);
+        if n.op.is(&create::INPUT) && n.ty.is_list() {
+            let k = n.op.int(0) as usize;
+            let b = r.buffer(owned[k], Some(k));
+            let inst = r.push(Inst::Argument(k));
+            r.list(id, inst, SmallVec::from_slice(&[b]));
+            continue;
+        }
+        if n.op.is(&PROJ) {
+            let of = r.at(n.args[0])?;
+            let index = n.op.int(0) as usize;
+            let inst = r.push(Inst::Result { of, index, form: form(&n.ty) });
+            r.map[id.index()] = Some(inst);
+            r.used(n);
+            continue;
+        }
+        if crate::op::control::is_control(&n.op) {
+            let (inst, held) = control(&mut r, n, arenas)?;
+            let inst = r.push(inst);
+            r.map[id.index()] = Some(inst);
+            r.used(n);
+            // from now on these buffers are read
+            for (p, _) in g.users(id).filter(|(p, _)| g.ty(*p).is_list()) {
+                r.held[p.index()] = held.get(g.node(p).op.int(0) as usize)?.clone();
+                r.lists.push(p);
+            }
+            continue;
+        }
+        if n.ty.is_list() {
+            let (inst, b) = make(&mut r, n)?;
+            r.list(id, inst, SmallVec::from_slice(&[b]));
+            r.used(n);
+            continue;
+        }
+        let args: SmallVec<[u32; 3]> = n.args.iter().map(|a| r.at(*a)).collect::<Option<_>>()?;
         let inst = match n.op.def.lower {
             // over one element these change nothing
             Lower::View(_) | Lower::Reduce(_) => {
-                map[id.index()] = Some(args[0]);
+                r.map[id.index()] = Some(args[0]);
                 continue;
             }
-            Lower::MatMul => return None,
-            Lower::Library => control(g, id, n, args.to_vec(), &mut records, arenas)?,
+            Lower::Library if !n.op.is(&create::INPUT) => own(n, &args)?,
             _ => Inst::Node(KNode { kind: single(n, args)?, dtype: n.ty.dtype }),
         };
-        map[id.index()] = Some(insts.len() as u32);
-        insts.push(inst);
+        r.map[id.index()] = Some(r.push(inst));
+        r.used(n);
     }
-    let outputs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>()?;
-    Some(ScalarProgram { insts, outputs })
+    let outputs: Vec<Id> = g.outputs().iter().map(|o| r.at(*o)).collect::<Option<_>>()?;
+    let held = |o: &NodeId| {
+        let mut held = Held::default();
+        for &b in &r.held[o.index()] {
+            match r.buffers[b].input {
+                Some(i) => held.inputs.push(i),
+                None => held.fresh = true,
+            }
+        }
+        held
+    };
+    let outs = g.outputs().iter().map(held).collect();
+    let inputs = g.input_types().map(form).collect();
+    Some(Region { program: ScalarProgram { inputs, insts: r.insts, outputs }, outs, written: r.written })
+}
+
+/// A list that an operation makes, and the buffer that it is in.
+fn make(r: &mut Regions<'_>, n: &Node) -> Option<(Id, usize)> {
+    let op = &n.op;
+    if op.is(&list::SET) || op.is(&list::ADD) {
+        let (index, value) = (r.at(n.args[1])?, r.at(n.args[2])?);
+        let (list, b) = r.own(n.args[0])?;
+        let put = Inst::Put { list, index, value, add: op.is(&list::ADD), place: op.int(0) };
+        return Some((r.push(put), b));
+    }
+    if op.is(&arith::ADD) {
+        let (to, term) = if r.takes(n.args[0]).is_none() && r.takes(n.args[1]).is_some() {
+            (n.args[1], n.args[0])
+        } else {
+            (n.args[0], n.args[1])
+        };
+        let term = r.at(term)?;
+        let (list, b) = r.own(to)?;
+        return Some((r.push(Inst::AddTo { list, term }), b));
+    }
+    let inst = if op.is(&list::FILL) {
+        Inst::Fill { value: r.at(n.args[0])?, len: r.at(n.args[1])? }
+    } else if op.is(&list::OF) {
+        Inst::Of(op.dtype(0), n.args.iter().map(|a| r.at(*a)).collect::<Option<_>>()?)
+    } else {
+        return None;
+    };
+    let b = r.buffer(true, None);
+    Some((r.push(inst), b))
+}
+
+/// A scalar that lists or integers give.
+fn own(n: &Node, a: &[Id]) -> Option<Inst> {
+    let op = &n.op;
+    let divide = |signed, remainder| Inst::Divide { args: [a[0], a[1]], signed, remainder, place: op.int(0) };
+    Some(match () {
+        () if op.is(&list::LEN) => Inst::Len(a[0]),
+        () if op.is(&list::GET) => Inst::Get { list: a[0], index: a[1], place: op.int(0) },
+        () if op.is(&list::SUM) => Inst::Sum(a[0]),
+        () if op.is(&integer::DIV) => divide(true, false),
+        () if op.is(&integer::REM) => divide(true, true),
+        () if op.is(&integer::UDIV) => divide(false, false),
+        () if op.is(&integer::UREM) => divide(false, true),
+        () => return None,
+    })
 }
 
 fn single(n: &Node, args: SmallVec<[u32; 3]>) -> Option<NodeKind> {
@@ -77,43 +381,129 @@ fn single(n: &Node, args: SmallVec<[u32; 3]>) -> Option<NodeKind> {
     })
 }
 
-fn control(
-    g: &Graph,
-    id: NodeId,
-    n: &Node,
-    args: Vec<u32>,
-    records: &mut FxHashMap<NodeId, (usize, Vec<DType>)>,
-    arenas: &mut usize,
-) -> Option<Inst> {
+/// A choice or loop, and the buffers of its results.
+fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, Vec<SmallVec<[usize; 2]>>)> {
     let op = &n.op;
-    if op.is(&create::INPUT) {
-        return Some(Inst::Node(KNode { kind: single(n, SmallVec::new())?, dtype: n.ty.dtype }));
-    }
-    if op.is(&PROJ) {
-        return Some(Inst::Result { of: args[0], index: op.int(0) as usize, dtype: n.ty.dtype });
-    }
     if op.is(&IF) {
-        let branches = Box::new([region(op.graph(0), arenas)?, region(op.graph(1), arenas)?]);
-        return Some(Inst::If { cond: args[0], args: args[1..].to_vec(), branches });
+        let takes: Vec<Option<usize>> = n.args[1..].iter().map(|&a| r.takes(a)).collect();
+        let owned: Vec<bool> = takes.iter().map(Option::is_some).collect();
+        let [yes, no] = [region(op.graph(0), &owned, arenas)?, region(op.graph(1), &owned, arenas)?];
+        for (k, b) in takes.iter().enumerate() {
+            if let (Some(b), true) = (b, yes.written[k] || no.written[k]) {
+                r.write(*b);
+            }
+        }
+        let mut held = Vec::new();
+        for (a, b) in yes.outs.iter().zip(&no.outs) {
+            let mut both = a.clone();
+            both.join(b);
+            held.push(buffers(r, &both, &n.args[1..]));
+        }
+        let cond = r.at(n.args[0])?;
+        let args = n.args[1..].iter().map(|&a| r.at(a)).collect::<Option<_>>()?;
+        return Some((Inst::If { cond, args, branches: Box::new([yes.program, no.program]) }, held));
     }
-    if op.is(&WHILE_BACK) {
-        let token = g.node(n.args[0]);
-        let (arena, record) = records.get(token.args.first()?)?.clone();
-        let step = Box::new(region(op.graph(0), arenas)?);
-        let cut = args.len() - op.int(2) as usize;
-        let (captures, cotangents) = (args[1..cut].to_vec(), args[cut..].to_vec());
-        return Some(Inst::Back { step, trips: args[0], captures, cotangents, arena, record });
-    }
-    if !op.is(&WHILE) && !op.is(&WHILE_SAVE) {
+    let back = op.is(&WHILE_BACK);
+    if !back && !op.is(&WHILE) && !op.is(&WHILE_SAVE) {
         return None;
     }
-    let save = op.is(&WHILE_SAVE).then(|| {
-        let kept: Vec<usize> = op.ints(3).iter().map(|&i| i as usize).collect();
-        let types = kept.iter().map(|&i| g.ty(n.args[i]).dtype).collect();
-        *arenas += 1;
-        records.insert(id, (*arenas - 1, types));
-        (*arenas - 1, kept)
-    });
-    let (cond, body) = (Box::new(region(op.graph(0), arenas)?), Box::new(region(op.graph(1), arenas)?));
-    Some(Inst::While { cond, body, args, carried: op.int(2) as usize, save })
+    let carried = op.int(2) as usize;
+    // where the carried values stand among the node's arguments, and among those of the body
+    let body = op.graph(usize::from(!back));
+    let (first, inside) = if back { (n.args.len() - carried, body.inputs().len() - carried) } else { (0, 0) };
+    let owned: Vec<bool> = (0..body.inputs().len()).map(|i| (inside..inside + carried).contains(&i)).collect();
+    let mut done = region(body, &owned, arenas)?;
+    let kept = settle(&mut done, inside, carried);
+    let mut args: Vec<Id> = n.args.iter().map(|&a| r.at(a)).collect::<Option<_>>()?;
+    let mut own: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); carried];
+    for k in 0..carried {
+        let a = n.args[first + k];
+        if !r.g.ty(a).is_list() {
+            continue;
+        }
+        let reads = !done.written[inside + k] && kept[k] == Some(k);
+        if reads {
+            own[k] = r.held[a.index()].clone();
+        } else {
+            let (id, b) = r.own(a)?;
+            (args[first + k], own[k]) = (id, SmallVec::from_slice(&[b]));
+        }
+    }
+    // after the loop a list may be in any of the buffers that change places
+    let moves = kept.iter().enumerate().any(|(k, &f)| f.is_some_and(|f| f != k));
+    let together: SmallVec<[usize; 2]> =
+        (0..carried).filter(|&k| kept[k].is_some_and(|f| f != k)).flat_map(|k| own[k].clone()).collect();
+    let held =
+        (0..carried).map(|k| if moves && kept[k] != Some(k) { together.clone() } else { own[k].clone() }).collect();
+    if back {
+        let record = body.input_types().take(op.int(1) as usize).map(|t| t.dtype).collect();
+        let arena = usize::try_from(op.int(3)).ok()?;
+        *arenas = (*arenas).max(arena + 1);
+        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record }, held));
+    }
+    let arena = if op.is(&WHILE_SAVE) { Some(usize::try_from(op.int(3)).ok()?) } else { None };
+    *arenas = (*arenas).max(arena.map_or(0, |a| a + 1));
+    let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
+    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena }, held))
+}
+
+/// The buffers of a result that is in those of arguments, or in a new one.
+fn buffers(r: &mut Regions<'_>, held: &Held, args: &[NodeId]) -> SmallVec<[usize; 2]> {
+    let mut all: SmallVec<[usize; 2]> = SmallVec::new();
+    for &i in &held.inputs {
+        for &b in &r.held[args[i].index()] {
+            if !all.contains(&b) {
+                all.push(b);
+            }
+        }
+    }
+    if held.fresh {
+        all.push(r.buffer(true, None));
+    }
+    all
+}
+
+/// Makes the lists that a trip leaves be in the loop's own buffers, one each: the number of the carried value whose
+/// buffer each is in.
+fn settle(r: &mut Region, inside: usize, carried: usize) -> Vec<Option<usize>> {
+    let list = |r: &Region, k: usize| matches!(r.program.inputs[inside + k], Form::List(_));
+    let mut kept: Vec<Option<usize>> = vec![None; carried];
+    let mut taken = vec![false; carried];
+    for k in (0..carried).filter(|&k| list(r, k)) {
+        let own = r.outs[k].exactly().and_then(|i| i.checked_sub(inside)).filter(|&f| f < carried);
+        if let Some(f) = own.filter(|&f| !taken[f]) {
+            taken[f] = true;
+            kept[k] = Some(f);
+        }
+    }
+    let open: Vec<usize> = (0..carried).filter(|&k| list(r, k) && kept[k].is_none()).collect();
+    // first all copies of what may be in a buffer that is written to, then the writes
+    let mut from: Vec<Id> = Vec::new();
+    for &k in &open {
+        let out = r.program.outputs[k];
+        let shared = r.outs[k].inputs.iter().any(|i| (inside..inside + carried).contains(i));
+        from.push(if shared { push(r, Inst::Copy(out)) } else { out });
+    }
+    for (&k, from) in open.iter().zip(from) {
+        // the buffer at the end of the chain that begins with its own: all along it lists are as long
+        let mut f = k;
+        while taken[f] {
+            f = kept.iter().position(|&x| x == Some(f)).unwrap_or(f);
+        }
+        taken[f] = true;
+        kept[k] = Some(f);
+        r.written[inside + f] = true;
+        let argument = r.program.insts.iter().position(|i| matches!(i, Inst::Argument(a) if *a == inside + f));
+        let list = match argument {
+            Some(i) => i as Id,
+            None => push(r, Inst::Argument(inside + f)),
+        };
+        r.program.outputs[k] = push(r, Inst::Overwrite { list, from });
+    }
+    kept
+}
+
+fn push(r: &mut Region, i: Inst) -> Id {
+    r.program.insts.push(i);
+    r.program.insts.len() as Id - 1
 }

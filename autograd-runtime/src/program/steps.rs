@@ -3,13 +3,12 @@
 
 use super::{Input, Output, Program};
 use crate::{
-    array::{Array, Data},
+    array::Data,
     error::Result,
     op::{
-        Op, arith,
+        Op,
         control::{IF, WHILE_BACK, WHILE_SAVE},
     },
-    ty::Ty,
 };
 
 /// What a loop recorded: the kept values of each trip, one after the other.
@@ -17,9 +16,23 @@ pub(super) type Record = Vec<Data>;
 
 /// A choice or loop with its compiled parts.
 pub(super) enum Flow {
-    If { branches: [Program; 2] },
-    While { cond: Program, body: Program, carried: usize, save: Option<(usize, Vec<usize>)> },
-    Back { step: Program, record: usize, width: usize, cotangents: usize },
+    If {
+        branches: [Program; 2],
+    },
+    /// With the record that it writes.
+    While {
+        cond: Program,
+        body: Program,
+        carried: usize,
+        record: Option<usize>,
+    },
+    /// With the record that it reads, and how many values of it belong to a trip.
+    Back {
+        step: Program,
+        carried: usize,
+        record: usize,
+        width: usize,
+    },
 }
 
 impl Flow {
@@ -32,10 +45,10 @@ impl Flow {
         Ok(if op.is(&IF) {
             Flow::If { branches: [part(0)?, part(1)?] }
         } else if op.is(&WHILE_BACK) {
-            Flow::Back { step: part(0)?, record, width: op.int(1) as usize, cotangents: op.int(2) as usize }
+            Flow::Back { step: part(0)?, carried: op.int(2) as usize, record, width: op.int(1) as usize }
         } else {
-            let save = op.is(&WHILE_SAVE).then(|| (record, op.ints(3).iter().map(|&i| i as usize).collect()));
-            Flow::While { cond: part(0)?, body: part(1)?, carried: op.int(2) as usize, save }
+            let record = op.is(&WHILE_SAVE).then_some(record);
+            Flow::While { cond: part(0)?, body: part(1)?, carried: op.int(2) as usize, record }
         })
     }
 
@@ -46,43 +59,40 @@ impl Flow {
     pub fn run(&self, mut args: Vec<Data>, records: &mut [Record]) -> Result<Vec<Data>> {
         match self {
             Flow::If { branches } => call(&branches[usize::from(!truth(&args[0]))], &args[1..]),
-            Flow::While { cond, body, carried, save } => {
+            Flow::While { cond, body, carried, record } => {
                 let mut trips = 0;
-                if let Some((r, _)) = save {
-                    records[*r].clear();
-                }
                 let mut next = fresh(body);
                 while truth(&call(cond, &args)?[0]) {
-                    if let Some((r, kept)) = save {
-                        records[*r].extend(kept.iter().map(|&i| args[i].clone()));
-                    }
                     call_into(body, &args, &mut next)?;
-                    args[..*carried].swap_with_slice(&mut next);
+                    if let Some(r) = record {
+                        records[*r].extend(next[*carried..].iter().cloned());
+                    }
+                    args[..*carried].swap_with_slice(&mut next[..*carried]);
                     trips += 1;
                 }
                 args.truncate(*carried);
-                args.extend(save.iter().map(|_| Data::I64(vec![trips])));
+                if let Some(r) = record {
+                    let width = body.outputs().len() - carried;
+                    let end = records[*r].len().checked_div(width).unwrap_or(0);
+                    args.extend([Data::I64(vec![trips]), Data::I64(vec![end as i64])]);
+                }
                 Ok(args)
             }
-            Flow::Back { step, record, width, cotangents } => {
-                // the arguments: trips, captures, cotangents; those of the step: a record, captures, cotangents
-                let trips = if let Data::I64(n) = &args[0] { n[0] } else { 0 };
-                let cut = args.len() - cotangents;
-                let outs = step.outputs();
-                let mut sums: Vec<Data> = outs[*cotangents..].iter().map(|t| Data::zeros(t.dtype, t.numel())).collect();
+            Flow::Back { step, carried, record, width } => {
+                // the arguments: trips, end, captures, carried values; those of the step: a record, the trip, captures, ..
+                let number = |d: &Data| if let Data::I64(n) = d { n[0] as usize } else { 0 };
+                let (trips, end) = (number(&args[0]), number(&args[1]));
+                let cut = args.len() - carried;
                 let mut next = fresh(step);
                 let all = &records[*record];
-                for trip in (0..trips as usize).rev() {
-                    let kept = &all[trip * width..(trip + 1) * width];
-                    call_into(step, kept.iter().chain(&args[1..]), &mut next)?;
-                    args[cut..].swap_with_slice(&mut next[..*cotangents]);
-                    for ((sum, term), ty) in sums.iter_mut().zip(&next[*cotangents..]).zip(&outs[*cotangents..]) {
-                        add(sum, term, ty)?;
-                    }
+                let start = end.saturating_sub(trips);
+                for trip in (0..trips).rev() {
+                    let kept = &all[(start + trip) * width..(start + trip + 1) * width];
+                    let number = Data::I64(vec![trip as i64]);
+                    call_into(step, kept.iter().chain([&number]).chain(&args[2..]), &mut next)?;
+                    args[cut..].swap_with_slice(&mut next);
                 }
-                let mut out = args.split_off(cut);
-                out.append(&mut sums);
-                Ok(out)
+                Ok(args.split_off(cut))
             }
         }
     }
@@ -106,14 +116,4 @@ fn call_into<'a>(p: &Program, args: impl IntoIterator<Item = &'a Data>, outs: &m
     let inputs: Vec<Input<'_>> = args.into_iter().map(|d| Input::Data(d, 0)).collect();
     let mut outputs: Vec<Output<'_>> = outs.iter_mut().map(Output::Data).collect();
     p.run(&inputs, &mut outputs)
-}
-
-/// `sum += term`.
-fn add(sum: &mut Data, term: &Data, ty: &Ty) -> Result<()> {
-    let (a, b) = (
-        Array::from_data(std::mem::replace(sum, Data::zeros(ty.dtype, 0)), &ty.shape),
-        Array::from_data(term.clone(), &ty.shape),
-    );
-    *sum = Op::new(&arith::ADD).eval(&[a.view(), b.view()], ty)?.into_data();
-    Ok(())
 }

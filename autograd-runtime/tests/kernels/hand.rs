@@ -432,8 +432,9 @@ fn scalar_programs() {
     let i = t.op(Op::Cast, I64, &[x]);
     let q = t.op(Op::Cast, F32, &[x]);
     let n = t.op(Op::Not, Bool, &[c]);
+    let inputs = [F32, F64, Bool].map(Form::Scalar).to_vec();
     let program =
-        ScalarProgram { insts: t.k.nodes.iter().cloned().map(Inst::Node).collect(), outputs: vec![x, i, q, n] };
+        ScalarProgram { inputs, insts: t.k.nodes.iter().cloned().map(Inst::Node).collect(), outputs: vec![x, i, q, n] };
     let mut builder = Builder::new(false).unwrap();
     let index = builder.add_scalar(&program).unwrap();
     let code = builder.finish().unwrap();

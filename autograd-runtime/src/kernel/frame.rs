@@ -1,0 +1,247 @@
+//! The memory that a scalar program works in: one growable array of records for each loop that its reverse mode runs
+//! back over, a heap for the lists that it makes, and a note of what went wrong. It is kept between runs, so that a
+//! steady-state run allocates nothing.
+//!
+//! Generated code reads and writes the fields of [`Frame`] and [`Arena`] by their offsets, and calls the functions here when it
+//! needs more memory.
+
+use std::mem::offset_of;
+
+/// One loop's records, as generated code sees them.
+#[repr(C)]
+#[derive(Default)]
+pub struct Arena {
+    records: *mut u64,
+    /// In records.
+    capacity: u64,
+    /// Records so far.
+    len: u64,
+    memory: Vec<u64>,
+}
+
+/// What generated code works in.
+#[repr(C)]
+#[derive(Default)]
+pub struct Frame {
+    arenas: *mut Arena,
+    /// Kind, place, and two numbers.
+    fault: [i64; 4],
+    all: Vec<Arena>,
+    heap: Heap,
+}
+
+// SAFETY: the pointers point into memory that the same struct owns, and are used by one run at a time.
+unsafe impl Send for Frame {}
+
+/// Bytes of an arena, and where the fields are.
+pub(super) const ARENA_SIZE: i32 = size_of::<Arena>() as i32;
+pub(super) const RECORDS: i32 = offset_of!(Arena, records) as i32;
+pub(super) const CAPACITY: i32 = offset_of!(Arena, capacity) as i32;
+pub(super) const LEN: i32 = offset_of!(Arena, len) as i32;
+pub(super) const ARENAS: i32 = offset_of!(Frame, arenas) as i32;
+pub(super) const FAULT: i32 = offset_of!(Frame, fault) as i32;
+
+/// What a program found wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no memory for records or lists.
+    Memory,
+    /// An index and the length it is not below, and the number of the place.
+    Index {
+        /// The number of the place.
+        place: i64,
+        /// The index.
+        index: i64,
+        /// The length.
+        len: i64,
+    },
+    /// A division by zero, and the number of the place.
+    Zero {
+        /// The number of the place.
+        place: i64,
+    },
+}
+
+/// The kinds of faults in generated code.
+pub(super) const INDEX: i64 = 0;
+pub(super) const ZERO: i64 = 1;
+
+/// Memory above this is given back after a run, in words.
+const KEPT: usize = 1 << 21;
+
+impl Frame {
+    /// For a program with so many loops that record.
+    pub fn new(arenas: usize) -> Box<Frame> {
+        let all: Vec<Arena> = (0..arenas).map(|_| Arena::default()).collect();
+        Box::new(Frame { all, ..Frame::default() })
+    }
+    /// What generated code is given, at the start of a run.
+    pub fn start(&mut self) -> *mut Frame {
+        self.heap.release(0);
+        self.all.iter_mut().for_each(|a| a.len = 0);
+        self.arenas = self.all.as_mut_ptr();
+        self
+    }
+    /// What a run that has failed found: by its status.
+    pub fn fault(&self, status: u32) -> Fault {
+        let [kind, place, index, len] = self.fault;
+        match (status, kind) {
+            (1, _) => Fault::Memory,
+            (_, ZERO) => Fault::Zero { place },
+            _ => Fault::Index { place, index, len },
+        }
+    }
+    /// Gives back what an unusually long run took.
+    pub fn trim(&mut self) {
+        self.all.iter_mut().filter(|a| a.memory.capacity() > KEPT).for_each(|a| *a = Arena::default());
+        self.heap.trim();
+    }
+}
+
+/// Room for more records than `arena` has, of `stride` (not 0) words each: 1, or 0 if there is no memory.
+///
+/// # Safety
+/// `arena` is one of the run's.
+pub(super) unsafe extern "C" fn grow(arena: *mut Arena, stride: u64) -> u32 {
+    // SAFETY: generated code passes the address it was given, which nothing else uses meanwhile.
+    let arena = unsafe { &mut *arena };
+    let (stride, len) = (stride as usize, arena.memory.len());
+    let Some(want) = len.checked_mul(2).map(|n| n.max(64 * stride).next_multiple_of(stride)) else { return 0 };
+    if arena.memory.try_reserve_exact(want - len).is_err() {
+        return 0;
+    }
+    arena.memory.resize(want, 0);
+    arena.records = arena.memory.as_mut_ptr();
+    arena.capacity = (want / stride) as u64;
+    1
+}
+
+/// A stack of lists: what is made in a trip of a loop goes when the trip ends. Blocks do not move.
+#[derive(Default)]
+struct Heap {
+    blocks: Vec<Vec<u64>>,
+    /// The block that is in use, and the words taken of it.
+    block: usize,
+    top: usize,
+}
+
+/// Words of the first block.
+const BLOCK: usize = 1 << 13;
+/// Bits of a mark for the words taken.
+const TOP_BITS: u32 = 40;
+
+impl Heap {
+    fn take(&mut self, words: usize) -> Option<*mut u64> {
+        loop {
+            if self.blocks.get(self.block).is_some_and(|b| b.len() - self.top >= words) {
+                let at = &mut self.blocks[self.block][self.top..];
+                self.top += words;
+                return Some(at.as_mut_ptr());
+            }
+            let next = if self.blocks.is_empty() { 0 } else { self.block + 1 };
+            // a later block that is too small makes room for one that is not
+            if self.blocks.get(next).is_some_and(|b| b.len() < words) {
+                self.blocks.truncate(next);
+            }
+            if next == self.blocks.len() {
+                let size = self.blocks.last().map_or(BLOCK, |b| b.len().saturating_mul(2)).max(words);
+                let mut block = Vec::new();
+                block.try_reserve_exact(size).ok()?;
+                block.resize(size, 0);
+                self.blocks.push(block);
+            }
+            (self.block, self.top) = (next, 0);
+        }
+    }
+    fn mark(&self) -> u64 {
+        (self.block as u64) << TOP_BITS | self.top as u64
+    }
+    fn release(&mut self, mark: u64) {
+        self.block = (mark >> TOP_BITS) as usize;
+        self.top = (mark & ((1 << TOP_BITS) - 1)) as usize;
+    }
+    fn trim(&mut self) {
+        if self.blocks.iter().map(Vec::len).sum::<usize>() > KEPT {
+            self.blocks.clear();
+        }
+    }
+}
+
+/// Longest list, in elements.
+const LONGEST: u64 = 1 << 40;
+
+/// Memory for `n` elements of `size` bytes; null if there is none, or `n` is no length.
+///
+/// # Safety
+/// `frame` is that of the run.
+pub(super) unsafe extern "C" fn take(frame: *mut Frame, n: u64, size: u64) -> *mut u64 {
+    // SAFETY: generated code passes the address it was given, which nothing else uses meanwhile.
+    let frame = unsafe { &mut *frame };
+    if n >= LONGEST {
+        return std::ptr::null_mut();
+    }
+    frame.heap.take((n * size).div_ceil(8) as usize).unwrap_or(std::ptr::null_mut())
+}
+/// Where the heap stands.
+///
+/// # Safety
+/// As [`take`].
+pub(super) unsafe extern "C" fn mark(frame: *mut Frame) -> u64 {
+    // SAFETY: as in `take`.
+    unsafe { &*frame }.heap.mark()
+}
+/// Gives back what was taken since a mark.
+///
+/// # Safety
+/// As [`take`]; what is given back is not used any more.
+pub(super) unsafe extern "C" fn release(frame: *mut Frame, mark: u64) {
+    // SAFETY: as in `take`.
+    unsafe { &mut *frame }.heap.release(mark);
+}
+
+/// Writes `n` elements of `size` bytes, all with these bits.
+///
+/// # Safety
+/// They are the program's own.
+pub(super) unsafe extern "C" fn fill(to: *mut u8, n: u64, size: u64, bits: u64) {
+    let n = n as usize;
+    // SAFETY: generated code passes memory for as many elements, aligned for them.
+    unsafe {
+        match size {
+            8 => std::slice::from_raw_parts_mut(to.cast::<u64>(), n).fill(bits),
+            4 => std::slice::from_raw_parts_mut(to.cast::<u32>(), n).fill(bits as u32),
+            _ => std::slice::from_raw_parts_mut(to, n).fill(bits as u8),
+        }
+    }
+}
+/// Copies `n` elements of `size` bytes.
+///
+/// # Safety
+/// Both have as many.
+pub(super) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, n: u64, size: u64) {
+    // SAFETY: generated code passes lists of the same length; they may be one list.
+    unsafe { std::ptr::copy(from, to, (n * size) as usize) }
+}
+/// Adds `n` floats of `size` bytes to others.
+///
+/// # Safety
+/// Both have as many, and are not one list.
+pub(super) unsafe extern "C" fn add(to: *mut u8, term: *const u8, n: u64, size: u64) {
+    let n = n as usize;
+    // SAFETY: generated code passes a list of its own and another of the same length.
+    unsafe {
+        if size == 8 {
+            let (to, term) = (
+                std::slice::from_raw_parts_mut(to.cast::<f64>(), n),
+                std::slice::from_raw_parts(term.cast::<f64>(), n),
+            );
+            to.iter_mut().zip(term).for_each(|(t, x)| *t += x);
+        } else {
+            let (to, term) = (
+                std::slice::from_raw_parts_mut(to.cast::<f32>(), n),
+                std::slice::from_raw_parts(term.cast::<f32>(), n),
+            );
+            to.iter_mut().zip(term).for_each(|(t, x)| *t += x);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Brings sums of lists to where their terms arise: a sum of lists costs a pass over both, and most terms of cotangents
+//! are zeros with few elements set. `a + (zeros with v added at i)` is `a` with v added at i, in place.
+//!
+//! The same goes into choices and into loops over a record: `a + if(c) {t, u}` is `if(c, a) {a + t, a + u}`, and a sum
+//! that a loop begins with zeros begins with `a`.
+
+use super::split::{ancestors, rebuild};
+use crate::{
+    error::Result,
+    graph::{Builder, Graph, Node, NodeId},
+    op::{
+        Attr, Op, arith,
+        control::{IF, PROJ, WHILE_BACK, results},
+        create, list,
+    },
+};
+use std::sync::Arc;
+
+/// The graph with its sums of lists in place.
+pub(super) fn into_place(g: &Graph) -> Result<Graph> {
+    if !g.nodes().any(|(_, n)| is_sum(n)) {
+        return Ok(g.clone());
+    }
+    let mut g = elements(g)?;
+    while let Some(next) = moved(&g)? {
+        g = elements(&next)?;
+    }
+    Ok(g)
+}
+
+fn is_sum(n: &Node) -> bool {
+    n.op.is(&arith::ADD) && n.ty.is_list()
+}
+fn is_zero(g: &Graph, id: NodeId) -> bool {
+    let n = g.node(id);
+    n.op.is(&list::FILL) && create::value(&g.node(n.args[0]).op).is_some_and(|x| x.to_bits() == 0)
+}
+/// Who uses a node, outputs included.
+fn uses(g: &Graph, id: NodeId) -> usize {
+    g.users(id).count() + g.outputs().iter().filter(|o| **o == id).count()
+}
+
+/// Sums with terms that are zeros, with elements added or not.
+fn elements(g: &Graph) -> Result<Graph> {
+    let live = g.live();
+    let single = |id: NodeId| uses(g, id) == 1;
+    // whether a term can be added element by element
+    let mut sparse = vec![false; g.len()];
+    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+        sparse[id.index()] = is_zero(g, id)
+            || single(id)
+                && (n.op.is(&list::ADD) && sparse[n.args[0].index()]
+                    || is_sum(n) && n.args.iter().all(|a| sparse[a.index()]));
+    }
+    rebuild(
+        g,
+        &mut |b, id, n, map| {
+            if !is_sum(n) {
+                return Ok(None);
+            }
+            let Some((to, term)) = operands(n, |a| sparse[a.index()]) else { return Ok(None) };
+            let _ = id;
+            absorb(b, g, map, map[to.index()].expect("arguments come first"), term).map(|x| Some(vec![x]))
+        },
+        &|_| Vec::new(),
+    )
+}
+
+/// The operand of a sum that stays and the one that is brought into it.
+fn operands(n: &Node, moves: impl Fn(NodeId) -> bool) -> Option<(NodeId, NodeId)> {
+    if moves(n.args[1]) {
+        Some((n.args[0], n.args[1]))
+    } else if moves(n.args[0]) {
+        Some((n.args[1], n.args[0]))
+    } else {
+        None
+    }
+}
+
+/// `to` plus a sparse term.
+fn absorb(b: &Builder, g: &Graph, map: &[Option<NodeId>], to: NodeId, term: NodeId) -> Result<NodeId> {
+    // the writes to the zeros, the first one last
+    let mut writes = Vec::new();
+    let mut todo = vec![term];
+    while let Some(id) = todo.pop() {
+        let n = g.node(id);
+        if n.op.is(&list::ADD) {
+            writes.push(id);
+            todo.push(n.args[0]);
+        } else if is_sum(n) {
+            todo.extend(n.args.iter().copied());
+        }
+    }
+    let at = |id: NodeId| map[id.index()].expect("arguments come first");
+    writes.iter().rev().try_fold(to, |to, &w| {
+        let n = g.node(w);
+        b.add(n.op.clone(), &[to, at(n.args[1]), at(n.args[2])])
+    })
+}
+
+/// The graph with one sum moved into the choice or loop that its term comes from.
+fn moved(g: &Graph) -> Result<Option<Graph>> {
+    let live = g.live();
+    let term = |a: NodeId| {
+        let n = g.node(a);
+        if !n.op.is(&PROJ) || uses(g, a) != 1 {
+            return false;
+        }
+        let from = g.node(n.args[0]);
+        // a loop only adds to its last values
+        let sum = |k: i64| k >= from.op.int(2) - from.op.int(4) && is_zero(g, from.args[begins(from, k)]);
+        from.op.is(&IF) || from.op.is(&WHILE_BACK) && sum(n.op.int(0))
+    };
+    for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && is_sum(n)) {
+        for (to, term) in [operands(n, |a| a == n.args[1] && term(a)), operands(n, |a| a == n.args[0] && term(a))]
+            .into_iter()
+            .flatten()
+        {
+            let from = g.node(term).args[0];
+            if to != from && !ancestors(g, to).contains(&from) {
+                return into(g, sum, to, term).map(Some);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The argument that result `k` of a loop over a record begins with.
+fn begins(n: &Node, k: i64) -> usize {
+    n.args.len() - results(&n.op).len() + k as usize
+}
+
+fn into(g: &Graph, sum: NodeId, to: NodeId, term: NodeId) -> Result<Graph> {
+    let (from, k) = (g.node(term).args[0], g.node(term).op.int(0));
+    let source = g.node(from);
+    let op = if source.op.is(&IF) {
+        let branch = |i: usize| -> Result<Attr> {
+            let inner = Builder::new();
+            let ins: Vec<NodeId> = source.args[1..].iter().map(|&a| inner.input(g.ty(a))).collect();
+            let mut outs = inner.inline(source.op.graph(i), &ins)?;
+            let more = inner.input(g.ty(to));
+            let at = &mut outs[k as usize];
+            *at = inner.add(Op::new(&arith::ADD), &[more, *at])?;
+            Ok(Attr::Graph(Arc::new(into_place(&inner.finish(outs)?)?)))
+        };
+        Op::with(&IF, [branch(0)?, branch(1)?])
+    } else {
+        source.op.clone()
+    };
+    rebuild(
+        g,
+        &mut |b, id, n, map| {
+            let at = |a: NodeId| map[a.index()].expect("arguments come first");
+            if id == from {
+                let mut args: Vec<NodeId> = if source.op.is(&IF) {
+                    n.args.iter().map(|&a| at(a)).chain([at(to)]).collect()
+                } else {
+                    let first = begins(n, k);
+                    n.args.iter().enumerate().map(|(i, &a)| if i == first { at(to) } else { at(a) }).collect()
+                };
+                args.shrink_to_fit();
+                return b.add_control(&op, &args).map(Some);
+            }
+            Ok((id == sum).then(|| vec![at(term)]))
+        },
+        &|id| if id == from { vec![to] } else { Vec::new() },
+    )
+}
