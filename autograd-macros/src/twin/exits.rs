@@ -124,7 +124,7 @@ fn set(flag: &Ident) -> Expr {
 
 /// `!a && !b`.
 fn none_of(flags: &Flags) -> Option<Expr> {
-    flags.iter().map(|flag| -> Expr { parse_quote!(!#flag) }).reduce(|a, b| parse_quote!(#a && #b))
+    flags.iter().map(|flag| -> Expr { parse_quote!(!#flag.is_set()) }).reduce(|a, b| parse_quote!(#a && #b))
 }
 
 impl Exits<'_> {
@@ -154,7 +154,7 @@ impl Exits<'_> {
                 let ends: Block = match e {
                     Expr::Block(inner) if has_value(&inner.block) => parse_quote!({
                         let __last = #e;
-                        if #flag { #value } else { __last }
+                        if #flag.is_set() { #value } else { __last }
                     }),
                     // nothing but a return ends it
                     e => parse_quote!({ #e; #value }),
@@ -170,7 +170,7 @@ impl Exits<'_> {
                 self.found.insert(RETURN);
             }
             let flag = flag(RETURN, "");
-            block.stmts.push(Stmt::Expr(parse_quote!(if #flag { #value } else #rest), None));
+            block.stmts.push(Stmt::Expr(parse_quote!(if #flag.is_set() { #value } else #rest), None));
             return;
         }
     }
