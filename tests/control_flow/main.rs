@@ -20,7 +20,7 @@ fn dynamic<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
 }
 
 /// Whether the functions below have to compile.
-const ENGINE: Engine = Engine::Auto;
+const ENGINE: Engine = Engine::Compiled;
 
 fn runs<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
     with_engine(ENGINE, f).unwrap()

@@ -18,10 +18,11 @@ use crate::{
     emit::{Ex, V, apply},
     error::{Error, Place, Result},
     graph::{Builder, Graph, NodeId},
-    op::{Attr, Op, OpDef, compare, control},
+    op::{Attr, Lower, Op, OpDef, compare, control, create},
     real::{Real, literal},
     session::{self, TraceEnd, Traced},
     tensor::Value,
+    ty::DType,
 };
 use std::{cell::Cell, sync::Arc};
 
@@ -47,29 +48,29 @@ impl Cond {
             Cond::Traced(v) => logical(&compare::NOT, &[v]),
         }
     }
-    /// `a && b`: where `a` is traced both are computed, which no value can tell.
-    pub fn and(self, other: impl FnOnce() -> Cond) -> Cond {
-        match self {
-            Cond::Known(false) => self,
-            Cond::Known(true) => other(),
-            Cond::Traced(a) => match other() {
-                Cond::Known(true) => Cond::Traced(a),
-                Cond::Known(false) => Cond::Known(false),
-                Cond::Traced(b) => logical(&compare::AND, &[a, b]),
-            },
-        }
+    /// `a && b`.
+    pub fn and(self, other: impl FnMut() -> Cond) -> Cond {
+        self.joined(true, other)
     }
     /// `a || b`.
-    pub fn or(self, other: impl FnOnce() -> Cond) -> Cond {
-        match self {
-            Cond::Known(true) => self,
-            Cond::Known(false) => other(),
-            Cond::Traced(a) => match other() {
-                Cond::Known(false) => Cond::Traced(a),
-                Cond::Known(true) => Cond::Known(true),
-                Cond::Traced(b) => logical(&compare::OR, &[a, b]),
-            },
+    pub fn or(self, other: impl FnMut() -> Cond) -> Cond {
+        self.joined(false, other)
+    }
+    /// The other condition if this one is `when`, else the opposite of that. Where this one is traced both are computed, which no
+    /// value can tell, unless the other one may fail: then it is a choice.
+    fn joined(self, when: bool, mut other: impl FnMut() -> Cond) -> Cond {
+        let first = match self {
+            Cond::Known(b) if b == when => return other(),
+            Cond::Known(_) => return self,
+            Cond::Traced(v) => v,
+        };
+        if session::is_tracing() {
+            match second(&first, when, &mut other) {
+                Ok(cond) => return cond,
+                Err(why) => session::give_up(&why),
+            }
         }
+        if truth(&first) == when { other() } else { Cond::Known(!when) }
     }
     /// The truth, which ends the trace if it is traced.
     fn read(self, place: Place) -> bool {
@@ -81,6 +82,34 @@ impl Cond {
             }
         }
     }
+}
+
+/// The second condition of `&&` or `||`, joined to the first.
+fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result<Cond, Reason> {
+    let leaves = Leaves::of(&());
+    let part = part(&(), &leaves, |()| Flag(other()))?;
+    if let Flag(Cond::Known(b)) = part.value {
+        return Ok(if b == when { Cond::Traced(first.clone()) } else { Cond::Known(b) });
+    }
+    let go = || {
+        let (graphs, captures) = joined(0, &[&part.traced])?;
+        let may_fail =
+            graphs[0].nodes().any(|(_, n)| matches!(n.op.def.lower, Lower::Library) && !n.op.is(&create::INPUT));
+        if !may_fail {
+            let second = session::inline(&graphs[0], &captures)?.swap_remove(0);
+            let def = if when { &compare::AND } else { &compare::OR };
+            return Ok(logical(def, &[first.clone(), second]));
+        }
+        let b = Builder::new();
+        captures.iter().for_each(|c| drop(b.input(c.ty())));
+        let known = b.add(create::constant(DType::Bool, f64::from(u8::from(!when))), &[])?;
+        let known = Attr::Graph(Arc::new(b.finish(vec![known])?));
+        let asked = Attr::Graph(graphs[0].clone());
+        let op = Op::with(&control::IF, if when { [asked, known] } else { [known, asked] });
+        let args: Vec<Value> = std::iter::once(first.clone()).chain(captures).collect();
+        Ok(Cond::Traced(session::control(&op, &args)?.swap_remove(0)))
+    };
+    go().map_err(|e: Error| e.to_string())
 }
 
 fn truth(v: &Value) -> bool {
@@ -706,12 +735,12 @@ fn staged_while<S: Twinned>(state: &S, run: &mut impl FnMut(bool, S) -> (Option<
     }
     let before: Vec<String> = leaves.leaves.iter().map(|l| l.value().ty().to_string()).collect();
     let after = types(&body.traced);
+    if leaves.constants != body.leaves.constants {
+        return Err("an integer, a length or another static value changes in a loop that depends on data".into());
+    }
     if before != after {
         let (before, after) = (before.join(", "), after.join(", "));
         return Err(format!("a loop that depends on data changes types from {before} to {after}"));
-    }
-    if leaves.constants != body.leaves.constants {
-        return Err("an integer, a length or another static value changes in a loop that depends on data".into());
     }
     if before.is_empty() {
         return Err("a loop that depends on data changes nothing".into());
