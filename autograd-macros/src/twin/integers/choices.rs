@@ -6,7 +6,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Arm, Expr, ExprMatch, Ident, Lit, Pat, RangeLimits, Stmt, UnOp, parse_quote, parse_quote_spanned};
 
 use super::exprs::tails;
-use super::{Integers, Kind, known, names, unparenthesised};
+use super::{Integers, Kind, names, unparenthesised, wrap};
 use crate::twin::flow;
 
 impl Integers<'_> {
@@ -24,7 +24,7 @@ impl Integers<'_> {
         if kind == Kind::Int {
             match self.var(&choice.expr) {
                 Some(id) => self.reject(id),
-                None => known(&mut choice.expr),
+                None => self.known(&mut choice.expr),
             }
         } else if kind == Kind::List {
             self.spoil(&mut choice.expr);
@@ -79,7 +79,7 @@ impl Integers<'_> {
                 let named: Option<Stmt> = var.as_ref().map(|(bound, var)| {
                     let mut value: Expr = parse_quote!(#name);
                     if v.plain.contains(var) {
-                        known(&mut value);
+                        wrap(&mut value, "known");
                     } else {
                         v.vars[*var].kind = Kind::Int;
                     }

@@ -6,7 +6,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{BinOp, Block, Expr, ExprCall, ExprIf, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
 
 use super::super::{calls, flow, macros};
-use super::{Integers, Kind, int, integer, known, number, unparenthesised};
+use super::{Integers, Kind, int, integer, number, unparenthesised};
 use crate::ast;
 
 /// Methods of integers that `Int` has, beside `pow`.
@@ -59,7 +59,7 @@ impl Integers<'_> {
             return self.plain(&mut index.index);
         }
         if self.expr(e) == Kind::Int {
-            known(e);
+            self.known(e);
         }
     }
 
@@ -70,7 +70,7 @@ impl Integers<'_> {
         {
             match self.var(e) {
                 Some(id) => self.reject(id),
-                None => known(e),
+                None => self.known(e),
             }
         }
     }
@@ -425,7 +425,7 @@ impl Integers<'_> {
         match (receiver, var) {
             (Kind::Int, Some(id)) => self.reject(id),
             (Kind::Int, None) if name == "clone" => return Kind::Int,
-            (Kind::Int, None) => known(&mut call.receiver),
+            (Kind::Int, None) => self.known(&mut call.receiver),
             (Kind::List, _) => self.spoil(&mut call.receiver),
             _ => {}
         }
@@ -453,7 +453,7 @@ impl Integers<'_> {
                 }
                 None if ast::scalar(&target).is_some() => Called::Kind(Kind::Plain),
                 None => {
-                    known(&mut call.args[0]);
+                    self.known(&mut call.args[0]);
                     Called::Kind(Kind::Plain)
                 }
             };
@@ -695,7 +695,7 @@ impl Integers<'_> {
             Kind::Int => {
                 match var {
                     Some(var) => self.reject(var),
-                    None => known(init),
+                    None => self.known(init),
                 }
                 (None, Kind::Plain)
             }

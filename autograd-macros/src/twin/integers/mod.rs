@@ -249,6 +249,24 @@ impl<'p> Integers<'p> {
     fn reject(&mut self, id: usize) {
         self.rejected.insert(id);
     }
+
+    /// `known(e)` of an `Int`. What it is calculated from may be plain from the start then.
+    fn known(&mut self, e: &mut Expr) {
+        struct Names(Vec<Ident>);
+        impl<'ast> Visit<'ast> for Names {
+            fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+                self.0.extend(path.path.get_ident().cloned());
+            }
+        }
+        let mut names = Names(Vec::new());
+        names.visit_expr(e);
+        for id in names.0.iter().filter_map(|name| self.lookup(name)).collect::<Vec<_>>() {
+            if self.vars[id].kind == Kind::Int {
+                self.reject(id);
+            }
+        }
+        wrap(e, "known");
+    }
 }
 
 /// Whether a function calls itself: what ends that has to be known, since a trace follows both branches of a choice.
@@ -276,11 +294,6 @@ fn is_lent_list(param: &Param) -> bool {
         _ => false,
     };
     list && param.by_ref && param.role == Role::Differentiable
-}
-
-/// `known(e)`.
-fn known(e: &mut Expr) {
-    wrap(e, "known");
 }
 
 /// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).
