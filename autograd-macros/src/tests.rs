@@ -87,7 +87,7 @@ fn annotations_and_conversions() {
         "use __p::fallback::*; use w as __h0; let s: Vec<&[__p::Real<f64>]> = __h0::__call(w)(); __p::lift::<f64, _>(x)",
     );
     check("return n as f64;", "__p::cast::<f64, _>(n)");
-    check("return x * (2 as f64);", "return __p::lift::<f64, _>(x * (2 as f64));");
+    check("return x * (2 as f64);", "__p::lift::<f64, _>(x * (2 as f64))");
     check(
         "v[x as usize].powi(n as i32); x",
         "v.at(__p::int(__p::cast::<usize, _>(x))).powi(__p::cast::<i32, _>(n)); __p::lift::<f64, _>(x)",
@@ -96,7 +96,7 @@ fn annotations_and_conversions() {
         "let y = f64::max(1.0, x) * f64::EPSILON; y",
         "let y = <__p::Real<f64> >::max(__p::lift::<f64, _>(1.0), x) * f64::EPSILON; __p::lift::<f64, _>(y)",
     );
-    check("let y = v.iter().sum::<f64>(); y", "let y = v.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)");
+    check("let y = w.iter().sum::<f64>(); y", "let y = w.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)");
     check("let z = [0; 3 as usize]; x", "let z = [0; 3 as usize]; __p::lift::<f64, _>(x)");
 }
 
@@ -190,9 +190,10 @@ fn loops_over_counters_and_lists_count() {
     check("for _ in 1..=n { x.foo(); } x", "for _ in __p::flow::trips_to(__p::Int::number(1), n) { x.foo(); }");
     check(
         "for (a, &b) in v.iter().zip(v[n..].iter().rev()) { x.foo(a, b); } x",
-        "for __item in __p::flow::trips(__p::Int::number(0), v.len().min(v.slice(__p::int(n)..).len())) {
-             let (a, &b) = (&v.at(__item), &v.slice(__p::int(n)..).at((v.slice(__p::int(n)..).len() - 1 - __item)));
-             x.foo(a, b); }",
+        "{ let __slice0 = v.slice(__p::int(n)..);
+           for __item in __p::flow::trips(__p::Int::number(0), v.len().min(__slice0.len())) {
+             let (a, &b) = (&v.at(__item), &__slice0.at((__slice0.len() - 1 - __item)));
+             x.foo(a, b); } }",
     );
     // what is short is unrolled, and what names an index elsewhere goes over the items
     check("for i in 0..3 { x.foo(v[i + n]); } x", "for i in 0..3 { x.foo(v.at(i + n)); }");
@@ -206,15 +207,15 @@ fn loops_over_counters_and_lists_count() {
 fn a_match_of_an_integer_is_a_chain() {
     check(
         "let k = match n { 0 | 7 => v.len(), k => k + 1 }; v[k]; x",
-        "let k = { let __match = n;
+        "let k = { let __match = n; {
              let (__value, __state) = (&__p::flow::If::new(
                  (&__p::flow::Same(&(__p::int(__match)), &(0), __p::flow::Test::Eq)).cond().or(
                      || (&__p::flow::Same(&(__p::int(__match)), &(7), __p::flow::Test::Eq)).cond()),
                  (), |__then: bool, ()| {
-                     let __value = if __then { __p::int(v.len()) } else { let k = __match; __p::int(k + 1) };
+                     let __value = if __then { __p::int(v.len()) } else { let k = __p::flow::copy(&__match); __p::int(k + 1) };
                      (__value, ())
                  })).run();
-             __value };
+             __value } };
          v.at(k); __p::lift::<f64, _>(x)",
     );
     check(
@@ -223,19 +224,61 @@ fn a_match_of_an_integer_is_a_chain() {
     );
 }
 
+/// Checks what becomes of the exits in a body, before anything is staged.
+#[track_caller]
+fn check_exits(body: &str, expected: &str) {
+    let mut body: syn::Block = syn::parse_str(&format!("{{ {body} }}")).expect("the test's body parses");
+    let (declared, ret) = (syn::parse_quote!(f64), syn::parse_quote!(R));
+    twin::exits::rewrite(Some(&declared), &ret, &mut body);
+    let expected: TokenStream = format!("{{ {expected} }}").parse().expect("the expectation is made of tokens");
+    let short = |tokens: String| tokens.replace("__p::flow::Flag::", "").replace("__leave_", "");
+    assert_eq!(short(normal(body)), short(normal(expected)));
+}
+
 #[test]
 fn exits_are_flags() {
-    let flag = |name: &str| format!("let mut {name} = __p::flow::Flag::unset();");
-    let set = |name: &str| format!("{name} = __p::flow::Flag::set()");
-    // plain loops over what is not known, so that the expectation is short
-    check(
-        "'a: for k in w { for j in k { if q { continue 'a; } if p { break 'a; } h.foo(j); } } x",
-        &format!(
-            "{{ {stop} for k in w {{ if !__leave_stop0.cond() {{ }} }} }} __p::lift::<f64, _>(x)",
-            stop = flag("__leave_stop0"),
-        ),
+    check_exits(
+        "'a: while p { for j in 0..n { if q { continue 'a; } if r { break; } g(); } h(); } x",
+        "while p {
+             let mut skip0 = unset();
+             {
+                 let mut stop1 = unset();
+                 for j in 0..n { if !skip0.is_set() && !stop1.is_set() {
+                     if q { skip0 = set(); };
+                     if !skip0.is_set() { if r { stop1 = set(); }; if !stop1.is_set() { g(); } }
+                 } }
+             };
+             if !skip0.is_set() { h(); }
+         } x",
     );
-    let _ = set;
+    check_exits(
+        "for i in 0..n { while p { if q { return a; } } g(); } x",
+        "let mut function = unset(); let mut __result: R = __p::flow::Blank::blank();
+         for i in 0..n { if !function.is_set() {
+             while !function.is_set() && (p) { if q { { __result = a; function = set(); }; }; };
+             if !function.is_set() { g(); }
+         } };
+         if function.is_set() { __result } else { x }",
+    );
+    check_exits(
+        "let y = loop { if p { break ::literal(1.0); } }; x",
+        "let y = {
+             let mut stop0 = unset();
+             let mut __value0 = __p::flow::Blank::blank();
+             while !stop0.is_set() { if p { { __value0 = ::literal(1.0); stop0 = set(); }; }; }
+             __value0
+         }; x",
+    );
+    check_exits(
+        "if p { return a; } else { g(); } if q { return b; } x",
+        "if p { a } else { { g(); }; if q { b } else { x } }",
+    );
+    // what cannot be rewritten stays: no value to stand for it, items without end, `while let`, an expression
+    check_exits("let y = loop { break g(); }; x", "let y = loop { break g(); }; x");
+    check_exits("for i in 0.. { if p { break; } } x", "for i in 0.. { if p { break; } } x");
+    check_exits("'a: while let P = p { g(break 'a); } x", "'a: while let P = p { g(break 'a); } x");
+    check_exits("let P(y) = p else { return a; }; x", "let P(y) = p else { return a; }; x");
+    check_exits("let f = || { if p { return a; } b }; x", "let f = || { if p { return a; } b }; x");
 }
 
 #[test]

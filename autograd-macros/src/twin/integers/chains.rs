@@ -66,6 +66,7 @@ impl Integers<'_> {
             }
         };
         self.compute(&mut items);
+        let slices = std::mem::take(&mut self.slices);
         let (len, item) = (items.len()?, items.item(&quote!(__item)));
         let mut body: Vec<Stmt> = Vec::new();
         if let Some(f) = &mut map {
@@ -99,6 +100,7 @@ impl Integers<'_> {
             body = vec![parse_quote!(let #pat = &__it;), parse_quote!(if #cond { #(#body)* })];
         }
         Some(parse_quote_spanned! {span=> {
+            #(#slices)*
             let mut __acc = #start;
             for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len) {
                 let __it = #item;

@@ -80,7 +80,13 @@ impl Integers<'_> {
         match items {
             Items::List { list, .. } => match self.list(list) {
                 Some(id) => self.vars[id].used = true,
-                None => self.make_slice(list),
+                None => {
+                    self.make_slice(list);
+                    let name = quote::format_ident!("__slice{}", self.sliced);
+                    self.sliced += 1;
+                    self.slices.push(parse_quote!(let #name = #list;));
+                    **list = parse_quote!(#name);
+                }
             },
             Items::Range { start, end } => {
                 for bound in std::iter::once(start).chain(end) {

@@ -3,6 +3,7 @@
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
+use syn::visit::Visit;
 use syn::{BinOp, Expr, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
 
 use super::super::{flow, macros};
@@ -62,10 +63,15 @@ impl Integers<'_> {
             Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
             Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
             Expr::Call(call) => is_float_call(call),
-            Expr::If(e) => e.then_branch.stmts.last().is_some_and(|stmt| match stmt {
-                syn::Stmt::Expr(e, None) => self.is_float_with(e, names),
+            Expr::If(e) => match &e.then_branch.stmts[..] {
+                [syn::Stmt::Expr(e, None)] => self.is_float_with(e, names),
                 _ => false,
-            }),
+            },
+            Expr::Loop(e) => {
+                let mut values = BreakValues::default();
+                values.visit_block(&e.body);
+                values.values.iter().any(|e| !values.binds(e) && self.is_float_with(e, names))
+            }
             _ => false,
         }
     }
@@ -323,6 +329,50 @@ impl Integers<'_> {
             self.reject(id);
         }
     }
+}
+
+/// What a loop is left with, and the names that its body binds.
+#[derive(Default)]
+struct BreakValues {
+    values: Vec<Expr>,
+    names: Vec<String>,
+}
+
+impl BreakValues {
+    /// Whether the expression mentions one of the names.
+    fn binds(&self, e: &Expr) -> bool {
+        self.names.iter().any(|name| mentions(&quote!(#e), name, false))
+    }
+}
+
+impl<'ast> Visit<'ast> for BreakValues {
+    fn visit_expr_break(&mut self, exit: &'ast syn::ExprBreak) {
+        self.values.extend(exit.expr.as_deref().cloned());
+    }
+    fn visit_pat_ident(&mut self, pat: &'ast syn::PatIdent) {
+        self.names.push(super::names::parts(&pat.ident).0.to_string());
+    }
+    // they have values of their own
+    fn visit_expr_loop(&mut self, e: &'ast syn::ExprLoop) {
+        let mut inner = BreakValues::default();
+        inner.visit_block(&e.body);
+        self.names.extend(inner.names);
+        let leaves = inner.values.into_iter().filter(|_| contains_label(&e.body));
+        self.values.extend(leaves);
+    }
+    fn visit_item(&mut self, _: &'ast syn::Item) {}
+}
+
+fn contains_label(block: &syn::Block) -> bool {
+    struct Labels(bool);
+    impl<'ast> Visit<'ast> for Labels {
+        fn visit_expr_break(&mut self, exit: &'ast syn::ExprBreak) {
+            self.0 |= exit.label.is_some();
+        }
+    }
+    let mut labels = Labels(false);
+    labels.visit_block(block);
+    labels.0
 }
 
 /// Whether a method of slices only looks at them.

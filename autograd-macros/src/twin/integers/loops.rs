@@ -2,7 +2,7 @@
 
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, parse_quote, parse_quote_spanned};
+use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, Stmt, parse_quote, parse_quote_spanned};
 
 use super::items::{Items, Named};
 use super::{Integers, Kind, SHORT, number, unparenthesised};
@@ -19,7 +19,11 @@ impl Integers<'_> {
         if let Some(items) = self.items(&repeat.expr).filter(|items| items.has_list() && items.ends()) {
             let names = self.names(&items, &repeat.pat);
             if !self.has_plain(&names) && !self.has_plain_inside(&items) {
-                return self.over_items(repeat, items, &names);
+                let slices = self.over_items(repeat, items, &names);
+                if !slices.is_empty() {
+                    *e = parse_quote!({ #(#slices)* #repeat });
+                }
+                return;
             }
         }
         self.plain(&mut repeat.expr);
@@ -84,9 +88,10 @@ impl Integers<'_> {
         }
     }
 
-    /// `for v in x.iter()`: a counted loop, whose body takes the items.
-    fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named]) {
+    /// `for v in x.iter()`: a counted loop, whose body takes the items. What has to stand before it.
+    fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named]) -> Vec<Stmt> {
         self.compute(&mut items);
+        let slices = std::mem::take(&mut self.slices);
         let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));
         self.nested(|v| {
             v.bind_names(names);
@@ -97,6 +102,7 @@ impl Integers<'_> {
         *repeat.pat = parse_quote!(__item);
         *repeat.expr = parse_quote_spanned!(span=>
             ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len));
+        slices
     }
 }
 

@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
-use syn::{Block, Expr, Ident, Pat, Type, parse_quote};
+use syn::{Block, Expr, Ident, Pat, Stmt, Type, parse_quote};
 
 use crate::ast::{self, Form, Function, Param, Role};
 
@@ -89,6 +89,9 @@ struct Integers<'p> {
     vars: Vec<Var>,
     /// Lists that are assigned to each other: both are lists, or none is.
     links: Vec<(usize, usize)>,
+    /// The slices that the loop at hand goes over, as statements before it; how many there have been.
+    slices: Vec<Stmt>,
+    sliced: usize,
     scopes: Vec<HashMap<String, usize>>,
     closures: usize,
     float: Option<&'static str>,
@@ -102,6 +105,8 @@ impl<'p> Integers<'p> {
             rejected: HashSet::new(),
             vars: (0..count).map(|_| Var::default()).collect(),
             links: Vec::new(),
+            slices: Vec::new(),
+            sliced: 0,
             scopes: vec![HashMap::new()],
             closures: 0,
             float,
