@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::ItemFn;
 
-use crate::ast::{Function, Role};
+use crate::ast::{Form, Function, Role};
 use crate::options::{self, Options};
 use crate::twin::{self, types::Types};
 use crate::{differentiable_item, no_grad};
@@ -44,29 +44,32 @@ fn literals_are_lifted_where_a_traced_value_may_follow() {
     check("let mut s = 0.0; s", "let mut s = __p::literal::<f64>(0.0); __p::lift::<f64, _>(s)");
     check("let c = 2.0; c * x", "let c = 2.0; __p::lift::<f64, _>(c * x)");
     check("let mut s = [-1.0; 3]; s[0]", "let mut s = [__p::literal::<f64>(-1.0); 3]; __p::lift::<f64, _>(s[0])");
-    check("let mut s = vec![0.0; n]; 1.0", "let mut s = vec![__p::literal::<f64>(0.0); n]; __p::literal::<f64>(1.0)");
+    check(
+        "let mut s = vec![0.0; n]; s.push(1.0); 1.0",
+        "let mut s = vec![__p::literal::<f64>(0.0); n]; s.push(__p::literal::<f64>(1.0)); __p::literal::<f64>(1.0)",
+    );
     check("let mut s; s = f64::MAX; x", "let mut s; s = __p::literal::<f64>(f64::MAX); __p::lift::<f64, _>(x)");
-    check("let mut i = 0; i += n; x", "let mut i = 0; i += n; __p::lift::<f64, _>(x)");
+    check("let mut i = 0; g(&mut i); x", "let mut i = 0; g(&mut i); __p::lift::<f64, _>(x)");
     check("2.0_f64.max(x)", "__p::lift::<f64, _>(__p::literal::<f64>(2.0_f64).max(x))");
     check("x.max(0.0)", "__p::lift::<f64, _>(x.max(0.0))");
-    check("return 0.0;", "return __p::literal::<f64>(0.0);");
-    check("v.iter().sum()", "v.iter().sum()");
+    check("return 0.0;", "__p::literal::<f64>(0.0)");
+    check("w.iter().sum()", "w.iter().sum()");
     check(
-        "v.iter().fold(0.0, |a, b| a + b)",
-        "__p::lift::<f64, _>(v.iter().fold(__p::literal::<f64>(0.0), |a, b| a + b))",
+        "w.iter().fold(0.0, |a, b| a + b)",
+        "__p::lift::<f64, _>(w.iter().fold(__p::literal::<f64>(0.0), |a, b| a + b))",
     );
 }
 
 #[test]
 fn a_literal_branch_lifts_the_others() {
     check(
-        "let k = if n > 1 { 1.0 } else { x }; k * 2.0",
-        "let k = if n > 1 { __p::literal::<f64>(1.0) } else { __p::lift::<f64, _>(x) };
+        "let k = if q { 1.0 } else { x }; k * 2.0",
+        "let k = if q { __p::literal::<f64>(1.0) } else { __p::lift::<f64, _>(x) };
          __p::lift::<f64, _>(k * 2.0)",
     );
     check(
-        "let a = [0.5, x]; a[n]",
-        "let a = [__p::literal::<f64>(0.5), __p::lift::<f64, _>(x)]; __p::lift::<f64, _>(a[n])",
+        "let a = [0.5, x]; a[1]",
+        "let a = [__p::literal::<f64>(0.5), __p::lift::<f64, _>(x)]; __p::lift::<f64, _>(a[1])",
     );
     check("let a = [0.5, 0.25]; x", "let a = [0.5, 0.25]; __p::lift::<f64, _>(x)");
     check(
@@ -78,26 +81,204 @@ fn a_literal_branch_lifts_the_others() {
 
 #[test]
 fn annotations_and_conversions() {
-    check(
-        "let s: f64 = x; return s;",
-        "let s: __p::Real<f64> = __p::lift::<f64, _>(x); return __p::lift::<f64, _>(s);",
-    );
+    check("let s: f64 = x; return s;", "let s: __p::Real<f64> = __p::lift::<f64, _>(x); __p::lift::<f64, _>(s)");
     check(
         "let s: Vec<&[f64]> = w(); return x;",
-        "use __p::fallback::*; use w as __h0; let s: Vec<&[__p::Real<f64>]> = __h0::__call(w)(); return __p::lift::<f64, _>(x);",
+        "use __p::fallback::*; use w as __h0; let s: Vec<&[__p::Real<f64>]> = __h0::__call(w)(); __p::lift::<f64, _>(x)",
     );
-    check("return n as f64;", "return __p::cast::<f64, _>(n);");
-    check("return x * (2 as f64);", "return __p::lift::<f64, _>(x * (2 as f64));");
+    check("return n as f64;", "__p::cast::<f64, _>(n)");
+    check("return x * (2 as f64);", "__p::lift::<f64, _>(x * (2 as f64))");
     check(
         "v[x as usize].powi(n as i32); x",
-        "v[__p::cast::<usize, _>(x)].powi(__p::cast::<i32, _>(n)); __p::lift::<f64, _>(x)",
+        "v.at(__p::int(__p::cast::<usize, _>(x))).powi(__p::cast::<i32, _>(n)); __p::lift::<f64, _>(x)",
     );
     check(
         "let y = f64::max(1.0, x) * f64::EPSILON; y",
         "let y = <__p::Real<f64> >::max(__p::lift::<f64, _>(1.0), x) * f64::EPSILON; __p::lift::<f64, _>(y)",
     );
-    check("let y = v.iter().sum::<f64>(); y", "let y = v.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)");
+    check("let y = w.iter().sum::<f64>(); y", "let y = w.iter().sum::<__p::Real<f64> >(); __p::lift::<f64, _>(y)");
     check("let z = [0; 3 as usize]; x", "let z = [0; 3 as usize]; __p::lift::<f64, _>(x)");
+}
+
+/// Checks the forms of `x`, `n` and `v` as well.
+#[track_caller]
+fn check_open(form: Form, body: &str, expected: &str) {
+    check(body, &format!("{expected} __p::lift::<f64, _>(x)"));
+    let mut function = read(&format!("fn f(x: f64, n: usize, v: &[f64]) -> f64 {{ {body} }}"));
+    let types = Types::of(&function);
+    twin::expand(&mut function, &types);
+    let forms: Vec<Form> = function.params.iter().map(|param| param.form).collect();
+    assert_eq!(forms, [Form::Plain, form, Form::List]);
+}
+
+#[test]
+fn integers_whose_uses_are_understood_are_open() {
+    let check = |body, expected| check_open(Form::Int, body, expected);
+    check(
+        "let k = (n + 1) % 3; g(k); x",
+        "use __p::fallback::*; use g as __h0; let k = (n + 1) % 3; __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), k));",
+    );
+    check(
+        "let mut k: i32 = 0; k += n as i32; x",
+        "let mut k: __p::Int<i32> = __p::Int::number(0); k += __p::convert::<i32, _>(n);",
+    );
+    check(
+        "let (mut a, mut b) = (n, 1u64); (a, b) = (2, b.pow(2)); x",
+        "let (mut a, mut b) = (n, __p::Int::number(1u64)); (a, b) = (__p::Int::number(2), b.pow(2));",
+    );
+    check("let k = n as f64; x", "let k = __p::cast::<f64, _>(n);");
+    check("let k = usize::min(3, n).max(v.len()); x", "let k = __p::Int::number(3).min(n).max(v.len());");
+    // another name of the same spelling is another variable
+    check(
+        "let k = n; { let n = w(); n.foo(); } x",
+        "use __p::fallback::*; use w as __h0; let k = n; { let n = __h0::__call(w)(); n.foo(); }",
+    );
+}
+
+#[test]
+fn integers_with_other_uses_are_known() {
+    let check = |body, expected| check_open(Form::Plain, body, expected);
+    check("w.foo(n); x", "w.foo(n);");
+    check("let k = n + 1; w[k]; x", "let k = n + 1; w[k];");
+    check("let s = [0; 3]; s[n % 3]; x", "let s = [0; 3]; s[n % 3];");
+    check("other!(n); x", "other!(n);");
+    check("format!(\"{n}\"); x", "format!(\"{n}\");");
+    check("let f = |k: usize| k + n; w.foo(f); x", "let f = |k: usize| k + n; w.foo(f);");
+    check("w.foo(v.len()); x", "w.foo(__p::known(v.len()));");
+    check("let k = v.len(); w.foo(k); x", "let k = __p::known(v.len()); w.foo(k);");
+    check("for i in 0..n { w[i]; } x", "for i in 0..n { w[i]; }");
+}
+
+#[test]
+fn lists_are_read_and_written_at_indices() {
+    let check = |body, expected| check_open(Form::Int, body, expected);
+    check("v[n] + v[0]; x", "v.at(n) + v.at(__p::Int::number(0));");
+    check(
+        "let mut s = vec![0.0; n]; s[n] = x; s[0] += v[n]; x",
+        "let mut s = __p::List::<f64>::repeat(__p::literal::<f64>(0.0), n); s.set(n, x);
+         { let (__value, __at) = (v.at(n), __p::Int::number(0)); s.set(__at, s.at(__at) + __value) };",
+    );
+    check("let mut s = v.to_vec(); s.fill(x); s.swap(0, n); x",
+        "let mut s = __p::List::<f64>::clone(&v); s = __p::List::repeat(x, s.len());
+         { let (__a, __b) = (__p::Int::number(0), n); let (__at_a, __at_b) = (s.at(__a), s.at(__b)); s.set(__a, __at_b); s.set(__b, __at_a) };");
+    check("let r = &v[1..n]; g(r, &v[n..]); r[n].sin(); x",
+        "use __p::fallback::*; use g as __h0; let r = &v.slice(__p::Int::number(1)..__p::int(n));
+         __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), r), __h0::__arg1(&__p::Slot::new(), &v.slice(__p::int(n)..))); r.at(n).sin();");
+    check(
+        "let mut a = [x; 3]; let mut b = a.clone(); std::mem::swap(&mut a, &mut b); b[n]; x",
+        "let mut a = __p::List::<f64>::repeat(x, 3); let mut b = __p::List::<f64>::clone(&a); (a, b) = (b, a); b.at(n);",
+    );
+    // one that grows is a vector, and an array that only numbers index an array
+    check(
+        "let mut s = vec![x; v.len()]; s.push(x); v[n]; x",
+        "let mut s = vec![x; __p::known(v.len())]; s.push(x); v.at(n);",
+    );
+    check(
+        "let s = [x, 1.0]; s[0]; v[n]; x",
+        "let s = [__p::lift::<f64, _>(x), __p::literal::<f64>(1.0)]; s[0]; v.at(n);",
+    );
+    check("w.foo(v); v.iter().foo(&v[1..2]); v[n]; x", "w.foo((&v[..])); v.iter().foo(&v[1..2]); v.at(n);");
+}
+
+#[test]
+fn loops_over_counters_and_lists_count() {
+    let check = |body, expected| check_open(Form::Int, body, expected);
+    check(
+        "for i in (0..n).rev().step_by(2) { x.foo(v[i]); } x",
+        "for i in __p::flow::trips(__p::Int::number(0), n).rev().step_by(2) { x.foo(v.at(i)); }",
+    );
+    check("for _ in 1..=n { x.foo(); } x", "for _ in __p::flow::trips_to(__p::Int::number(1), n) { x.foo(); }");
+    check(
+        "for (a, &b) in v.iter().zip(v[n..].iter().rev()) { x.foo(a, b); } x",
+        "{ let __slice0 = v.slice(__p::int(n)..);
+           for __item in __p::flow::trips(__p::Int::number(0), v.len().min(__slice0.len())) {
+             let (a, &b) = (&v.at(__item), &__slice0.at((__slice0.len() - 1 - __item)));
+             x.foo(a, b); } }",
+    );
+    // what is short is unrolled, and what names an index elsewhere goes over the items
+    check("for i in 0..3 { x.foo(v[i + n]); } x", "for i in 0..3 { x.foo(v.at(i + n)); }");
+    check(
+        "for (i, a) in v.iter().enumerate() { w[i]; } v[n]; x",
+        "for (i, a) in v.iter().enumerate() { w[i]; } v.at(n);",
+    );
+}
+
+#[test]
+fn a_match_of_an_integer_is_a_chain() {
+    check(
+        "let k = match n { 0 | 7 => v.len(), k => k + 1 }; v[k]; x",
+        "let k = { let __match = n; {
+             let (__value, __state) = (&__p::flow::If::new(
+                 (&__p::flow::Same(&(__p::int(__match)), &(0), __p::flow::Test::Eq)).cond().or(
+                     || (&__p::flow::Same(&(__p::int(__match)), &(7), __p::flow::Test::Eq)).cond()),
+                 (), |__then: bool, ()| {
+                     let __value = if __then { __p::int(v.len()) } else { let k = __p::flow::copy(&__match); __p::int(k + 1) };
+                     (__value, ())
+                 })).run();
+             __value } };
+         v.at(k); __p::lift::<f64, _>(x)",
+    );
+    check(
+        "match n { N => w(), _ => g() }; x",
+        "use __p::fallback::*; use w as __h0; use g as __h1; match n { N => __h0::__call(w)(), _ => __h1::__call(g)() }; __p::lift::<f64, _>(x)",
+    );
+}
+
+/// Checks what becomes of the exits in a body, before anything is staged.
+#[track_caller]
+fn check_exits(body: &str, expected: &str) {
+    let mut body: syn::Block = syn::parse_str(&format!("{{ {body} }}")).expect("the test's body parses");
+    let (declared, ret) = (syn::parse_quote!(f64), syn::parse_quote!(R));
+    twin::exits::rewrite(Some(&declared), &ret, &mut body);
+    let expected: TokenStream = format!("{{ {expected} }}").parse().expect("the expectation is made of tokens");
+    let short = |tokens: String| tokens.replace("__p::flow::Flag::", "").replace("__leave_", "");
+    assert_eq!(short(normal(body)), short(normal(expected)));
+}
+
+#[test]
+fn exits_are_flags() {
+    check_exits(
+        "'a: while p { for j in 0..n { if q { continue 'a; } if r { break; } g(); } h(); } x",
+        "while p {
+             let mut skip0 = unset();
+             {
+                 let mut stop1 = unset();
+                 for j in 0..n { if !skip0.is_set() && !stop1.is_set() {
+                     if q { skip0 = set(); };
+                     if !skip0.is_set() { if r { stop1 = set(); }; if !stop1.is_set() { g(); } }
+                 } }
+             };
+             if !skip0.is_set() { h(); }
+         } x",
+    );
+    check_exits(
+        "for i in 0..n { while p { if q { return a; } } g(); } x",
+        "let mut function = unset(); let mut __result: R = __p::flow::Blank::blank();
+         for i in 0..n { if !function.is_set() {
+             while !function.is_set() && (p) { if q { { __result = a; function = set(); }; }; };
+             if !function.is_set() { g(); }
+         } };
+         if function.is_set() { __result } else { x }",
+    );
+    check_exits(
+        "let y = loop { if p { break ::literal(1.0); } }; x",
+        "let y = {
+             let mut stop0 = unset();
+             let mut __value0 = __p::flow::Blank::blank();
+             while !stop0.is_set() { if p { { __value0 = ::literal(1.0); stop0 = set(); }; }; }
+             __value0
+         }; x",
+    );
+    check_exits(
+        "if p { return a; } else { g(); } if q { return b; } x",
+        "if p { a } else { { g(); }; if q { b } else { x } }",
+    );
+    // what cannot be rewritten stays: no value to stand for it, items without end, `while let`, an expression
+    check_exits("let y = loop { break g(); }; x", "let y = loop { break g(); }; x");
+    check_exits("for i in 0.. { if p { break; } } x", "for i in 0.. { if p { break; } } x");
+    check_exits("'a: while let P = p { g(break 'a); } x", "'a: while let P = p { g(break 'a); } x");
+    check_exits("let P(y) = p else { return a; }; x", "let P(y) = p else { return a; }; x");
+    check_exits("let f = || { if p { return a; } b }; x", "let f = || { if p { return a; } b }; x");
 }
 
 #[test]
@@ -106,13 +287,13 @@ fn calls_go_through_name_resolution() {
         "let y = m::g(x, 2.0, n) + m::g(x, 1.0, 3); y",
         "use __p::fallback::*; use m::g as __h0;
          let y = __h0::__call(m::g)(__h0::__arg0(&__p::Slot::new(), x), __h0::__arg1(&__p::Slot::new(), 2.0), __h0::__arg2(&__p::Slot::new(), n))
-               + __h0::__call(m::g)(__h0::__arg0(&__p::Slot::new(), x), __h0::__arg1(&__p::Slot::new(), 1.0), 3);
+               + __h0::__call(m::g)(__h0::__arg0(&__p::Slot::new(), x), __h0::__arg1(&__p::Slot::new(), 1.0), __h0::__inferred2(3));
          __p::lift::<f64, _>(y)",
     );
     check("let g = |a| a; let y = g(x); y", "let g = |a| a; let y = g(x); __p::lift::<f64, _>(y)");
     check(
         "let g = g(x); return g(1.0);",
-        "use __p::fallback::*; use g as __h0; let g = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); return __p::lift::<f64, _>(g(__p::literal::<f64>(1.0)));",
+        "use __p::fallback::*; use g as __h0; let g = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); __p::lift::<f64, _>(g(__p::literal::<f64>(1.0)))",
     );
     check("std::mem::drop(Some(x)); Kind::new(n); x", "std::mem::drop(Some(x)); Kind::new(n); __p::lift::<f64, _>(x)");
     check(

@@ -3,7 +3,7 @@
 //! `break e` and `return e` in a loop keep their value in a variable. `if c { return a; } rest` at the end of a
 //! function becomes `if c { a } else { rest }`.
 //!
-//! Invariant: the exits to one loop, or from the function, are rewritten all or not at all. They stay as they are if one
+//! Invariant: the exits to one loop, or from the function's loops, are rewritten all or not at all. They stay as they are if one
 //! stands elsewhere than in statements, blocks, branches and arms, if a loop on the way cannot be ended by a flag
 //! (`while let`, items that may have no end), or if nothing can stand for a value that there is not
 //! (`break` with something that is no float, a result that is not made of numbers).
@@ -124,7 +124,7 @@ fn set(flag: &Ident) -> Expr {
 
 /// `!a && !b`.
 fn none_of(flags: &Flags) -> Option<Expr> {
-    flags.iter().map(|flag| -> Expr { parse_quote!(!#flag) }).reduce(|a, b| parse_quote!(#a && #b))
+    flags.iter().map(|flag| -> Expr { parse_quote!(!#flag.is_set()) }).reduce(|a, b| parse_quote!(#a && #b))
 }
 
 impl Exits<'_> {
@@ -154,7 +154,7 @@ impl Exits<'_> {
                 let ends: Block = match e {
                     Expr::Block(inner) if has_value(&inner.block) => parse_quote!({
                         let __last = #e;
-                        if #flag { #value } else { __last }
+                        if #flag.is_set() { #value } else { __last }
                     }),
                     // nothing but a return ends it
                     e => parse_quote!({ #e; #value }),
@@ -170,7 +170,7 @@ impl Exits<'_> {
                 self.found.insert(RETURN);
             }
             let flag = flag(RETURN, "");
-            block.stmts.push(Stmt::Expr(parse_quote!(if #flag { #value } else #rest), None));
+            block.stmts.push(Stmt::Expr(parse_quote!(if #flag.is_set() { #value } else #rest), None));
             return;
         }
     }
@@ -483,7 +483,8 @@ impl VisitMut for Exits<'_> {
                 }
             }
             Expr::Return(exit) => {
-                if self.closures == 0 {
+                // outside of loops it may stay beside those that are rewritten
+                if self.closures == 0 && !self.targets.is_empty() {
                     self.found.insert(RETURN);
                 }
                 if let Some(value) = &mut exit.expr {

@@ -27,9 +27,9 @@ use super::{integers, macros};
 const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
 
 /// Methods that are known not to change their receiver.
-const READING: [&str; 26] = [
-    "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt", "sin", "cos",
-    "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
+const READING: [&str; 27] = [
+    "is_set", "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt",
+    "sin", "cos", "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
 ];
 
 /// Methods by which something that is no `mut` variable is changed: cells, locks, atomics, referred-to containers.
@@ -158,7 +158,7 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     let (pack, bind) = (pairs(&state, false), pairs(&state, true));
     let refs = state.iter().rev().fold(quote!(()), |rest, name| quote!((ref #name, #rest)));
     // a flag that the body changes is that of an exit: once it is set, no trip does anything
-    let flags = state.iter().filter(|name| name.to_string().starts_with(FLAG));
+    let flags = state.iter().filter(|name| is_flag(name));
     let left = flags.map(|flag| quote_spanned!(span=> #flag.cond())).reduce(|a, b| quote_spanned!(span=> #a.or(|| #b)));
     let left = left.unwrap_or_else(|| quote_spanned!(span=> ::autograd::__private::flow::Cond::known(false)));
     Some(parse_quote_spanned! {span=> {
@@ -180,8 +180,9 @@ fn pairs(names: &BTreeSet<Ident>, bind: bool) -> TokenStream {
 pub fn condition(cond: &Expr) -> Option<TokenStream> {
     let span = cond.span();
     Some(match cond {
-        Expr::Path(e) if e.path.get_ident().is_some_and(|name| name.to_string().starts_with(FLAG)) => {
-            quote_spanned!(span=> #e.cond())
+        Expr::MethodCall(e) if e.method == "is_set" && root(&e.receiver).is_some_and(is_flag) => {
+            let flag = &e.receiver;
+            quote_spanned!(span=> #flag.cond())
         }
         Expr::Paren(e) => condition(&e.expr)?,
         Expr::Group(e) => condition(&e.expr)?,
@@ -221,6 +222,11 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
         }
         _ => return None,
     })
+}
+
+/// Whether the name is that of a flag of [`exits`](super::exits).
+fn is_flag(name: &Ident) -> bool {
+    name.to_string().starts_with(FLAG)
 }
 
 /// Whether the spelling shows that this is no float.

@@ -10,7 +10,7 @@
 
 mod calls;
 mod casts;
-mod exits;
+pub(crate) mod exits;
 mod flow;
 mod integers;
 mod literals;

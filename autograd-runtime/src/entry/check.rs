@@ -1,10 +1,11 @@
 //! `f::check`: the gradient at some arguments against central differences of the value.
 
 use super::{
-    Function, Kind,
+    Engine, Function, Kind,
     args::{LeafIn, LeafList, OutVal},
     build::{Body, refresh},
     call::{Extra, lookup, resolve, run, visit, visit_as},
+    current_engine,
 };
 use crate::{
     Error, Result,
@@ -122,9 +123,12 @@ fn numbers(v: &OutVal, dtype: DType) -> Vec<f64> {
 }
 
 pub(super) fn check<F: Function>(args: F::Args<'_>) -> Result<CheckReport> {
-    // lists are items of their own if the value or the gradient needs that
-    let listed = resolve::<F>(args, visit::<F>(args, Kind::Value), Kind::Value)?.1.listed
-        || resolve::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad)?.1.listed;
+    // lists are items of their own on the tape, and if the value or the gradient needs that
+    let is_listed = |kind| -> Result<bool> {
+        let (entry, v) = resolve::<F>(args, visit::<F>(args, kind), kind)?;
+        Ok(v.listed || matches!(entry.body, Body::Dynamic { .. }))
+    };
+    let listed = current_engine() == Engine::Dynamic || is_listed(Kind::Value)? || is_listed(Kind::Grad)?;
     let v = visit_as::<F>(args, Kind::Value, listed);
     let now = refresh::<F>(&lookup::<F>(args, &v, Kind::Value)?, args, &v, Kind::Value)?;
     // all evaluations draw the same random numbers

@@ -142,6 +142,11 @@ impl Flag {
     pub fn cond(&self) -> Cond {
         self.0.clone()
     }
+    /// Whether it is set, for what runs as ordinary Rust.
+    #[track_caller]
+    pub fn is_set(&self) -> bool {
+        self.0.clone().read(Place::caller())
+    }
 }
 
 /// A value that stands for one that there is not yet: of a function that has not returned, a loop that has not been

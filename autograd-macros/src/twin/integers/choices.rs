@@ -1,34 +1,30 @@
 //! `match` on an integer or a comparison as a chain of `if`: `match n { 0 => a, 1..=3 if c => b, k => d }` becomes
 //! `{ let m = n; if m == 0 { a } else if m >= 1 && m <= 3 && c { b } else { let k = m; d } }`.
 
-use proc_macro2::Span;
-use quote::{format_ident, quote};
+use quote::quote;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Arm, Expr, ExprMatch, Ident, Lit, Pat, RangeLimits, Stmt, UnOp, parse_quote, parse_quote_spanned};
 
 use super::exprs::tails;
-use super::{Integers, Kind, known, unparenthesised};
-use crate::twin::{flow, scope};
+use super::{Integers, Kind, names, unparenthesised, wrap};
+use crate::twin::flow;
 
 impl Integers<'_> {
     /// A `match`; its kind.
     pub(super) fn choose(&mut self, e: &mut Expr) -> Kind {
         let Expr::Match(choice) = e else { return Kind::Plain };
-        // its name does not depend on what is rewritten
-        let id = self.reserve();
-        let name = format_ident!("__match{id}", span = Span::call_site());
         if let Some(with) = two_ways(choice) {
             *e = with;
             return self.expr(e);
         }
         let kind = self.expr(&mut choice.expr);
-        if kind == Kind::Int && is_chain(choice) {
-            return self.chain_of(e, id, &name);
+        if kind == Kind::Int && is_chain(choice) && !self.guards_plain(choice) {
+            return self.chain_of_choices(e);
         }
         if kind == Kind::Int {
             match self.var(&choice.expr) {
                 Some(id) => self.reject(id),
-                None => known(&mut choice.expr),
+                None => self.known(&mut choice.expr),
             }
         } else if kind == Kind::List {
             self.spoil(&mut choice.expr);
@@ -59,32 +55,40 @@ impl Integers<'_> {
         kind
     }
 
+    /// Whether a guard does with the integer what is not understood.
+    fn guards_plain(&self, choice: &ExprMatch) -> bool {
+        choice.arms.iter().any(|arm| {
+            let (pat, guard) = parts(arm);
+            let plain = |name: Ident| names::parts(&name).1.is_none_or(|id| self.plain.contains(&id));
+            guard.is_some() && binding(&pat).is_some_and(plain)
+        })
+    }
+
     /// The chain, of a scrutinee that has been rewritten to an `Int`.
-    fn chain_of(&mut self, e: &mut Expr, id: usize, name: &Ident) -> Kind {
+    fn chain_of_choices(&mut self, e: &mut Expr) -> Kind {
         let Expr::Match(choice) = e else { return Kind::Plain };
-        self.vars[id].kind = Kind::Int;
+        let name = super::hidden("__match");
         let mut kinds = Vec::new();
         let mut links: Vec<(Option<Expr>, Expr)> = Vec::new();
         let last = choice.arms.len() - 1;
         for (index, arm) in choice.arms.iter_mut().enumerate() {
             self.nested(|v| {
-                v.name(name, id);
                 let (pat, guard) = parts(arm);
-                let bound = binding(&pat);
-                let mut cond = (index < last).then(|| test(&pat, name)).flatten();
-                let binding: Option<Stmt> = bound.map(|bound| {
-                    let var = v.bind(&bound);
+                let mut cond = (index < last).then(|| test(&pat, &name)).flatten();
+                let var = binding(&pat).map(|name| v.open(&name));
+                let named: Option<Stmt> = var.as_ref().map(|(bound, var)| {
                     let mut value: Expr = parse_quote!(#name);
-                    if v.plain.contains(&var) {
-                        known(&mut value);
+                    if v.plain.contains(var) {
+                        wrap(&mut value, "known");
                     } else {
-                        v.vars[var].kind = Kind::Int;
+                        v.vars[*var].kind = Kind::Int;
                     }
                     parse_quote!(let #bound = #value;)
                 });
                 if let Some(mut guard) = guard {
-                    if let Some(bound) = super::choices::binding(&pat) {
-                        Rename(&bound, name).visit_expr_mut(&mut guard);
+                    if let Some((bound, var)) = &var {
+                        Rename(bound, &name).visit_expr_mut(&mut guard);
+                        v.name(&name, *var);
                     }
                     v.cond(&mut guard);
                     cond = Some(match cond {
@@ -92,9 +96,12 @@ impl Integers<'_> {
                         None => guard,
                     });
                 }
+                if let Some((bound, var)) = &var {
+                    v.name(bound, *var);
+                }
                 kinds.push(v.value(&mut arm.body));
                 let body = &arm.body;
-                links.push((cond, parse_quote!({ #binding #body })));
+                links.push((cond, parse_quote!({ #named #body })));
             });
         }
         if kinds.contains(&Kind::Int) {
@@ -171,9 +178,7 @@ fn is_test(pat: &Pat) -> bool {
 
 /// The name that a pattern binds.
 fn binding(pat: &Pat) -> Option<Ident> {
-    let mut names = Vec::new();
-    scope::collect_names(pat, &mut names);
-    names.pop().map(|(name, _)| super::hidden(&name))
+    names::bound(pat).pop()
 }
 
 /// The condition under which a pattern holds; `None` if it always does.

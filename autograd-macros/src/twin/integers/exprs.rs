@@ -6,7 +6,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{BinOp, Block, Expr, ExprCall, ExprIf, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
 
 use super::super::{calls, flow, macros};
-use super::{Integers, Kind, int, integer, known, number, unparenthesised};
+use super::{Integers, Kind, int, integer, number, unparenthesised};
 use crate::ast;
 
 /// Methods of integers that `Int` has, beside `pow`.
@@ -59,7 +59,7 @@ impl Integers<'_> {
             return self.plain(&mut index.index);
         }
         if self.expr(e) == Kind::Int {
-            known(e);
+            self.known(e);
         }
     }
 
@@ -70,7 +70,7 @@ impl Integers<'_> {
         {
             match self.var(e) {
                 Some(id) => self.reject(id),
-                None => known(e),
+                None => self.known(e),
             }
         }
     }
@@ -384,6 +384,10 @@ impl Integers<'_> {
 
     fn method(&mut self, e: &mut Expr) -> Kind {
         let Expr::MethodCall(call) = e else { return Kind::Plain };
+        if let Some(with) = self.chain(call, false) {
+            *e = with;
+            return Kind::Plain;
+        }
         if let Some(id) = self.list(&call.receiver) {
             return self.list_method(e, id);
         }
@@ -421,7 +425,7 @@ impl Integers<'_> {
         match (receiver, var) {
             (Kind::Int, Some(id)) => self.reject(id),
             (Kind::Int, None) if name == "clone" => return Kind::Int,
-            (Kind::Int, None) => known(&mut call.receiver),
+            (Kind::Int, None) => self.known(&mut call.receiver),
             (Kind::List, _) => self.spoil(&mut call.receiver),
             _ => {}
         }
@@ -449,7 +453,7 @@ impl Integers<'_> {
                 }
                 None if ast::scalar(&target).is_some() => Called::Kind(Kind::Plain),
                 None => {
-                    known(&mut call.args[0]);
+                    self.known(&mut call.args[0]);
                     Called::Kind(Kind::Plain)
                 }
             };
@@ -611,16 +615,15 @@ impl Integers<'_> {
         };
         match (names, init) {
             (Pat::Ident(name), init) if name.by_ref.is_none() && name.subpat.is_none() => {
-                let id = self.reserve();
+                let (bare, id) = self.open(&name.ident);
                 let (list, kind) = self.initialised(id, annotation.as_deref(), name.mutability.is_some(), init);
                 if let Some(ty) = annotation
                     && let Some(to) = list
                 {
                     *ty = to;
                 }
-                let name = name.ident.clone();
                 self.vars[id].kind = kind;
-                self.name(&name, id);
+                self.name(&bare, id);
             }
             (Pat::Tuple(pats), Expr::Tuple(inits)) if annotation.is_none() && pats.elems.len() == inits.elems.len() => {
                 let simple = |pat: &Pat| !matches!(pat, Pat::Rest(_));
@@ -630,19 +633,14 @@ impl Integers<'_> {
                     for (pat, init) in pats.elems.iter_mut().zip(&mut inits.elems) {
                         match pat {
                             Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-                                let id = self.reserve();
+                                let (bare, id) = self.open(&name.ident);
                                 let (_, kind) = self.initialised(id, None, name.mutability.is_some(), init);
                                 self.vars[id].kind = kind;
-                                bound.push((name.ident.clone(), id));
+                                bound.push((bare, id));
                             }
                             pat => {
                                 self.plain(init);
-                                let mut names = Vec::new();
-                                super::super::scope::collect_names(pat, &mut names);
-                                for (name, _) in names {
-                                    let id = self.reserve();
-                                    bound.push((super::hidden(&name), id));
-                                }
+                                bound.extend(super::names::bound(pat).iter().map(|name| self.open(name)));
                             }
                         }
                     }
@@ -681,6 +679,13 @@ impl Integers<'_> {
             Some(parse_quote_spanned!(span=> ::autograd::__private::Int<#name>))
         };
         let var = self.var(init);
+        if let Expr::MethodCall(call) = init
+            && ty.is_some_and(|ty| real(ty).is_some())
+            && let Some(with) = self.chain(call, true)
+        {
+            *init = with;
+            return (None, Kind::Float);
+        }
         match self.expr(init) {
             Kind::Int if may_count => (to(named), Kind::Int),
             Kind::Number if may_count && mutable => {
@@ -690,7 +695,7 @@ impl Integers<'_> {
             Kind::Int => {
                 match var {
                     Some(var) => self.reject(var),
-                    None => known(init),
+                    None => self.known(init),
                 }
                 (None, Kind::Plain)
             }

@@ -3,10 +3,12 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Expr, Ident, Pat, RangeLimits, Stmt, parse_quote};
+use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, parse_quote};
 
-use super::loops::operand;
 use super::{Integers, Kind, int, number, unparenthesised};
+
+/// A name in a pattern over items, and what it is.
+pub(super) type Named = (Ident, Kind);
 
 /// A sequence of items.
 #[derive(Clone)]
@@ -16,7 +18,7 @@ pub(super) enum Items {
         list: Box<Expr>,
         by_ref: bool,
     },
-    /// The integers of a range.
+    /// The integers of a range; without an end there are no fewer than of what it is zipped with.
     Range {
         start: Box<Expr>,
         end: Option<Box<Expr>>,
@@ -24,7 +26,8 @@ pub(super) enum Items {
     Enumerate(Box<Items>),
     Zip(Box<Items>, Box<Items>),
     Rev(Box<Items>),
-    Copied(Box<Items>),
+    /// What a closure of one parameter makes of them.
+    Map(Box<Items>, Box<ExprClosure>),
 }
 
 impl Integers<'_> {
@@ -38,7 +41,7 @@ impl Integers<'_> {
         match e {
             Expr::Reference(r) if r.mutability.is_none() => self.listed(&r.expr),
             Expr::Range(range) => {
-                if let (RangeLimits::Closed(_), _) | (_, None) = (&range.limits, &range.start) {
+                if matches!(range.limits, RangeLimits::Closed(_)) {
                     return None;
                 }
                 Some(Items::Range { start: range.start.clone()?, end: range.end.clone() })
@@ -46,15 +49,18 @@ impl Integers<'_> {
             Expr::MethodCall(call) => match (call.method.to_string().as_str(), call.args.first()) {
                 ("iter", None) => self.listed(&call.receiver),
                 ("enumerate", None) => Some(Items::Enumerate(Box::new(self.items(&call.receiver)?))),
-                ("rev", None) => Some(Items::Rev(Box::new(self.items(&call.receiver)?))),
-                ("copied" | "cloned", None) => match self.items(&call.receiver)? {
-                    Items::List { list, by_ref: true } => Some(Items::List { list, by_ref: false }),
-                    items @ (Items::Rev(_) | Items::Copied(_)) => Some(Items::Copied(Box::new(items))),
-                    _ => None,
-                },
+                ("rev", None) => {
+                    let items = self.items(&call.receiver)?;
+                    items.ends().then(|| Items::Rev(Box::new(items)))
+                }
+                ("copied" | "cloned", None) => self.items(&call.receiver)?.by_value(),
                 ("zip", Some(other)) if call.args.len() == 1 => {
                     let (a, b) = (self.items(&call.receiver)?, self.items(other)?);
                     Some(Items::Zip(Box::new(a), Box::new(b)))
+                }
+                ("map", Some(f)) => {
+                    let items = self.items(&call.receiver)?;
+                    Some(Items::Map(Box::new(items), Box::new(closure(f, 1)?)))
                 }
                 _ => None,
             },
@@ -69,18 +75,18 @@ impl Integers<'_> {
         found.then(|| Items::List { list: Box::new(e.clone()), by_ref: true })
     }
 
-    /// The same with its expressions rewritten.
-    pub(super) fn computed(&mut self, items: &Items) -> Items {
-        let mut items = items.clone();
-        self.compute(&mut items);
-        items
-    }
-
-    fn compute(&mut self, items: &mut Items) {
+    /// Rewrites the expressions in what is gone over. The closures see their parameters.
+    pub(super) fn compute(&mut self, items: &mut Items) {
         match items {
             Items::List { list, .. } => match self.list(list) {
                 Some(id) => self.vars[id].used = true,
-                None => self.make_slice(list),
+                None => {
+                    self.make_slice(list);
+                    let name = quote::format_ident!("__slice{}", self.sliced);
+                    self.sliced += 1;
+                    self.slices.push(parse_quote!(let #name = #list;));
+                    **list = parse_quote!(#name);
+                }
             },
             Items::Range { start, end } => {
                 for bound in std::iter::once(start).chain(end) {
@@ -90,19 +96,70 @@ impl Integers<'_> {
                     }
                 }
             }
-            Items::Enumerate(items) | Items::Rev(items) | Items::Copied(items) => self.compute(items),
+            Items::Enumerate(items) | Items::Rev(items) => self.compute(items),
             Items::Zip(a, b) => {
                 self.compute(a);
                 self.compute(b);
             }
+            Items::Map(inner, closure) => {
+                let names = self.names(inner, &closure.inputs[0]);
+                self.compute(inner);
+                self.nested(|v| {
+                    v.bind_names(&names);
+                    v.plain(&mut closure.body);
+                });
+            }
         }
     }
 
-    /// Variables for the names of a pattern over items, with their kinds.
-    pub(super) fn item_vars(&mut self, pat: &Pat, items: &Items) -> Vec<(Ident, usize, Kind)> {
+    /// The names of a pattern over items, with their kinds.
+    pub(super) fn names(&self, items: &Items, pat: &Pat) -> Vec<Named> {
         let mut names = Vec::new();
-        items.names(pat, &mut names);
-        names.into_iter().map(|(name, kind)| (name, self.reserve(), kind)).collect()
+        items.kinds(self, pat, &mut names);
+        names
+    }
+
+    /// Binds them.
+    pub(super) fn bind_names(&mut self, names: &[Named]) {
+        for (name, kind) in names {
+            let id = self.bind(name);
+            self.vars[id].kind = *kind;
+        }
+    }
+
+    /// Whether an index among the names has uses that are not understood.
+    pub(super) fn has_plain(&self, names: &[Named]) -> bool {
+        let plain = |name: &Ident| super::names::parts(name).1.is_none_or(|id| self.plain.contains(&id));
+        names.iter().any(|(name, kind)| *kind == Kind::Int && plain(name))
+    }
+
+    /// Whether one among the parameters of closures has.
+    pub(super) fn has_plain_inside(&self, items: &Items) -> bool {
+        match items {
+            Items::List { .. } | Items::Range { .. } => false,
+            Items::Enumerate(items) | Items::Rev(items) => self.has_plain_inside(items),
+            Items::Zip(a, b) => self.has_plain_inside(a) || self.has_plain_inside(b),
+            Items::Map(items, f) => {
+                self.has_plain_inside(items)
+                    || self.has_plain(&self.names(items, &f.inputs[0]))
+                    || !self.gives_floats(items) && !is_written(f)
+            }
+        }
+    }
+
+    /// Whether the items are certainly floats.
+    pub(super) fn gives_floats(&self, items: &Items) -> bool {
+        match items {
+            Items::List { .. } => true,
+            Items::Rev(items) => self.gives_floats(items),
+            Items::Map(inner, closure) => {
+                let names = self.names(inner, &closure.inputs[0]);
+                // a name by itself may be a reference
+                !matches!(unparenthesised(&closure.body), Expr::Path(_) | Expr::Reference(_))
+                    && self.is_float_with(&closure.body, &names)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -112,121 +169,134 @@ impl Items {
         match self {
             Items::List { .. } => true,
             Items::Range { .. } => false,
-            Items::Enumerate(items) | Items::Rev(items) | Items::Copied(items) => items.has_list(),
+            Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.has_list(),
             Items::Zip(a, b) => a.has_list() || b.has_list(),
         }
     }
 
-    /// Whether the parts of a pattern are those of the items.
-    pub fn fits(&self, pat: &Pat) -> bool {
-        match (self, pat) {
-            (_, Pat::Wild(_)) => true,
-            (_, Pat::Paren(pat)) => self.fits(&pat.pat),
-            (Items::List { by_ref: true, .. }, Pat::Reference(pat)) => is_name(&pat.pat),
-            (Items::List { .. } | Items::Range { .. }, pat) => is_name(pat),
-            (Items::Copied(items), pat) => is_name(pat) && items.fits(pat),
-            (Items::Rev(items), pat) => items.fits(pat),
-            (Items::Enumerate(items), Pat::Tuple(pat)) => {
-                pat.elems.len() == 2 && is_name(&pat.elems[0]) && items.fits(&pat.elems[1])
-            }
-            (Items::Zip(a, b), Pat::Tuple(pat)) => {
-                pat.elems.len() == 2 && a.fits(&pat.elems[0]) && b.fits(&pat.elems[1])
-            }
-            _ => false,
+    /// Whether there are so many and no more.
+    pub fn ends(&self) -> bool {
+        match self {
+            Items::List { .. } => true,
+            Items::Range { end, .. } => end.is_some(),
+            Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.ends(),
+            Items::Zip(a, b) => a.ends() || b.ends(),
         }
     }
 
-    fn names(&self, pat: &Pat, names: &mut Vec<(Ident, Kind)>) {
+    /// The names of a pattern, and what they are.
+    fn kinds(&self, integers: &Integers<'_>, pat: &Pat, names: &mut Vec<Named>) {
         match (self, pat) {
-            (_, Pat::Paren(pat)) => self.names(&pat.pat, names),
-            (Items::Rev(items) | Items::Copied(items), pat) => items.names(pat, names),
-            (Items::Enumerate(items), Pat::Tuple(pat)) => {
-                names.extend(name(&pat.elems[0]).map(|name| (name, Kind::Int)));
-                items.names(&pat.elems[1], names);
+            (_, Pat::Paren(pat)) => self.kinds(integers, &pat.pat, names),
+            (_, Pat::Type(pat)) => self.kinds(integers, &pat.pat, names),
+            (Items::Rev(items), pat) => items.kinds(integers, pat, names),
+            (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
+                each_name(&pat.elems[0], Kind::Int, names);
+                items.kinds(integers, &pat.elems[1], names);
             }
-            (Items::Zip(a, b), Pat::Tuple(pat)) => {
-                a.names(&pat.elems[0], names);
-                b.names(&pat.elems[1], names);
+            (Items::Zip(a, b), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
+                a.kinds(integers, &pat.elems[0], names);
+                b.kinds(integers, &pat.elems[1], names);
             }
-            (Items::Range { .. }, pat) => names.extend(name(pat).map(|name| (name, Kind::Int))),
-            (_, Pat::Reference(pat)) => names.extend(name(&pat.pat).map(|name| (name, Kind::Float))),
-            (_, pat) => names.extend(name(pat).map(|name| (name, Kind::Float))),
+            (Items::Range { .. }, pat) => each_name(pat, Kind::Int, names),
+            (Items::List { .. }, Pat::Reference(pat)) => each_name(&pat.pat, Kind::Float, names),
+            (Items::List { .. }, pat) => each_name(pat, Kind::Float, names),
+            (Items::Map(..), pat) if integers.gives_floats(self) => each_name(pat, Kind::Float, names),
+            (_, pat) => each_name(pat, Kind::Plain, names),
         }
     }
 
-    /// How many there are; endless ranges have no end.
-    fn count(&self) -> Option<TokenStream> {
+    /// How many there are.
+    pub fn len(&self) -> Option<TokenStream> {
         match self {
             Items::List { list, .. } => Some(quote!(#list.len())),
             Items::Range { start, end } => {
-                let (start, end) = (operand(start), operand(end.as_ref()?));
-                Some(quote!((#end.max(#start) - #start)))
+                let end = end.as_ref()?;
+                Some(quote!(::autograd::__private::convert::<usize, _>(#end.max(#start) - #start)))
             }
-            Items::Enumerate(items) | Items::Rev(items) | Items::Copied(items) => items.count(),
-            Items::Zip(a, b) => match (a.count(), b.count()) {
+            Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.len(),
+            Items::Zip(a, b) => match (a.len(), b.len()) {
                 (Some(a), Some(b)) => Some(quote!(#a.min(#b))),
                 (a, b) => a.or(b),
             },
         }
     }
 
-    pub fn len(&self) -> TokenStream {
-        self.count().unwrap_or_else(|| quote!(::autograd::__private::Int::number(0)))
-    }
-
-    /// The statements that bind the names of a pattern to the item at an index.
-    pub fn lets(&self, at: TokenStream, pat: &Pat, lets: &mut Vec<Stmt>) {
-        match (self, pat) {
-            (_, Pat::Wild(_)) => {}
-            (_, Pat::Paren(pat)) => self.lets(at, &pat.pat, lets),
-            (Items::List { list, by_ref: true }, Pat::Reference(pat)) => {
-                let pat = &pat.pat;
-                lets.push(parse_quote!(let #pat = #list.at(#at);));
-            }
-            (Items::List { list, by_ref }, pat) => {
-                let reference = by_ref.then(|| quote!(&));
-                lets.push(parse_quote!(let #pat = #reference #list.at(#at);));
-            }
-            (Items::Range { start, .. }, pat) => {
-                let start = operand(start);
-                lets.push(parse_quote!(let #pat = #start + #at;));
-            }
-            (Items::Copied(items), pat) => items.by_value().lets(at, pat, lets),
-            (Items::Rev(items), pat) => {
-                let len = items.len();
-                items.lets(quote!((#len - 1 - #at)), pat, lets);
-            }
-            (Items::Enumerate(items), Pat::Tuple(pat)) => {
-                let index = &pat.elems[0];
-                lets.push(parse_quote!(let #index = #at;));
-                items.lets(at, &pat.elems[1], lets);
-            }
-            (Items::Zip(a, b), Pat::Tuple(pat)) => {
-                a.lets(at.clone(), &pat.elems[0], lets);
-                b.lets(at, &pat.elems[1], lets);
-            }
-            _ => {}
-        }
-    }
-
-    fn by_value(&self) -> Items {
+    /// The item at an index.
+    pub fn item(&self, at: &TokenStream) -> TokenStream {
         match self {
-            Items::List { list, .. } => Items::List { list: list.clone(), by_ref: false },
-            Items::Rev(items) => Items::Rev(Box::new(items.by_value())),
-            Items::Copied(items) => items.by_value(),
-            other => other.clone(),
+            Items::List { list, by_ref } => {
+                let reference = by_ref.then(|| quote!(&));
+                quote!(#reference #list.at(#at))
+            }
+            Items::Range { start, .. } => quote!((#start + ::autograd::__private::convert(#at))),
+            Items::Rev(items) => {
+                let len = items.len();
+                items.item(&quote!((#len - 1 - #at)))
+            }
+            Items::Enumerate(items) => {
+                let item = items.item(at);
+                quote!((#at, #item))
+            }
+            Items::Zip(a, b) => {
+                let (a, b) = (a.item(at), b.item(at));
+                quote!((#a, #b))
+            }
+            Items::Map(items, closure) => {
+                let (item, pat, body) = (items.item(at), untyped(&closure.inputs[0]), &closure.body);
+                quote!({ let #pat = #item; #body })
+            }
         }
+    }
+
+    fn by_value(self) -> Option<Items> {
+        Some(match self {
+            Items::List { list, by_ref: true } => Items::List { list, by_ref: false },
+            Items::Rev(items) => Items::Rev(Box::new(items.by_value()?)),
+            _ => return None,
+        })
     }
 }
 
-fn is_name(pat: &Pat) -> bool {
-    matches!(pat, Pat::Wild(_)) || name(pat).is_some()
+fn each_name(pat: &Pat, kind: Kind, names: &mut Vec<Named>) {
+    names.extend(super::names::bound(pat).into_iter().map(|name| (name, kind)));
 }
 
-fn name(pat: &Pat) -> Option<Ident> {
+/// Whether the closure is one of the body, and no function by name.
+fn is_written(f: &ExprClosure) -> bool {
+    f.inputs.iter().flat_map(super::names::bound).all(|name| super::names::parts(&name).1.is_some())
+}
+
+/// A pattern without its annotation.
+pub(super) fn untyped(pat: &Pat) -> &Pat {
     match pat {
-        Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => Some(pat.ident.clone()),
-        Pat::Paren(pat) => name(&pat.pat),
+        Pat::Type(pat) => &pat.pat,
+        pat => pat,
+    }
+}
+
+/// A closure, or a function by name as one, that may be written in place: it has so many parameters and does not return
+/// early.
+pub(super) fn closure(e: &Expr, params: usize) -> Option<ExprClosure> {
+    struct Returns(bool);
+    impl syn::visit::Visit<'_> for Returns {
+        fn visit_expr_return(&mut self, _: &syn::ExprReturn) {
+            self.0 = true;
+        }
+        fn visit_expr_try(&mut self, _: &syn::ExprTry) {
+            self.0 = true;
+        }
+    }
+    match unparenthesised(e) {
+        Expr::Closure(closure) => {
+            let mut returns = Returns(closure.asyncness.is_some());
+            syn::visit::Visit::visit_expr(&mut returns, &closure.body);
+            (closure.inputs.len() == params && !returns.0).then(|| closure.clone())
+        }
+        Expr::Path(path) if path.qself.is_some() => Some(match params {
+            1 => parse_quote!(|__x| #path(__x)),
+            _ => parse_quote!(|__a, __x| #path(__a, __x)),
+        }),
         _ => None,
     }
 }

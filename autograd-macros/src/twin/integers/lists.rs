@@ -3,9 +3,11 @@
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
+use syn::visit::Visit;
 use syn::{BinOp, Expr, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
 
 use super::super::{flow, macros};
+use super::items::Named;
 use super::{Integers, Kind, int, number, unparenthesised};
 use crate::ast;
 
@@ -38,6 +40,11 @@ const READING: [&str; 22] = [
 impl Integers<'_> {
     /// Whether the value of an expression is certainly a float of the twin, or a plain one.
     pub(super) fn is_float(&self, e: &Expr) -> bool {
+        self.is_float_with(e, &[])
+    }
+
+    /// The same where these names are known as well.
+    pub(super) fn is_float_with(&self, e: &Expr, names: &[Named]) -> bool {
         match unparenthesised(e) {
             Expr::Lit(e) => match &e.lit {
                 Lit::Float(_) => true,
@@ -45,18 +52,26 @@ impl Integers<'_> {
                 _ => false,
             },
             Expr::Path(path) => {
-                self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Float)
-                    || path.path.get_ident().is_none() && is_constant(path)
+                let Some(name) = path.path.get_ident() else { return is_constant(path) };
+                let own = names.iter().find(|(own, _)| super::names::parts(own).0 == *name).map(|(_, kind)| *kind);
+                own.or_else(|| self.var(e).map(|id| self.vars[id].kind)) == Some(Kind::Float)
             }
-            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float(&e.expr),
-            Expr::Binary(e) => flow::calculates(&e.op) && self.is_float(&e.left) && self.is_float(&e.right),
+            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float_with(&e.expr, names),
+            Expr::Binary(e) => {
+                flow::calculates(&e.op) && self.is_float_with(&e.left, names) && self.is_float_with(&e.right, names)
+            }
             Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
-            Expr::MethodCall(e) => self.is_float(&e.receiver) && gives_float(&e.method.to_string()),
+            Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
             Expr::Call(call) => is_float_call(call),
-            Expr::If(e) => e.then_branch.stmts.last().is_some_and(|stmt| match stmt {
-                syn::Stmt::Expr(e, None) => self.is_float(e),
+            Expr::If(e) => match &e.then_branch.stmts[..] {
+                [syn::Stmt::Expr(e, None)] => self.is_float_with(e, names),
                 _ => false,
-            }),
+            },
+            Expr::Loop(e) => {
+                let mut values = BreakValues::default();
+                values.visit_block(&e.body);
+                values.values.iter().any(|e| !values.binds(e) && self.is_float_with(e, names))
+            }
             _ => false,
         }
     }
@@ -314,6 +329,50 @@ impl Integers<'_> {
             self.reject(id);
         }
     }
+}
+
+/// What a loop is left with, and the names that its body binds.
+#[derive(Default)]
+struct BreakValues {
+    values: Vec<Expr>,
+    names: Vec<String>,
+}
+
+impl BreakValues {
+    /// Whether the expression mentions one of the names.
+    fn binds(&self, e: &Expr) -> bool {
+        self.names.iter().any(|name| mentions(&quote!(#e), name, false))
+    }
+}
+
+impl<'ast> Visit<'ast> for BreakValues {
+    fn visit_expr_break(&mut self, exit: &'ast syn::ExprBreak) {
+        self.values.extend(exit.expr.as_deref().cloned());
+    }
+    fn visit_pat_ident(&mut self, pat: &'ast syn::PatIdent) {
+        self.names.push(super::names::parts(&pat.ident).0.to_string());
+    }
+    // they have values of their own
+    fn visit_expr_loop(&mut self, e: &'ast syn::ExprLoop) {
+        let mut inner = BreakValues::default();
+        inner.visit_block(&e.body);
+        self.names.extend(inner.names);
+        let leaves = inner.values.into_iter().filter(|_| contains_label(&e.body));
+        self.values.extend(leaves);
+    }
+    fn visit_item(&mut self, _: &'ast syn::Item) {}
+}
+
+fn contains_label(block: &syn::Block) -> bool {
+    struct Labels(bool);
+    impl<'ast> Visit<'ast> for Labels {
+        fn visit_expr_break(&mut self, exit: &'ast syn::ExprBreak) {
+            self.0 |= exit.label.is_some();
+        }
+    }
+    let mut labels = Labels(false);
+    labels.visit_block(block);
+    labels.0
 }
 
 /// Whether a method of slices only looks at them.

@@ -1,10 +1,10 @@
 //! `for` loops: over ranges, whose counters are `Int`s where that is understood, and over the items of lists.
 
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, parse_quote, parse_quote_spanned};
+use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, Stmt, parse_quote, parse_quote_spanned};
 
-use super::items::Items;
+use super::items::{Items, Named};
 use super::{Integers, Kind, SHORT, number, unparenthesised};
 
 impl Integers<'_> {
@@ -16,9 +16,15 @@ impl Integers<'_> {
             let (counts, short) = (range.start.is_some() && range.end.is_some(), is_short(range));
             return self.count(repeat, counts, short);
         }
-        let items = self.items(&repeat.expr).filter(Items::has_list);
-        if let Some(items) = items.filter(|items| items.fits(&repeat.pat)) {
-            return self.over_items(repeat, &items);
+        if let Some(items) = self.items(&repeat.expr).filter(|items| items.has_list() && items.ends()) {
+            let names = self.names(&items, &repeat.pat);
+            if !self.has_plain(&names) && !self.has_plain_inside(&items) {
+                let slices = self.over_items(repeat, items, &names);
+                if !slices.is_empty() {
+                    *e = parse_quote!({ #(#slices)* #repeat });
+                }
+                return;
+            }
         }
         self.plain(&mut repeat.expr);
         self.nested(|v| {
@@ -29,21 +35,20 @@ impl Integers<'_> {
 
     /// `for i in a..b`.
     fn count(&mut self, repeat: &mut ExprForLoop, counts: bool, short: bool) {
-        let id = self.reserve();
-        let name = match &*repeat.pat {
-            Pat::Ident(pat) => Some(pat.ident.clone()),
+        let var = match &*repeat.pat {
+            Pat::Ident(pat) => Some(self.open(&pat.ident)),
             _ => None,
         };
-        let staged = counts && !(short && name.is_some()) && !self.plain.contains(&id);
-        if staged {
+        let plain = var.as_ref().is_some_and(|(_, id)| short || self.plain.contains(id));
+        if counts && !plain {
             self.trips(&mut repeat.expr);
-            self.vars[id].kind = Kind::Int;
         } else {
             self.plain(&mut repeat.expr);
         }
         self.nested(|v| {
-            if let Some(name) = &name {
-                v.name(name, id);
+            if let Some((name, id)) = &var {
+                v.vars[*id].kind = if counts && !plain { Kind::Int } else { Kind::Plain };
+                v.name(name, *id);
             }
             v.block(&mut repeat.body);
         });
@@ -83,34 +88,21 @@ impl Integers<'_> {
         }
     }
 
-    /// `for v in x.iter()`: a counted loop, whose body takes the items.
-    fn over_items(&mut self, repeat: &mut ExprForLoop, items: &Items) {
-        let ids = self.item_vars(&repeat.pat, items);
-        if ids.iter().any(|(_, id, kind)| *kind == Kind::Int && self.plain.contains(id)) {
-            self.plain(&mut repeat.expr);
-            self.nested(|v| {
-                ids.iter().for_each(|(name, id, _)| v.name(name, *id));
-                v.block(&mut repeat.body);
-            });
-            return;
-        }
-        let items = self.computed(items);
-        let len = items.len();
-        let span = repeat.for_token.span;
-        let mut lets = Vec::new();
-        items.lets(quote!(__item), &repeat.pat, &mut lets);
+    /// `for v in x.iter()`: a counted loop, whose body takes the items. What has to stand before it.
+    fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named]) -> Vec<Stmt> {
+        self.compute(&mut items);
+        let slices = std::mem::take(&mut self.slices);
+        let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));
         self.nested(|v| {
-            for (name, id, kind) in &ids {
-                v.vars[*id].kind = *kind;
-                v.name(name, *id);
-            }
+            v.bind_names(names);
             v.block(&mut repeat.body);
         });
-        let trips: Expr = parse_quote_spanned!(span=>
-            ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len));
+        let pat = &repeat.pat;
+        repeat.body.stmts.insert(0, parse_quote!(let #pat = #item;));
         *repeat.pat = parse_quote!(__item);
-        *repeat.expr = trips;
-        repeat.body.stmts.splice(0..0, lets);
+        *repeat.expr = parse_quote_spanned!(span=>
+            ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len));
+        slices
     }
 }
 
@@ -161,9 +153,4 @@ pub fn is_trips(e: &Expr) -> bool {
         Expr::Paren(e) => is_trips(&e.expr),
         _ => false,
     }
-}
-
-/// The expression's tokens in parentheses, where it is an operand.
-pub(super) fn operand(e: &impl ToTokens) -> proc_macro2::TokenStream {
-    quote!((#e))
 }

@@ -6,11 +6,13 @@
 //! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
 //! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
 
+mod chains;
 mod choices;
 mod exprs;
 mod items;
 mod lists;
 mod loops;
+mod names;
 
 pub use loops::is_trips;
 
@@ -19,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
-use syn::{Block, Expr, Ident, Pat, Type, parse_quote};
+use syn::{Block, Expr, Ident, Pat, Stmt, Type, parse_quote};
 
 use crate::ast::{self, Form, Function, Param, Role};
 
@@ -27,11 +29,13 @@ use crate::ast::{self, Form, Function, Param, Role};
 pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
     let mut plain = HashSet::new();
     let recursive = is_recursive(function.name(), body);
+    let count = names::number(body);
     loop {
         let mut attempt = body.clone();
-        let mut pass = Integers::new(&plain, function.float);
+        let mut pass = Integers::new(&plain, function.float, count);
         let forms = pass.function(&function.params, recursive, &mut attempt);
         if pass.rejected.is_subset(&plain) {
+            names::strip(&mut attempt);
             *body = attempt;
             return forms;
         }
@@ -44,7 +48,7 @@ pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
 const SHORT: u64 = 16;
 
 /// What a variable or an expression is.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 enum Kind {
     /// An `Int`.
     Int,
@@ -57,10 +61,12 @@ enum Kind {
     /// A range.
     Range,
     /// Anything else.
+    #[default]
     Plain,
 }
 
 /// A binding of the body.
+#[derive(Default)]
 struct Var {
     kind: Kind,
     /// How many closures are around its declaration.
@@ -83,18 +89,24 @@ struct Integers<'p> {
     vars: Vec<Var>,
     /// Lists that are assigned to each other: both are lists, or none is.
     links: Vec<(usize, usize)>,
+    /// The slices that the loop at hand goes over, as statements before it; how many there have been.
+    slices: Vec<Stmt>,
+    sliced: usize,
     scopes: Vec<HashMap<String, usize>>,
     closures: usize,
     float: Option<&'static str>,
 }
 
 impl<'p> Integers<'p> {
-    fn new(plain: &'p HashSet<usize>, float: Option<&'static str>) -> Self {
+    /// For a body whose patterns have so many numbers.
+    fn new(plain: &'p HashSet<usize>, float: Option<&'static str>, count: usize) -> Self {
         Integers {
             plain,
             rejected: HashSet::new(),
-            vars: Vec::new(),
+            vars: (0..count).map(|_| Var::default()).collect(),
             links: Vec::new(),
+            slices: Vec::new(),
+            sliced: 0,
             scopes: vec![HashMap::new()],
             closures: 0,
             float,
@@ -170,30 +182,35 @@ impl<'p> Integers<'p> {
         self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
     }
 
-    /// A new variable. The order of the calls does not depend on what is rewritten.
-    fn reserve(&mut self) -> usize {
-        let closures = self.closures;
-        self.vars.push(Var { kind: Kind::Plain, closures, used: false, lent: false, needed: false, optional: false });
-        self.vars.len() - 1
+    /// Opens the variable that a pattern binds; its name as it is written.
+    fn open(&mut self, name: &Ident) -> (Ident, usize) {
+        let (name, number) = names::parts(name);
+        // those of parameters, and what is made on the way, come after those of the body
+        let id = number.unwrap_or(self.vars.len());
+        let var = Var { closures: self.closures, ..Var::default() };
+        if number.is_some() {
+            self.vars[id] = var
+        } else {
+            self.vars.push(var)
+        }
+        (name, id)
     }
 
+    /// From here on the name is that of the variable.
     fn name(&mut self, name: &Ident, id: usize) {
         self.scopes.last_mut().expect("a scope is open").insert(name.to_string(), id);
     }
 
     fn bind(&mut self, name: &Ident) -> usize {
-        let id = self.reserve();
-        self.name(name, id);
+        let (name, id) = self.open(name);
+        self.name(&name, id);
         id
     }
 
     /// Declares the names of a pattern as anything.
     fn declare(&mut self, pat: &Pat) {
-        let mut names = Vec::new();
-        super::scope::collect_names(pat, &mut names);
-        for (name, _) in names {
-            let id = self.reserve();
-            self.scopes.last_mut().expect("a scope is open").insert(name, id);
+        for name in names::bound(pat) {
+            self.bind(&name);
         }
     }
 
@@ -237,6 +254,24 @@ impl<'p> Integers<'p> {
     fn reject(&mut self, id: usize) {
         self.rejected.insert(id);
     }
+
+    /// `known(e)` of an `Int`. What it is calculated from may be plain from the start then.
+    fn known(&mut self, e: &mut Expr) {
+        struct Names(Vec<Ident>);
+        impl<'ast> Visit<'ast> for Names {
+            fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+                self.0.extend(path.path.get_ident().cloned());
+            }
+        }
+        let mut names = Names(Vec::new());
+        names.visit_expr(e);
+        for id in names.0.iter().filter_map(|name| self.lookup(name)).collect::<Vec<_>>() {
+            if self.vars[id].kind == Kind::Int {
+                self.reject(id);
+            }
+        }
+        wrap(e, "known");
+    }
 }
 
 /// Whether a function calls itself: what ends that has to be known, since a trace follows both branches of a choice.
@@ -264,11 +299,6 @@ fn is_lent_list(param: &Param) -> bool {
         _ => false,
     };
     list && param.by_ref && param.role == Role::Differentiable
-}
-
-/// `known(e)`.
-fn known(e: &mut Expr) {
-    wrap(e, "known");
 }
 
 /// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).
