@@ -8,6 +8,7 @@ mod basics;
 mod exits;
 mod gallery;
 mod integers;
+mod limits;
 mod tables;
 
 use autograd::{Engine, with_engine};

@@ -1,0 +1,124 @@
+//! What does not end, does not fit or is not there is an error with its place; one program serves all lengths.
+
+use super::{compiled, dynamic, near};
+use autograd::{Engine, cache_stats, prelude::*};
+
+#[differentiable]
+fn decay(x: &[f64], rate: f64, steps: usize) -> f64 {
+    let mut state = 0.0;
+    for i in 0..x.len() {
+        state = state * rate + x[i].sin();
+    }
+    for _ in 0..steps {
+        state = state - 0.01 * state.powi(3);
+    }
+    state
+}
+
+#[test]
+fn one_program_for_all_lengths() {
+    let x: Vec<f64> = (0..100).map(|i| f64::from(i).cos()).collect();
+    let (g, _) = compiled(|| decay::grad(&x, 0.9, 3));
+    assert_eq!(g.len(), 100);
+    // other tests compile beside this one: what this function compiles shows in its own times
+    let first = decay::explain(&x[..1], 0.9, 3).unwrap();
+    assert!(first.per_length.is_none(), "{first}");
+    for n in 0..100 {
+        let (value, (g, r)) = compiled(|| decay::value_and_grad(&x[..n], 0.9, n));
+        let (wanted, (h, s)) = dynamic(|| decay::value_and_grad(&x[..n], 0.9, n));
+        near(value, wanted, 1e-13);
+        near(r, s, 1e-12);
+        assert_eq!(g.len(), n);
+        g.iter().zip(&h).for_each(|(a, b)| near(*a, *b, 1e-12));
+        let all = decay::explain(&x[..n], 0.9, n).unwrap();
+        assert_eq!((all.nodes, all.code_bytes), (first.nodes, first.code_bytes));
+    }
+    let kept = decay::compile(&x, 0.9, 1).unwrap();
+    let mut out = [0.0; 7];
+    kept.grad_into(&x[..7], 0.5, 11, &mut out, &mut 0.0).unwrap();
+    assert_eq!(out.to_vec(), compiled(|| decay::grad(&x[..7], 0.5, 11)).0);
+    assert!(kept.grad_into(&x[..6], 0.5, 11, &mut out, &mut 0.0).is_err());
+    assert!(cache_stats().entries > 0);
+}
+
+#[differentiable]
+fn picked(x: &[f64], k: usize, d: i64) -> f64 {
+    let mut sum = 0.0;
+    for i in 0..x.len() {
+        sum += x[i] * ((i as i64 + 7) / d) as f64;
+    }
+    sum * x[k]
+}
+
+#[test]
+fn indices_and_divisors_are_checked() {
+    let x = [0.5, 1.5, -2.0];
+    let (v, _) = compiled(|| picked::value_and_grad(&x, 2, 2));
+    assert_eq!(v, picked(&x, 2, 2));
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        let text = |k, d| with_engine(engine, || picked::grad(&x, k, d)).unwrap_err().to_string();
+        let e = text(3, 2);
+        assert!(e.contains("below the length 3, found 3") && e.contains("limits.rs:"), "{e}");
+        let e = text(0, 0);
+        assert!(e.contains("divisor other than 0") && e.contains("limits.rs:"), "{e}");
+    }
+}
+
+#[differentiable(wrt(x), max_trips = 1000)]
+fn halves(x: f64, by: f64) -> f64 {
+    let mut y = x;
+    while y > 1.0 {
+        y *= by;
+    }
+    y
+}
+
+#[test]
+fn a_loop_that_never_ends_is_an_error() {
+    assert_eq!(compiled(|| halves::value_and_grad(40.0, 0.5)), (0.625, 1.0 / 64.0));
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        let e = with_engine(engine, || halves::grad(40.0, 1.0)).unwrap_err().to_string();
+        assert!(e.contains("at most 1000 trips") && e.contains("limits.rs:"), "{e}");
+    }
+}
+
+#[differentiable]
+fn wander(x: f64, y: f64, n: usize) -> f64 {
+    let mut s = x;
+    let mut t = 0.0;
+    for i in 0..n {
+        s = (s * x + y).sin() + 0.01 * (i % 7) as f64;
+        if s > 0.5 {
+            t += s * y;
+        }
+    }
+    s + t
+}
+#[differentiable(checkpoint(memory = "4 KB"))]
+fn bounded(x: f64, y: f64, n: usize) -> f64 {
+    let mut s = x;
+    let mut t = 0.0;
+    for i in 0..n {
+        s = (s * x + y).sin() + 0.01 * (i % 7) as f64;
+        if s > 0.5 {
+            t += s * y;
+        }
+    }
+    s + t
+}
+
+#[test]
+fn less_memory_gives_the_same_gradient() {
+    for n in [0, 1, 15, 16, 17, 1000, 20_000] {
+        assert_eq!(compiled(|| wander::value_and_grad(0.7, 0.4, n)), compiled(|| bounded::value_and_grad(0.7, 0.4, n)));
+        let (a, b) =
+            (compiled(|| wander::hvp(0.7, 0.4, n, 1.0, -0.5)), compiled(|| bounded::hvp(0.7, 0.4, n, 1.0, -0.5)));
+        near(a.0, b.0, 1e-12);
+        near(a.1, b.1, 1e-12);
+    }
+    let (v, (dx, dy)) = compiled(|| bounded::value_and_grad(0.7, 0.4, 1000));
+    near(v, wander(0.7, 0.4, 1000), 1e-12);
+    let (_, (ex, ey)) = dynamic(|| bounded::value_and_grad(0.7, 0.4, 1000));
+    near(dx, ex, 1e-10);
+    near(dy, ey, 1e-10);
+}
