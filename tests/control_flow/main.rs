@@ -6,6 +6,7 @@
 
 mod basics;
 mod exits;
+mod forms;
 mod gallery;
 mod integers;
 mod limits;
@@ -23,10 +24,6 @@ fn dynamic<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
 /// Whether the functions below have to compile.
 const ENGINE: Engine = Engine::Compiled;
 
-fn runs<R>(f: impl FnOnce() -> autograd::Result<R>) -> R {
-    with_engine(ENGINE, f).unwrap()
-}
-
 #[track_caller]
 fn near(a: f64, b: f64, tolerance: f64) {
     assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} {b}");
@@ -35,7 +32,18 @@ fn near(a: f64, b: f64, tolerance: f64) {
 /// Checks value and gradient at `x`: both engines, the function itself, central differences.
 #[track_caller]
 fn agrees(x: &[f64], plain: impl Fn(&[f64]) -> f64, both: impl Fn(&[f64]) -> autograd::Result<(f64, Vec<f64>)>) {
-    let (value, grad) = runs(|| both(x));
+    agrees_on(ENGINE, x, plain, both);
+}
+
+/// The same with an engine.
+#[track_caller]
+fn agrees_on(
+    engine: Engine,
+    x: &[f64],
+    plain: impl Fn(&[f64]) -> f64,
+    both: impl Fn(&[f64]) -> autograd::Result<(f64, Vec<f64>)>,
+) {
+    let (value, grad) = with_engine(engine, || both(x)).unwrap();
     let (wanted, grad_wanted) = dynamic(|| both(x));
     near(value, wanted, 1e-12);
     near(value, plain(x), 1e-12);

@@ -159,17 +159,26 @@ impl<T: Nothing> PlainArg<NothingKind> for T {
 /// The companion of every function that has none.
 pub struct Plain;
 macro_rules! plain {
-    ($($name:ident $inferred:ident)*) => {
+    ($($name:ident)*) => {
         #[doc(hidden)]
         impl Plain {
             pub fn __call<F>(f: F) -> F { f }
-            $(#[track_caller] pub fn $name<T: PlainArg<K>, K>(_: &super::Slot, x: T) -> T::Plain { x.__plain() })*
-            $(pub fn $inferred<T>(x: T) -> T { x })*
+            $(#[track_caller]
+            pub fn $name<T: PlainArg<K>, K>(_: &super::Slot, x: T) -> T::Plain { x.__plain() })*
         }
     };
 }
-plain!(__arg0 __inferred0 __arg1 __inferred1 __arg2 __inferred2 __arg3 __inferred3 __arg4 __inferred4 __arg5 __inferred5 __arg6 __inferred6 __arg7 __inferred7
-    __arg8 __inferred8 __arg9 __inferred9 __arg10 __inferred10 __arg11 __inferred11 __arg12 __inferred12 __arg13 __inferred13 __arg14 __inferred14 __arg15 __inferred15);
+plain!(__arg0 __arg1 __arg2 __arg3 __arg4 __arg5 __arg6 __arg7 __arg8 __arg9 __arg10 __arg11 __arg12 __arg13 __arg14 __arg15);
+macro_rules! inferred {
+    ($($name:ident)*) => {
+        #[doc(hidden)]
+        impl Plain {
+            $(pub fn $name<T>(x: T) -> T { x })*
+        }
+    };
+}
+inferred!(__inferred0 __inferred1 __inferred2 __inferred3 __inferred4 __inferred5 __inferred6 __inferred7
+    __inferred8 __inferred9 __inferred10 __inferred11 __inferred12 __inferred13 __inferred14 __inferred15);
 
 /// Glob-imported by twins under the names of companions.
 pub mod fallback {
