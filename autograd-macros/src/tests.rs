@@ -128,6 +128,10 @@ fn integers_whose_uses_are_understood_are_open() {
     );
     check("let k = n as f64; x", "let k = __p::cast::<f64, _>(n);");
     check("let k = usize::min(3, n).max(v.len()); x", "let k = __p::Int::number(3).min(n).max(v.len());");
+    check(
+        "while n.is_multiple_of(2) { w.foo(); } x",
+        "while __p::int((n) % 2) == 0 { if __p::flow::has_failed() { break; } w.foo(); }",
+    );
     // another name of the same spelling is another variable
     check(
         "let k = n; { let n = w(); n.foo(); } x",

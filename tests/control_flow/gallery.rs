@@ -98,7 +98,7 @@ fn collatz(a: f64, start: u64) -> f64 {
     let mut n = start;
     let mut y = a;
     while n != 1 {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             n /= 2;
             y = y.sin() + a;
         } else {

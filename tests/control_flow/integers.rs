@@ -13,7 +13,7 @@ fn counting(x: f64, n: usize) -> f64 {
         if i % 5 == 4 {
             fives += 1;
             y = y.sin() + 0.1;
-        } else if (i / 3) % 2 == 0 && !(i & 1 == 1) {
+        } else if (i / 3) % 2 == 0 && !(i & 1 == 1 || i > 1000) {
             y += 0.01 * x;
         }
         bits = (bits ^ (i as u32)) >> 1;

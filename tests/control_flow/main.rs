@@ -2,7 +2,12 @@
 //! and as it is written.
 
 // the forms that a user may write
-#![allow(clippy::assign_op_pattern, clippy::neg_cmp_op_on_partial_ord, clippy::needless_range_loop)]
+#![allow(
+    clippy::assign_op_pattern,
+    clippy::neg_cmp_op_on_partial_ord,
+    clippy::needless_range_loop,
+    clippy::while_let_on_iterator
+)]
 
 mod basics;
 mod exits;

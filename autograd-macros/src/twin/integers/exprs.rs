@@ -288,6 +288,15 @@ impl Integers<'_> {
                 let (list, span) = (&call.receiver, call.span());
                 *e = parse_quote_spanned!(span=> ::autograd::__private::int(#list.len()) == 0);
             }
+            // by a literal, which is not 0 as it would have to be for another result
+            Expr::MethodCall(call)
+                if call.method == "is_multiple_of" && matches!(call.args.first(), Some(Expr::Lit(_))) =>
+            {
+                if self.operand(&mut call.receiver) == Kind::Int {
+                    let (n, by, span) = (&call.receiver, &call.args[0], call.span());
+                    *e = parse_quote_spanned!(span=> ::autograd::__private::int((#n) % #by) == 0);
+                }
+            }
             e => {
                 if let Expr::Let(_) | Expr::Binary(_) = e {
                     self.expr(e);
