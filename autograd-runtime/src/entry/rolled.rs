@@ -500,12 +500,12 @@ impl<T: Float> List<T> {
     fn of_items(items: Vec<Real<T>>) -> List<T> {
         List { repr: Items::Each(items), read: OnceCell::new(), packed: OnceCell::new() }
     }
-    /// A traced list, whose length may be known.
-    fn traced(v: Value, len: Option<usize>) -> List<T> {
-        let len = match len {
-            Some(n) => Int::number(n),
-            None => Int::from_value(emitted(|e| Ex::new(e, V::Tensor(v.clone())).op1(&list::LEN))),
-        };
+    /// A traced list.
+    fn traced(v: Value) -> List<T> {
+        let len = Int::from_value(emitted(|e| Ex::new(e, V::Tensor(v.clone())).op1(&list::LEN)));
+        List::with_len(v, len)
+    }
+    fn with_len(v: Value, len: Int<usize>) -> List<T> {
         List { repr: Items::Traced(v, len), read: OnceCell::new(), packed: OnceCell::new() }
     }
     /// The list of these.
@@ -518,11 +518,12 @@ impl<T: Float> List<T> {
         let (x, n): (Real<T>, Int<usize>) = (x.into(), n.into());
         match n.constant() {
             Some(n) if n <= SHORT || !session::is_tracing() => List::of_items(vec![x; n]),
-            known => {
+            _ => {
+                let len = n;
                 let (x, n) = (x.value(), n.value());
                 let v =
                     emitted(|e| apply(Op::new(&list::FILL), &[&Ex::new(e, V::Tensor(x)), &Ex::new(e, V::Tensor(n))]));
-                if v.is_traced() { List::traced(v, known) } else { List::of_items(Vec::new()) }
+                if v.is_traced() { List::with_len(v, len) } else { List::of_items(Vec::new()) }
             }
         }
     }
@@ -580,8 +581,7 @@ impl<T: Float> List<T> {
         let traced = matches!(&self.repr, Items::Traced(..)) || i.traced().is_some();
         if traced && session::is_tracing() {
             let v = self.op(&list::SET, place, &[i.value(), x.value()]);
-            let n = self.len();
-            *self = List { repr: Items::Traced(v, n), read: OnceCell::new(), packed: OnceCell::new() };
+            *self = List::with_len(v, self.len());
             return;
         }
         let i = i.plain();
@@ -666,33 +666,46 @@ impl<T: Float> fmt::Debug for List<T> {
     }
 }
 
-/// How a list reports itself: with its length if its items are leaves.
+/// How a list reports itself.
 #[derive(Clone, PartialEq)]
-struct Form(Option<usize>);
+enum Form {
+    /// Its items are leaves.
+    Each(usize),
+    /// It is one leaf, of a length that is known, or is this value of a trace: a loop must not change it.
+    Known(usize),
+    Open(u64, usize),
+}
+impl Form {
+    fn of_value(len: Int<usize>) -> Form {
+        match (len.constant(), len.traced()) {
+            (_, Some(v)) => match v.repr() {
+                crate::tensor::Repr::Traced { session, node } => Form::Open(*session, node.index()),
+                _ => Form::Known(len.plain()),
+            },
+            (known, None) => Form::Known(known.unwrap_or_else(|| len.plain())),
+        }
+    }
+}
 
 impl<T: Float> Twinned for List<T> {
     fn leaves(&self, out: &mut Leaves) {
         match &self.repr {
             Items::Each(items) if !out.packs() || !session::is_tracing() => {
-                out.constant(&Form(Some(items.len())));
+                out.constant(&Form::Each(items.len()));
                 items.iter().for_each(|x| x.leaves(out));
             }
             _ => {
-                out.constant(&Form(None));
+                out.constant(&Form::of_value(self.len()));
                 out.leaves.push(Leaf::Tensor(self.value()));
             }
         }
     }
     fn from_leaves(&self, next: &mut LeafReader<'_>) -> Self {
-        let known = match &self.repr {
-            Items::Each(items) if self.packed.get().is_none() => {
-                return List::of_items(items.iter().map(|x| x.from_leaves(next)).collect());
-            }
-            Items::Each(items) => Some(items.len()),
-            Items::Traced(_, n) => n.constant(),
-        };
+        if let (Items::Each(items), None) = (&self.repr, self.packed.get()) {
+            return List::of_items(items.iter().map(|x| x.from_leaves(next)).collect());
+        }
         let v = next.next().expect("as many leaves as were reported").value().clone();
-        if v.is_traced() { List::traced(v, known) } else { List::of_items(unpack(&v)) }
+        if v.is_traced() { List::with_len(v, self.len()) } else { List::of_items(unpack(&v)) }
     }
 }
 impl<T: Float> Outcome for List<T> {
@@ -766,7 +779,7 @@ macro_rules! rolled_lists {
                     return List::of_items(self.0.iter().map(|x| x.lift(l)).collect());
                 }
                 let v = l.next();
-                if v.is_traced() { List::traced(v, None) } else { List::of_items(unpack(&v)) }
+                if v.is_traced() { List::traced(v) } else { List::of_items(unpack(&v)) }
             }
             fn collect(&self, g: &mut GradReader<'_>) -> $grad {
                 if g.listed {

@@ -59,6 +59,13 @@ pub enum Fault {
         /// The largest number of trips.
         limit: i64,
     },
+    /// A list of another length than the one whose place it takes.
+    Length {
+        /// Its length.
+        found: i64,
+        /// That of the other one.
+        expected: i64,
+    },
     /// A division by zero, and the number of the place.
     Zero {
         /// The number of the place.
@@ -70,6 +77,7 @@ pub enum Fault {
 pub(super) const INDEX: i64 = 0;
 pub(super) const ZERO: i64 = 1;
 pub(super) const TRIPS: i64 = 2;
+pub(super) const LENGTH: i64 = 3;
 
 /// Memory above this is given back after a run, in words.
 const KEPT: usize = 1 << 21;
@@ -102,6 +110,7 @@ impl Frame {
         match (status, kind) {
             (1, _) => Fault::Memory,
             (_, ZERO) => Fault::Zero { place },
+            (_, LENGTH) => Fault::Length { found: index, expected: len },
             (_, TRIPS) => Fault::Trips { place, limit: len },
             _ => Fault::Index { place, index, len },
         }

@@ -9,8 +9,9 @@ use super::{CompileError, Id, MAX_NODES, Node, NodeKind, node, size_of, validate
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use std::cell::RefCell;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,6 +379,8 @@ struct Cx {
     lacking: Block,
     /// Notes a fault, its parameters, and returns that there is one.
     fault: Block,
+    /// Indices and lengths that have been compared on the way to the current position.
+    checked: RefCell<FxHashSet<(Value, Value)>>,
 }
 
 /// Writes the body of a scalar program, whose entry block is current and has the parameters.
@@ -390,7 +393,7 @@ pub(super) fn emit(program: &ScalarProgram, mut l: Lanes<'_, '_>, params: &[Valu
         let params: Vec<Value> = (0..4).map(|_| l.b.append_block_param(fault, types::I64)).collect();
         (fault, params)
     };
-    let cx = Cx { frame, lacking: l.b.create_block(), fault };
+    let cx = Cx { frame, lacking: l.b.create_block(), fault, checked: RefCell::default() };
     l.b.set_cold_block(cx.lacking);
     l.b.set_cold_block(cx.fault);
     let mut slot = 0;
@@ -514,12 +517,14 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
                 Val::List { at: to, len, dtype }
             }
             Inst::Overwrite { list, from } => {
-                let ((to, len, dtype), (from, ..)) = (parts(at(*list)), parts(at(*from)));
+                let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*from)));
+                as_long(l, cx, len, other);
                 moved(l, frame::copy as *const () as usize, to, from, len, dtype);
                 at(*list)
             }
             Inst::AddTo { list, term } => {
-                let ((to, len, dtype), (from, ..)) = (parts(at(*list)), parts(at(*term)));
+                let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*term)));
+                as_long(l, cx, len, other);
                 moved(l, frame::add as *const () as usize, to, from, len, dtype);
                 at(*list)
             }
@@ -574,11 +579,19 @@ fn guard(l: &mut Lanes<'_, '_>, cx: &Cx, ok: Value, kind: i64, place: i64, numbe
     enter(l, go);
 }
 
+/// Leaves with a fault unless two lists are as long.
+fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx, a: Value, b: Value) {
+    let ok = l.b.ins().icmp(IntCC::Equal, a, b);
+    guard(l, cx, ok, frame::LENGTH, -1, [b, a]);
+}
+
 /// The address of an element, which is there.
 fn element(l: &mut Lanes<'_, '_>, cx: &Cx, list: Val, index: Value, place: i64) -> (Value, DType) {
     let (at, len, dtype) = parts(list);
-    let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
-    guard(l, cx, ok, frame::INDEX, place, [index, len]);
+    if cx.checked.borrow_mut().insert((index, len)) {
+        let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
+        guard(l, cx, ok, frame::INDEX, place, [index, len]);
+    }
     let by = l.b.ins().imul_imm_s(index, size_of(dtype) as i64);
     (l.b.ins().iadd(at, by), dtype)
 }
@@ -661,7 +674,11 @@ fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Val], load: Load
 
 /// A sub-program over these arguments.
 fn inner(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
-    region(l, cx, program, &mut |_, k| args[k])
+    // what is compared inside is not known to hold afterwards
+    let checked = cx.checked.borrow().clone();
+    let outs = region(l, cx, program, &mut |_, k| args[k]);
+    cx.checked.replace(checked);
+    outs
 }
 
 /// A block with parameters for these values, and the values.

@@ -31,6 +31,9 @@ fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
         "sub" if is(1, 0.0) => Some(a[0]),
         "add" if is(1, -0.0) => Some(a[0]),
         "add" if is(0, -0.0) => Some(a[1]),
+        // n + 0 = n of integers
+        "add" if n.ty.dtype == DType::I64 && is(1, 0.0) => Some(a[0]),
+        "add" if n.ty.dtype == DType::I64 && is(0, 0.0) => Some(a[1]),
         // a + (−b) = a − b,  a − (−b) = a + b
         "add" if made_by(1, &arith::NEG).is_some() => {
             Some(b.add(Op::new(&arith::SUB), &[a[0], made_by(1, &arith::NEG).expect("just seen")])?)

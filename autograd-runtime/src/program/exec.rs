@@ -62,6 +62,9 @@ fn failure(fault: Fault) -> Error {
         Fault::Memory => Error::value("program", LACKING),
         Fault::Index { place, index, len } => list::out_of_range(&op(&list::GET, place), index, len),
         Fault::Trips { place, limit } => integer::too_many(&op(&integer::DIV, place), limit),
+        Fault::Length { found, expected } => {
+            Error::shape("list", format!("a list of length {expected}"), found.to_string())
+        }
         Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
     }
 }

@@ -226,14 +226,20 @@ impl Lowering {
         }
         let rest: Vec<NodeId> = step.inputs()[n..].iter().map(|&i| inner.input(step.ty(i))).collect();
         let outs = inner.inline(&cut.unknown, &[saved, read, rest].concat())?;
-        let back = pass::optimise(&inner.finish(outs)?)?;
+        let back = self.finish(&pass::optimise(&inner.finish(outs)?)?)?;
+        // what only gave zeros a length is not read any more
+        let live = back.live();
+        let read: Vec<usize> = (0..record).filter(|&k| live[back.inputs()[k].index()]).collect();
+        let step = without(&back, |k| k >= record || read.contains(&k))?;
+        let known = cut.known.clone().with_outputs(read.iter().map(|&k| cut.known.outputs()[k]).collect());
         // forwards: the body, and what is recorded
         let both = Builder::new();
         let ins: Vec<NodeId> = body.input_types().map(|ty| both.input(ty)).collect();
         let mut outs = both.inline(body, &ins)?;
-        outs.extend(both.inline(&cut.known, &ins)?);
+        outs.extend(both.inline(&known, &ins)?);
         let forward = pass::optimise(&both.finish(outs)?)?;
-        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(self.finish(&back)?), record, captures, captured })
+        let record = read.len();
+        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured })
     }
 
     /// As [`Lowering::pair`], in stretches of so many trips that their records fit in half of the memory. Of a stretch only
@@ -373,6 +379,16 @@ fn with_sums(step: &Graph, n: usize, captured: usize) -> Result<Graph> {
         let sum = b.input(&b.ty_of(*term));
         *term = b.add(Op::new(&arith::ADD), &[sum, *term])?;
     }
+    b.finish(outs)
+}
+
+/// The graph without inputs that nothing reads.
+fn without(g: &Graph, kept: impl Fn(usize) -> bool) -> Result<Graph> {
+    let b = Builder::new();
+    // never read: any node will do
+    let input = |(k, &i): (usize, &NodeId)| if kept(k) { b.input(g.ty(i)) } else { NodeId::default() };
+    let ins: Vec<NodeId> = g.inputs().iter().enumerate().map(input).collect();
+    let outs = b.inline(g, &ins)?;
     b.finish(outs)
 }
 
