@@ -55,6 +55,7 @@ fn scalar_loop(x: f64, y: f64) -> f64 {
 }
 
 #[differentiable]
+#[allow(clippy::needless_range_loop)]
 fn decay(x: &[f64], rate: f64, steps: usize) -> f64 {
     let mut state = 0.0;
     for i in 0..x.len() {
@@ -68,6 +69,7 @@ fn decay(x: &[f64], rate: f64, steps: usize) -> f64 {
 
 /// Prefix products: a list that is read and written.
 #[differentiable]
+#[allow(clippy::needless_range_loop)]
 fn recurrence(x: &[f64]) -> f64 {
     let n = x.len();
     let mut v = vec![1.0; n + 1];

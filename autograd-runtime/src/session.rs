@@ -429,6 +429,16 @@ pub(crate) fn control(op: &Op, args: &[Value]) -> Result<Vec<Value>> {
     t.builder.add_control(op, &ids)?.into_iter().zip(control::results(op)).map(result).collect()
 }
 
+/// Whether the running trace has been given up: the twin runs to its end, and nobody reads what it gives.
+pub(crate) fn is_given_up() -> bool {
+    top().is_some_and(|s| s.trace.as_ref().is_some_and(|t| t.opaque.get().is_some()))
+}
+
+/// How many sessions run inside one another on this thread.
+pub(crate) fn depth() -> usize {
+    STACK.with_borrow(Vec::len)
+}
+
 /// Counts a choice that depends on data: how many the innermost trace has.
 pub(crate) fn count_choice() -> usize {
     let count = |t: &Trace| {

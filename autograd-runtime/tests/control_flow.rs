@@ -290,6 +290,39 @@ const PICKS: &str = "
 return %10
 ";
 
+/// A choice that gives one new list twice; then one of its results is written to, and both are read.
+const TWICE: &str = "
+%0 = input : f64[?]
+%1 = input : f64[]
+%2 = list_len(%0) : i64[]
+%3 = const 0 : i64[]
+%4 = list_get(%0, %3) {place=0} : f64[]
+%5 = lt(%4, %1) : bool[]
+%6 = if(%5, %1, %2) {then={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = list_fill(%0, %1) : f64[?]
+  return %2, %2
+}, else={
+  %0 = input : f64[]
+  %1 = input : i64[]
+  %2 = sin(%0) : f64[]
+  %3 = list_fill(%2, %1) : f64[?]
+  %4 = list_fill(%0, %1) : f64[?]
+  return %3, %4
+}} : f64[?]
+%7 = proj(%6) {index=0, dtype=f64, shape=[?]} : f64[?]
+%8 = proj(%6) {index=1, dtype=f64, shape=[?]} : f64[?]
+%9 = mul(%4, %1) : f64[]
+%10 = list_set(%7, %3, %9) {place=0} : f64[?]
+%11 = list_get(%10, %3) {place=0} : f64[]
+%12 = list_add(%8, %3, %11) {place=0} : f64[?]
+%13 = list_sum(%12) : f64[]
+%14 = list_sum(%10) : f64[]
+%15 = mul(%13, %14) : f64[]
+return %15
+";
+
 fn graph(text: &str) -> Graph {
     let g: Graph = text.parse().unwrap();
     g.verify().unwrap();
@@ -383,6 +416,14 @@ fn all_orders_of_loops_over_lists() {
             }
         }
         assert_eq!(g.to_string().parse::<Graph>().unwrap(), g);
+    }
+}
+
+#[test]
+fn results_of_a_choice_in_one_list() {
+    let v = |x: f64| array(&ty("f64[]"), [x]);
+    for x in [0.3, 1.2] {
+        check("twice", &graph(TWICE), &[array(&ty("f64[3]"), [x, -0.8, 0.4]), v(0.7)], 2);
     }
 }
 

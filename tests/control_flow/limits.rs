@@ -122,3 +122,85 @@ fn less_memory_gives_the_same_gradient() {
     near(dx, ex, 1e-10);
     near(dy, ey, 1e-10);
 }
+
+/// Calls itself as often as the data say.
+#[differentiable]
+fn halving(x: f64) -> f64 {
+    if x < 1.0 { x * x } else { 0.5 * halving(x * 0.5) + 1.0 }
+}
+#[differentiable]
+fn even(x: f64, n: u32) -> f64 {
+    if n == 0 { x } else { odd(x * 1.5, n - 1) }
+}
+#[differentiable]
+fn odd(x: f64, n: u32) -> f64 {
+    if n == 0 { -x } else { even(x.sin(), n - 1) }
+}
+
+#[test]
+fn functions_that_call_themselves_end() {
+    let (v, g) = halving::value_and_grad(700.0).unwrap();
+    assert_eq!(v, halving(700.0));
+    assert_eq!(g, dynamic(|| halving::grad(700.0)));
+    let e = with_engine(Engine::Compiled, || halving::grad(700.0)).unwrap_err().to_string();
+    assert!(e.contains("calls itself"), "{e}");
+    for n in [0, 1, 6] {
+        let (v, g) = even::value_and_grad(0.4, n).unwrap();
+        assert_eq!(v, even(0.4, n));
+        near(g, dynamic(|| even::grad(0.4, n)), 1e-14);
+    }
+}
+
+#[differentiable]
+fn dot(a: &[f64; 3], b: &[f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+#[differentiable]
+fn filled(x: &[f64; 3], n: usize, k: usize) -> f64 {
+    let mut v = [0.5; 3];
+    for i in 0..n {
+        v[i % 3] += x[(i + &k) % 3];
+    }
+    dot(&v, x)
+}
+
+#[test]
+fn lists_go_where_arrays_are_taken() {
+    let x = [0.3, -1.0, 2.0];
+    for n in [0, 2, 50] {
+        let (v, g) = compiled(|| filled::value_and_grad(&x, n, 1));
+        assert_eq!(v, filled(&x, n, 1));
+        let h = dynamic(|| filled::grad(&x, n, 1));
+        g.iter().zip(&h).for_each(|(a, b)| near(*a, *b, 1e-12));
+    }
+}
+
+const TABLE: [f64; 4] = [0.5, 1.5, -1.0, 2.0];
+
+/// Plain code in a branch that does not run must not be asked about values that are not there.
+#[differentiable]
+fn looked_up(x: f64, v: &[f64], n: usize) -> f64 {
+    let mut y = x;
+    if x >= 0.0 && x < 4.0 {
+        let i = x.floor() as usize;
+        y = x * TABLE[i];
+    }
+    if v.len() > 2 {
+        let m = v.len() - 3;
+        y += x * TABLE[m.min(3)];
+    }
+    if n > 0 {
+        y *= TABLE[(n - 1) % 4];
+    }
+    y
+}
+
+#[test]
+fn what_does_not_run_reads_nothing() {
+    for (x, v, n) in [(-3.0, &[1.0][..], 0), (1.2, &[1.0, 2.0, 3.0], 3), (1e9, &[], 1), (f64::NAN, &[0.0; 5], 0)] {
+        let (y, g) = looked_up::value_and_grad(x, v, n).unwrap();
+        assert_eq!(y.to_bits(), looked_up(x, v, n).to_bits());
+        let (_, h) = dynamic(|| looked_up::value_and_grad(x, v, n));
+        assert_eq!((g.0.to_bits(), g.1), (h.0.to_bits(), h.1));
+    }
+}

@@ -6,7 +6,9 @@
     clippy::assign_op_pattern,
     clippy::neg_cmp_op_on_partial_ord,
     clippy::needless_range_loop,
-    clippy::while_let_on_iterator
+    clippy::while_let_on_iterator,
+    clippy::op_ref,
+    clippy::manual_range_contains
 )]
 
 mod basics;

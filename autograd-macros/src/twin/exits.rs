@@ -60,7 +60,7 @@ pub fn rewrite(declared: Option<&Type>, ret: &Type, body: &mut Block) {
 }
 
 /// Whether a result is made of numbers, so that there is one to stand for it.
-fn is_numbers(ty: &Type) -> bool {
+pub fn is_numbers(ty: &Type) -> bool {
     match ast::ungroup(ty) {
         Type::Tuple(ty) => ty.elems.iter().all(is_numbers),
         Type::Array(ty) => is_numbers(&ty.elem),

@@ -36,6 +36,14 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
     let aliases = types.aliases();
     let limit = function.max_trips.map(|n| quote!(let __limit = ::autograd::__private::flow::Limit::new(#n);));
+    // what a trace that has been given up computes is not read
+    let ends = exits::is_numbers(function.ret.as_ref().expect("checked: a result is declared")).then(|| {
+        quote! {
+            if ::autograd::__private::flow::is_given_up() {
+                return ::autograd::__private::flow::Blank::blank();
+            }
+        }
+    });
     quote! {
         #[doc(hidden)]
         pub fn __twin(#(#pats: #tys),*) -> #ret {
@@ -43,6 +51,7 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
             use ::autograd::__private::flow::{PlainFlow as _, PlainTest as _, StagedFlow as _, StagedTest as _};
             #aliases
             #limit
+            #ends
             #body
         }
     }

@@ -24,7 +24,10 @@ use crate::{
     tensor::Value,
     ty::DType,
 };
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// The truth of a condition.
 #[derive(Clone)]
@@ -87,7 +90,7 @@ impl Cond {
 /// The second condition of `&&` or `||`, joined to the first.
 fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result<Cond, Reason> {
     let leaves = Leaves::of(&());
-    let part = part(&(), &leaves, |()| Flag(other()))?;
+    let part = part_under(first, when, &(), &leaves, &mut |()| Flag(other()))?;
     if let Flag(Cond::Known(b)) = part.value {
         return Ok(if b == when { Cond::Traced(first.clone()) } else { Cond::Known(b) });
     }
@@ -481,7 +484,8 @@ impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> For<I, S, D, F>
         let trips = self.trips.count.read_at("the number of trips of a loop is needed", self.place);
         let mut k = I::zero();
         while k < trips {
-            if matches!((self.left)(&state), Cond::Known(true)) || session::has_failed() {
+            let over = session::has_failed() || session::is_given_up();
+            if over || matches!((self.left)(&state), Cond::Known(true)) {
                 break;
             }
             state = run(self.trips.at(Int::number(k)), state);
@@ -555,7 +559,8 @@ fn plain_while<S>(mut state: S, mut run: impl FnMut(bool, S) -> (Option<Cond>, S
     let (limit, mut trips) = (LIMIT.get(), Int::number(0i64));
     loop {
         let (cond, unchanged) = run(true, state);
-        if session::has_failed() || !cond.is_some_and(|c| c.read(place)) {
+        let over = session::has_failed() || session::is_given_up();
+        if over || !cond.is_some_and(|c| c.read(place)) {
             return unchanged;
         }
         if let Some(limit) = limit {
@@ -587,6 +592,7 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
     type Out = S;
     fn run(&self) -> S {
         let (mut state, mut run) = self.parts();
+        let enters;
         // a condition on plain values unrolls the loop, as long as it stays one
         loop {
             if !session::is_tracing() || session::has_failed() {
@@ -594,7 +600,8 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
             }
             let (cond, unchanged) = run(true, state);
             state = match cond {
-                Some(Cond::Traced(_)) if session::is_tracing() => {
+                Some(Cond::Traced(v)) if session::is_tracing() => {
+                    enters = v;
                     state = unchanged;
                     break;
                 }
@@ -604,8 +611,8 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
         }
         let counted = (Int::number(0i64), state);
         let rolled = match LIMIT.get() {
-            None => staged_while(&counted.1, &mut run),
-            Some(limit) => staged_while(&counted, &mut |test, (k, state): (Int<i64>, S)| {
+            None => staged_while(&enters, &counted.1, &mut run),
+            Some(limit) => staged_while(&enters, &counted, &mut |test, (k, state): (Int<i64>, S)| {
                 if test {
                     let (cond, state) = run(true, state);
                     return (cond, (k, state));
@@ -635,7 +642,11 @@ impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> Staged
             return self.unrolled(state, run);
         }
         let counted = (Int::number(I::zero()), state);
-        let rolled = staged_while(&counted, &mut |test, (k, state)| {
+        let enters = match staged(&counted.0, &count, Test::Lt) {
+            Some(Cond::Traced(v)) => v,
+            _ => Tensor::<bool>::scalar(true).value().clone(),
+        };
+        let rolled = staged_while(&enters, &counted, &mut |test, (k, state)| {
             if test {
                 let more = staged(&k, &count, Test::Lt).unwrap_or(Cond::Known(true));
                 return (Some(more.and(|| (self.left)(&state).not())), (k, state));
@@ -667,8 +678,51 @@ struct Part<R> {
     value: R,
 }
 
+/// Constructs nested deeper than this are a function that calls itself on values that depend on data: both branches are
+/// traced, so that it would never end.
+const DEPTH: usize = 48;
+
+thread_local! {
+    /// The parts that are being traced, innermost last: the condition that they run under, and the truth that it has then.
+    static UNDER: RefCell<Vec<(Value, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// As [`part`], of what runs only if a condition is `when`.
+fn part_under<S: Twinned, R: Twinned>(
+    cond: &Value,
+    when: bool,
+    state: &S,
+    leaves: &Leaves,
+    run: &mut dyn FnMut(S) -> R,
+) -> Result<Part<R>, Reason> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            UNDER.with_borrow_mut(Vec::pop);
+        }
+    }
+    UNDER.with_borrow_mut(|all| all.push((cond.clone(), when)));
+    let _leave = Leave;
+    part(state, leaves, run)
+}
+
+/// Whether a part is being traced that does not run at these arguments: what it calculates of them may be nonsense, such
+/// as an index below zero, and plain code must not get it.
+pub(crate) fn is_astray() -> bool {
+    let under = UNDER.with_borrow(Vec::clone);
+    under.iter().any(|(cond, when)| truth(cond) != *when)
+}
+
+/// Whether nobody reads what the running twin gives: calls of annotated functions return at once, and loops end.
+pub fn is_given_up() -> bool {
+    session::is_given_up()
+}
+
 /// Traces a part of the twin over a state of its own.
-fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: impl FnOnce(S) -> R) -> Result<Part<R>, Reason> {
+fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(S) -> R) -> Result<Part<R>, Reason> {
+    if session::depth() > DEPTH {
+        return Err("a function calls itself, as often as the data say".into());
+    }
     let end = session::trace(leaves.values(), |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
         let value = run(state.from_leaves(&mut fresh));
@@ -719,19 +773,19 @@ fn rebuilt<R: Twinned>(part: &Part<R>, values: Vec<Value>) -> R {
 fn staged_if<S: Twinned, V: Twinned>(
     cond: &Value,
     state: &S,
-    run: &mut impl FnMut(bool, S) -> (V, S),
+    run: &mut dyn FnMut(bool, S) -> (V, S),
 ) -> Result<(V, S), Reason> {
     if session::count_choice() > CHOICES {
         return Err(format!("more than {CHOICES} choices depend on data, in a loop that is unrolled"));
     }
     let mut leaves = Leaves::of(state);
-    let mut yes = part(state, &leaves, |s| run(true, s))?;
-    let mut no = part(state, &leaves, |s| run(false, s))?;
+    let mut yes = part_under(cond, true, state, &leaves, &mut |s| run(true, s))?;
+    let mut no = part_under(cond, false, state, &leaves, &mut |s| run(false, s))?;
     if yes.leaves.constants != no.leaves.constants {
         // a list whose items are values of their own in one branch, and which the other one writes to by index
         leaves = Leaves::packed(state);
-        yes = part(state, &leaves, |s| run(true, s))?;
-        no = part(state, &leaves, |s| run(false, s))?;
+        yes = part_under(cond, true, state, &leaves, &mut |s| run(true, s))?;
+        no = part_under(cond, false, state, &leaves, &mut |s| run(false, s))?;
     }
     let (a, b) = (types(&yes.traced), types(&no.traced));
     if a != b {
@@ -752,16 +806,21 @@ fn staged_if<S: Twinned, V: Twinned>(
     Ok(rebuilt(&yes, go().map_err(|e: Error| e.to_string())?))
 }
 
-fn staged_while<S: Twinned>(state: &S, run: &mut impl FnMut(bool, S) -> (Option<Cond>, S)) -> Result<S, Reason> {
+/// A loop whose body runs at all if `enters`.
+fn staged_while<S: Twinned>(
+    enters: &Value,
+    state: &S,
+    run: &mut dyn FnMut(bool, S) -> (Option<Cond>, S),
+) -> Result<S, Reason> {
     let mut leaves = Leaves::of(state);
-    let mut body = part(state, &leaves, |s| run(false, s).1)?;
+    let mut body = part_under(enters, true, state, &leaves, &mut |s| run(false, s).1)?;
     if leaves.constants != body.leaves.constants {
         // a list whose items are values of their own at first, and which the body writes to by index
         leaves = Leaves::packed(state);
-        body = part(state, &leaves, |s| run(false, s).1)?;
+        body = part_under(enters, true, state, &leaves, &mut |s| run(false, s).1)?;
     }
     let mut known = false;
-    let test = part(state, &leaves, |s| match run(true, s).0 {
+    let test = part(state, &leaves, &mut |s| match run(true, s).0 {
         Some(Cond::Traced(v)) => Tensor::<bool>::from_value(v),
         _ => {
             known = true;

@@ -88,7 +88,7 @@ impl Lowering {
             let of = wanted.entry(key(n)).or_default();
             of.extend(n.op.ints(3).iter().filter(|&&i| i >= carried).map(|&i| i as usize));
         }
-        let mut recorded: FxHashMap<Key, (Vec<NodeId>, Arc<Pair>)> = FxHashMap::default();
+        let mut recorded: Vec<(Key, Vec<NodeId>, Arc<Pair>)> = Vec::new();
         let b = Builder::new();
         let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
         let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
@@ -118,24 +118,25 @@ impl Lowering {
             }
             let loops = n.op.is(&WHILE) || n.op.is(&WHILE_VJP);
             let outs = if let Some(captured) = loops.then(|| wanted.get(&key(n))).flatten() {
-                if !recorded.contains_key(&key(n)) {
-                    let open: Vec<bool> =
-                        n.args.iter().map(|&a| if g.ty(a).is_list() { free(a) } else { true }).collect();
-                    let pair = Arc::new(self.pair(&n.op, captured, &open)?);
-                    let mut pairs = self.pairs.borrow_mut();
-                    pairs.push(pair.clone());
-                    let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(pairs.len() as i64 - 1)]);
-                    drop((pairs, captured));
-                    let loop_args = n.op.graph(1).inputs().len();
-                    let record = Op::with(&WHILE_RECORD, attrs);
-                    recorded.insert(key(n), (b.add_control(&record, &args[..loop_args])?, pair));
-                }
-                let (values, pair) = &recorded[&key(n)];
+                let at = match recorded.iter().position(|r| r.0 == key(n)) {
+                    Some(at) => at,
+                    None => {
+                        let open: Vec<bool> = n.args.iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
+                        let pair = Arc::new(self.pair(&n.op, captured, &open)?);
+                        let number = self.pairs.borrow().len();
+                        self.pairs.borrow_mut().push(pair.clone());
+                        let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(number as i64)]);
+                        let loop_args = &args[..n.op.graph(1).inputs().len()];
+                        let values = b.add_control(&Op::with(&WHILE_RECORD, attrs), loop_args)?;
+                        recorded.push((key(n), values, pair));
+                        recorded.len() - 1
+                    }
+                };
+                let (_, values, pair) = &recorded[at];
                 if n.op.is(&WHILE) { values.clone() } else { back(&b, n, &args, values, pair)? }
             } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
-                let open: Vec<bool> =
-                    n.args[1..].iter().map(|&a| if g.ty(a).is_list() { free(a) } else { true }).collect();
+                let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
                 self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open })?
             } else {
                 b.add_control(&n.op, &args)?

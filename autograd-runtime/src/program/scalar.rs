@@ -145,24 +145,16 @@ struct Region {
     written: Vec<bool>,
 }
 
-/// The buffers that a list may be in: those of arguments, by number, or one that was made inside.
-#[derive(Clone, Default, PartialEq)]
+/// The buffers that a list may be in: those of arguments, and those that were made inside, by number.
+#[derive(Clone, Default)]
 struct Held {
     inputs: SmallVec<[usize; 2]>,
-    fresh: bool,
+    fresh: SmallVec<[usize; 2]>,
 }
 impl Held {
     /// The one argument whose buffer it is.
     fn exactly(&self) -> Option<usize> {
-        if self.inputs.len() == 1 && !self.fresh { Some(self.inputs[0]) } else { None }
-    }
-    fn join(&mut self, o: &Held) {
-        self.fresh |= o.fresh;
-        for &i in &o.inputs {
-            if !self.inputs.contains(&i) {
-                self.inputs.push(i);
-            }
-        }
+        if self.inputs.len() == 1 && self.fresh.is_empty() { Some(self.inputs[0]) } else { None }
     }
 }
 
@@ -308,7 +300,7 @@ fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
         for &b in &r.held[o.index()] {
             match r.buffers[b].input {
                 Some(i) => held.inputs.push(i),
-                None => held.fresh = true,
+                None => held.fresh.push(b),
             }
         }
         held
@@ -394,12 +386,7 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, V
                 r.write(*b);
             }
         }
-        let mut held = Vec::new();
-        for (a, b) in yes.outs.iter().zip(&no.outs) {
-            let mut both = a.clone();
-            both.join(b);
-            held.push(buffers(r, &both, &n.args[1..]));
-        }
+        let held = chosen(r, [&yes.outs, &no.outs], &n.args[1..]);
         let cond = r.at(n.args[0])?;
         let args = n.args[1..].iter().map(|&a| r.at(a)).collect::<Option<_>>()?;
         return Some((Inst::If { cond, args, branches: Box::new([yes.program, no.program]) }, held));
@@ -459,20 +446,26 @@ fn reads_last(r: &Regions<'_>, n: &Node) -> bool {
     own(0) && own(1)
 }
 
-/// The buffers of a result that is in those of arguments, or in a new one.
-fn buffers(r: &mut Regions<'_>, held: &Held, args: &[NodeId]) -> SmallVec<[usize; 2]> {
-    let mut all: SmallVec<[usize; 2]> = SmallVec::new();
-    for &i in &held.inputs {
-        for &b in &r.held[args[i].index()] {
-            if !all.contains(&b) {
-                all.push(b);
-            }
-        }
+/// The buffers of the results of a choice: those of arguments, or a new one, which those that a branch leaves in one
+/// buffer have in common.
+fn chosen(r: &mut Regions<'_>, branches: [&[Held]; 2], args: &[NodeId]) -> Vec<SmallVec<[usize; 2]>> {
+    let n = branches[0].len();
+    let shares = |j: usize, k: usize| branches.iter().any(|b| b[j].fresh.iter().any(|x| b[k].fresh.contains(x)));
+    let mut class: Vec<usize> = (0..n).collect();
+    for (j, k) in (0..n).flat_map(|k| (0..k).map(move |j| (j, k))).filter(|&(j, k)| shares(j, k)) {
+        let (to, from) = (class[j], class[k]);
+        class.iter_mut().filter(|c| **c == from).for_each(|c| *c = to);
     }
-    if held.fresh {
-        all.push(r.buffer(true, None));
-    }
-    all
+    let made: Vec<usize> = (0..n).map(|_| r.buffer(true, None)).collect();
+    let of = |k: usize| {
+        let given = branches.iter().flat_map(|b| &b[k].inputs).flat_map(|&i| r.held[args[i].index()].iter().copied());
+        let mut all: SmallVec<[usize; 2]> = given.collect();
+        all.extend(branches.iter().any(|b| !b[k].fresh.is_empty()).then_some(made[class[k]]));
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    (0..n).map(of).collect()
 }
 
 /// Makes the lists that a trip leaves be in the loop's own buffers, one each: the number of the carried value whose
