@@ -186,6 +186,8 @@ fn pointwise() -> Vec<Op> {
         match def.name {
             "powi" => ops.extend([-3, -1, 0, 1, 2, 3, 7].map(|n| Op::with(def, [Attr::Int(n)]))),
             "cast" => ops.extend(DTYPES.map(|d| Op::with(def, [Attr::DType(d)]))),
+            // they fail at some values: see `rules.rs`
+            "int_div" | "int_rem" | "uint_div" | "uint_rem" | "trip" => {}
             _ => {
                 assert!(def.attrs.is_empty(), "{} needs attributes here", def.name);
                 ops.push(Op::new(def));

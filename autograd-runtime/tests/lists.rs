@@ -551,13 +551,3 @@ fn random_programs_over_lists() {
     }
     eprintln!("{seen:?}");
 }
-
-#[test]
-#[ignore]
-fn hunt_tape() {
-    let t: Vec<u16> = std::env::var("TAPE").unwrap().split(',').map(|s| s.trim().parse().unwrap()).collect();
-    println!("{}", program(&t));
-    if let Err(e) = run(&t, 2, &mut Seen::default()) {
-        println!("{e}");
-    }
-}

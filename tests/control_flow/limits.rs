@@ -204,3 +204,51 @@ fn what_does_not_run_reads_nothing() {
         assert_eq!((g.0.to_bits(), g.1), (h.0.to_bits(), h.1));
     }
 }
+
+/// A list that gets longer from trip to trip.
+#[differentiable]
+fn grows(x: &[f64]) -> f64 {
+    let mut v: Vec<f64> = vec![0.5; 1];
+    for i in 0..x.len() {
+        let s = v[0].sin() + v[v.len() - 1] * x[i];
+        v = vec![0.5; i + 2];
+        v[i + 1] = s;
+        v[0] = s;
+    }
+    let mut t = 0.0;
+    for i in 0..v.len() {
+        t += v[i] * v[i];
+    }
+    t
+}
+/// Lists of two lengths that change places.
+#[differentiable]
+fn exchanged(x: &[f64]) -> f64 {
+    let mut v: Vec<f64> = vec![0.5; x.len()];
+    let mut w: Vec<f64> = vec![0.25; x.len() + 3];
+    for i in 0..x.len() {
+        v[0] += w[1].sin() * x[i];
+        std::mem::swap(&mut v, &mut w);
+    }
+    let mut t = 0.0;
+    for i in 0..v.len() {
+        t += v[i] * v[i];
+    }
+    t
+}
+
+#[test]
+fn lists_may_change_their_length() {
+    for n in [1, 2, 5, 40] {
+        let x: Vec<f64> = (0..n).map(|i| f64::from(i).cos()).collect();
+        for (f, plain) in [
+            (grows::value_and_grad as fn(&[f64]) -> autograd::Result<(f64, Vec<f64>)>, grows as fn(&[f64]) -> f64),
+            (exchanged::value_and_grad, exchanged),
+        ] {
+            let (v, g) = f(&x).unwrap();
+            near(v, plain(&x), 1e-13);
+            let (_, h) = dynamic(|| f(&x));
+            g.iter().zip(&h).for_each(|(a, b)| near(*a, *b, 1e-12));
+        }
+    }
+}
