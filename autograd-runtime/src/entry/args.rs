@@ -120,16 +120,31 @@ impl<'v> Visitor<'v> {
     /// The same with lists as items of their own, or not.
     #[inline]
     pub(crate) fn listed(mut self, listed: bool) -> Self {
+        self.set_listed(listed);
+        self
+    }
+    /// As [`Visitor::listed`], in place: a visitor is large.
+    #[inline]
+    pub(crate) fn set_listed(&mut self, listed: bool) {
         self.listed = listed;
         if listed {
             self.key.mark_listed();
         }
-        self
     }
     /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
     #[inline]
     pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
-        Visitor { slots: Some((slots, 0)), ..Visitor::new(key) }
+        Visitor {
+            leaves: SmallVec::new(),
+            key,
+            params: None,
+            param: 0,
+            nested: false,
+            scalars: true,
+            slots: Some((slots, 0)),
+            listed: false,
+            rolled: false,
+        }
     }
     /// How many slots were filled, if all leaves are scalars and fit.
     #[inline]

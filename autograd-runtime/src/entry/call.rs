@@ -703,7 +703,8 @@ impl CompiledFn {
     }
     #[inline]
     fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
-        let mut v = Visitor::new(Sink::compare(&self.key)).listed(self.listed);
+        let mut v = Visitor::new(Sink::compare(&self.key));
+        v.set_listed(self.listed);
         F::visit(args, &mut v);
         if v.nested || current_engine() == Engine::Dynamic {
             return run::<F>(args, v, kind, Extra::None, dests);
@@ -728,7 +729,8 @@ impl CompiledFn {
     fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>, out: &mut SlotOuts) -> Option<()> {
         let entry = slot.get()?;
         let mut slots = [0; SLOTS];
-        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots).listed(self.listed);
+        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots);
+        v.set_listed(self.listed);
         F::visit(args, &mut v);
         if !v.key.matched() {
             return None;

@@ -69,7 +69,7 @@ impl<'k> Sink<'k> {
         self.word(4 << 8 | dtype as u64);
     }
     /// Lists are items of their own, integers and lengths static.
-    #[inline]
+    #[cold]
     pub fn mark_listed(&mut self) {
         self.word(5 << 8);
     }

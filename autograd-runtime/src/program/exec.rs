@@ -159,8 +159,7 @@ impl Program {
             return unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) } == 0;
         }
         // SAFETY: no argument is a list.
-        let done = unsafe { self.run_frame(args, outs, |_| ()) };
-        done.is_ok()
+        unsafe { self.run_frame(args, outs, |_| ()) }.is_ok()
     }
 
     /// Runs a scalar program in memory of its own; `read` reads the results while that is there.
