@@ -129,30 +129,3 @@ fn forms_compile() {
 fn each(x: &[f64], plain: impl Fn(&[f64]) -> f64, both: impl Fn(&[f64]) -> autograd::Result<(f64, Vec<f64>)>) {
     agrees_on(Engine::Auto, x, plain, both);
 }
-
-/// What is understood has one program for all lengths and integers.
-#[differentiable]
-fn decay(x: &[f64], rate: f64, steps: usize) -> f64 {
-    let mut state = 0.0;
-    for i in 0..x.len() {
-        state = state * rate + x[i].sin();
-    }
-    for _ in 0..steps {
-        state = state - 0.01 * state.powi(3);
-    }
-    state
-}
-
-#[test]
-fn one_program_for_all_lengths() {
-    let kept = decay::compile(&[1.0, 2.0], 0.5, 3).unwrap();
-    for n in [1usize, 20, 300] {
-        let x: Vec<f64> = (0..n).map(|i| (i as f64).cos()).collect();
-        let (value, (dx, drate)) = kept.value_and_grad(&x, 0.5, 2 * n).unwrap();
-        super::near(value, decay(&x, 0.5, 2 * n), 1e-12);
-        let (want, dwant) = super::dynamic(|| decay::grad(&x, 0.5, 2 * n));
-        super::near(drate, dwant, 1e-10);
-        dx.iter().zip(&want).for_each(|(a, b)| super::near(*a, *b, 1e-10));
-    }
-    agrees(&[0.3, 0.4, 0.5], |x| decay(x, 0.9, 30), |x| decay::value_and_grad(x, 0.9, 30).map(|(v, (d, _))| (v, d)));
-}

@@ -1,6 +1,6 @@
 //! What does not end, does not fit or is not there is an error with its place; one program serves all lengths.
 
-use super::{compiled, dynamic, near};
+use super::{agrees, compiled, dynamic, near};
 use autograd::{Engine, cache_stats, prelude::*};
 
 #[differentiable]
@@ -33,7 +33,15 @@ fn one_program_for_all_lengths() {
         let all = decay::explain(&x[..n], 0.9, n).unwrap();
         assert_eq!((all.nodes, all.code_bytes), (first.nodes, first.code_bytes));
     }
+    agrees(&[0.3, 0.4, 0.5], |x| decay(x, 0.9, 30), |x| decay::value_and_grad(x, 0.9, 30).map(|(v, (d, _))| (v, d)));
     let kept = decay::compile(&x, 0.9, 1).unwrap();
+    for n in [1usize, 20, 100] {
+        let (value, (dx, drate)) = kept.value_and_grad(&x[..n], 0.5, 2 * n).unwrap();
+        near(value, decay(&x[..n], 0.5, 2 * n), 1e-12);
+        let (want, dwant) = dynamic(|| decay::grad(&x[..n], 0.5, 2 * n));
+        near(drate, dwant, 1e-10);
+        dx.iter().zip(&want).for_each(|(a, b)| near(*a, *b, 1e-10));
+    }
     let mut out = [0.0; 7];
     kept.grad_into(&x[..7], 0.5, 11, &mut out, &mut 0.0).unwrap();
     assert_eq!(out.to_vec(), compiled(|| decay::grad(&x[..7], 0.5, 11)).0);
@@ -96,15 +104,7 @@ fn wander(x: f64, y: f64, n: usize) -> f64 {
 }
 #[differentiable(checkpoint(memory = "4 KB"))]
 fn bounded(x: f64, y: f64, n: usize) -> f64 {
-    let mut s = x;
-    let mut t = 0.0;
-    for i in 0..n {
-        s = (s * x + y).sin() + 0.01 * (i % 7) as f64;
-        if s > 0.5 {
-            t += s * y;
-        }
-    }
-    s + t
+    wander(x, y, n)
 }
 
 #[test]

@@ -105,6 +105,10 @@ pub(crate) const SLOTS: usize = 8;
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
+        Visitor::with_slots(key, None)
+    }
+    #[inline]
+    fn with_slots(key: Sink<'v>, slots: Option<(&'v mut [u64; SLOTS], usize)>) -> Self {
         Visitor {
             leaves: SmallVec::new(),
             key,
@@ -112,7 +116,7 @@ impl<'v> Visitor<'v> {
             param: 0,
             nested: false,
             scalars: true,
-            slots: None,
+            slots,
             listed: false,
             rolled: false,
         }
@@ -134,17 +138,7 @@ impl<'v> Visitor<'v> {
     /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
     #[inline]
     pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
-        Visitor {
-            leaves: SmallVec::new(),
-            key,
-            params: None,
-            param: 0,
-            nested: false,
-            scalars: true,
-            slots: Some((slots, 0)),
-            listed: false,
-            rolled: false,
-        }
+        Visitor::with_slots(key, Some((slots, 0)))
     }
     /// How many slots were filled, if all leaves are scalars and fit.
     #[inline]

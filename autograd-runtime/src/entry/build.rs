@@ -173,11 +173,12 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
         Ok(Entry { body: Body::Dynamic { reason }, .. }) if open => per_length(reason),
         // what is wrong for these lengths too is found again
         Err(e) if open => per_length(e.to_string()),
-        Ok(Entry { body: Body::Dynamic { reason }, wrt, .. }) => {
-            tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
-            Ok(Entry::of(Body::Dynamic { reason }, wrt))
+        done => {
+            if let Ok(Entry { body: Body::Dynamic { reason }, .. }) = &done {
+                tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
+            }
+            done
         }
-        done => done,
     }
 }
 

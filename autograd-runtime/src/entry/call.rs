@@ -97,7 +97,6 @@ pub(super) fn resolve<'v, F: Function>(
 }
 
 /// What a derivative takes beside the arguments.
-#[derive(Clone, Copy)]
 pub(super) enum Extra<'a, F: Function> {
     None,
     /// A direction for each differentiated parameter.
@@ -107,14 +106,14 @@ pub(super) enum Extra<'a, F: Function> {
 }
 impl<F: Function> Extra<'_, F> {
     /// Its leaves.
-    fn leaves(self, listed: bool) -> LeafList {
+    fn leaves(&self, listed: bool) -> LeafList {
         match self {
             Extra::None => LeafList::new(),
             Extra::Cotangents(cts) => cts.iter().cloned().collect(),
             Extra::Tangents(t) => {
                 let key = Key::new(TypeId::of::<F>(), Kind::Value);
                 let mut v = Visitor::new(Sink::Build(key)).listed(listed);
-                F::visit_tangents(t, &mut v);
+                F::visit_tangents(*t, &mut v);
                 v.leaves
             }
         }
@@ -150,7 +149,7 @@ pub(super) fn run<F: Function>(
         return store(on_tape::<F>(args, &v, kind, &extra.leaves(true), false)?, &v.leaves, dests);
     }
     let (entry, v) = resolve::<F>(args, v, kind)?;
-    run_entry::<F>(&entry, args, &v, kind, &extra.leaves(v.listed), dests)
+    run_entry::<F>(&entry, args, &v, kind, extra, dests)
 }
 
 /// The arguments as the tape takes them: lists as items of their own.
@@ -163,9 +162,10 @@ pub(super) fn run_entry<F: Function>(
     args: F::Args<'_>,
     v: &Visitor<'_>,
     kind: Kind,
-    extra: &[LeafIn],
+    extra: Extra<'_, F>,
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
+    let given = extra.leaves(v.listed);
     let fresh;
     let mut constants = Vec::new();
     // what the program takes after the arguments: captured tensors as they are now, new random keys
@@ -181,24 +181,25 @@ pub(super) fn run_entry<F: Function>(
     let now = &now[..];
     match &entry.body {
         Body::Compiled { program, .. } => {
-            check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), extra)?;
+            check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), &given)?;
             let values = if kind.has_value() { entry.values } else { 0 };
             let listed = v.listed;
             if v.scalars
                 && entry.all_scalar
-                && let Some(outs) = scalars(program, &v.leaves, extra)
+                && let Some(outs) = scalars(program, &v.leaves, &given)
             {
                 return Ok(Outcome { outs, values, constants: Constants::of(entry), listed });
             }
-            let outs = execute(program, &v.leaves, now, extra, &entry.scalar, values, dests)?;
+            let outs = execute(program, &v.leaves, now, &given, &entry.scalar, values, dests)?;
             let constants = if constants.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
             Ok(Outcome { outs, values, constants, listed })
         }
-        Body::Dynamic { reason } | Body::PerLength { reason } => {
+        Body::Dynamic { reason } => {
             accept_dynamic(F::META.name, reason)?;
-            let v = if v.rolled && !v.listed { &visit_as::<F>(args, kind, true) } else { v };
-            store(on_tape::<F>(args, v, kind, extra, false)?, &v.leaves, dests)
+            store(on_tape::<F>(args, v, kind, &given, false)?, &v.leaves, dests)
         }
+        // what it captures has changed, and it does not work out for all lengths any more
+        Body::PerLength { .. } => run::<F>(args, visit_as::<F>(args, kind, true), kind, extra, dests),
     }
 }
 
@@ -717,7 +718,7 @@ impl CompiledFn {
             ));
         }
         let entry = self.entry::<F>(args, &v, kind)?;
-        run_entry::<F>(entry, args, &v, kind, &[], dests)
+        run_entry::<F>(entry, args, &v, kind, Extra::None, dests)
     }
     #[inline]
     fn constants(&self) -> &[Fixed] {

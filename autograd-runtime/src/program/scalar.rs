@@ -286,6 +286,7 @@ fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
             // over one element these change nothing
             Lower::View(_) | Lower::Reduce(_) => {
                 r.map[id.index()] = Some(args[0]);
+                r.used(n);
                 continue;
             }
             Lower::Library if !n.op.is(&create::INPUT) => own(n, &args)?,

@@ -31,8 +31,8 @@ pub(super) struct Cut {
 
 /// Operations that take many cycles.
 pub(super) fn is_slow(op: &Op) -> bool {
-    let slow: [&OpDef; 6] = [&arith::DIV, &arith::SQRT, &arith::RSQRT, &arith::RECIP, &arith::REM, &arith::SQUARE];
-    slow[..5].iter().any(|def| op.is(def))
+    let slow: [&OpDef; 5] = [&arith::DIV, &arith::SQRT, &arith::RSQRT, &arith::RECIP, &arith::REM];
+    slow.iter().any(|def| op.is(def))
 }
 
 /// Whether computing a value again costs no more than reading it.
@@ -321,14 +321,13 @@ fn merged(g: &Graph, first: NodeId, second: NodeId) -> Result<Graph> {
     let n = one.op.graph(0).outputs().len();
     rebuild(
         g,
-        &mut |b, id, node, map| {
+        &mut |b, id, _, map| {
             if id == first || id == second {
                 let from = if id == first { 0 } else { n };
                 let args: Args = args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
                 let all = b.add_control(&op, &args)?;
                 return Ok(Some(all[from..].to_vec()));
             }
-            let _ = node;
             Ok(None)
         },
         &|id| if id == first || id == second { args.to_vec() } else { Vec::new() },

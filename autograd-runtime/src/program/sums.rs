@@ -55,12 +55,11 @@ fn elements(g: &Graph) -> Result<Graph> {
     }
     rebuild(
         g,
-        &mut |b, id, n, map| {
+        &mut |b, _, n, map| {
             if !is_sum(n) {
                 return Ok(None);
             }
             let Some((to, term)) = operands(n, |a| sparse[a.index()]) else { return Ok(None) };
-            let _ = id;
             absorb(b, g, map, map[to.index()].expect("arguments come first"), term).map(|x| Some(vec![x]))
         },
         &|_| Vec::new(),
@@ -154,13 +153,12 @@ fn into(g: &Graph, sum: NodeId, to: NodeId, term: NodeId) -> Result<Graph> {
         &mut |b, id, n, map| {
             let at = |a: NodeId| map[a.index()].expect("arguments come first");
             if id == from {
-                let mut args: Vec<NodeId> = if source.op.is(&IF) {
+                let args: Vec<NodeId> = if source.op.is(&IF) {
                     n.args.iter().map(|&a| at(a)).chain([at(to)]).collect()
                 } else {
                     let first = begins(n, k);
                     n.args.iter().enumerate().map(|(i, &a)| if i == first { at(to) } else { at(a) }).collect()
                 };
-                args.shrink_to_fit();
                 return b.add_control(&op, &args).map(Some);
             }
             Ok((id == sum).then(|| vec![at(term)]))
