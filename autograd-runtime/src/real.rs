@@ -70,7 +70,7 @@ impl<T: Float> Real<T> {
             Repr::Slot { .. } => {
                 let v = self.value();
                 session::opaque_read(&v, what, Place::caller());
-                if crate::entry::flow::is_astray() { T::zero() } else { first(&v) }
+                if v.is_traced() && crate::entry::flow::is_astray() { T::zero() } else { first(&v) }
             }
         }
     }

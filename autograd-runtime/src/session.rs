@@ -434,6 +434,11 @@ pub(crate) fn is_given_up() -> bool {
     top().is_some_and(|s| s.trace.as_ref().is_some_and(|t| t.opaque.get().is_some()))
 }
 
+/// The number of the session that runs; 0 if none does.
+pub(crate) fn current() -> u64 {
+    top().map_or(0, |s| s.id)
+}
+
 /// How many sessions run inside one another on this thread.
 pub(crate) fn depth() -> usize {
     STACK.with_borrow(Vec::len)

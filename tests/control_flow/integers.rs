@@ -1,6 +1,6 @@
 //! Integers in arithmetic, in all the forms that are written.
 
-use super::{agrees, joined};
+use super::{agrees, dynamic, joined};
 use autograd::prelude::*;
 
 /// Counting with remainders, quotients, shifts and bits.
@@ -148,5 +148,94 @@ fn chains_of_iterators() {
             |x| chains(&x[..n], &x[n..], n),
             |x| chains::value_and_grad(&x[..n], &x[n..], n).map(|(v, (a, b))| (v, joined(&[&a, &b]))),
         );
+    }
+}
+
+/// Ranges whose length does not fit the type of their counters, or whose end is the type's last number.
+#[differentiable]
+fn narrow(x: f64, by: usize) -> f64 {
+    let mut s = 0.0;
+    for i in -100i8..100 {
+        s += x * i as f64 + 1.0;
+    }
+    for i in 0..=255u8 {
+        s = s * 0.5 + x * i as f64;
+    }
+    for i in (0..200u8).step_by(100) {
+        s += x * i as f64;
+    }
+    for i in (0..200u8).rev().step_by(by) {
+        s += (x * i as f64).sin();
+    }
+    s
+}
+
+/// The largest number stands for no limit.
+#[differentiable]
+fn up_to(x: &[f64], limit: usize) -> f64 {
+    let mut s = 0.0;
+    for i in 0..limit {
+        if i >= x.len() {
+            break;
+        }
+        s += x[i] * x[i];
+    }
+    s
+}
+
+/// The largest number stands for none. It is state of a kind that is not staged: a loop without end stops there too.
+#[differentiable]
+fn first_above(x: &[f64], limit: usize) -> f64 {
+    let mut found = usize::MAX;
+    for i in 0..limit {
+        if i >= x.len() {
+            break;
+        }
+        if x[i] > 1.0 && i < found {
+            found = i;
+        }
+    }
+    if found == usize::MAX { x[0] } else { x[found] * found as f64 }
+}
+
+#[test]
+fn integers_at_the_ends_of_their_types() {
+    for by in [1, 7, 300] {
+        let both = |x: &[f64]| narrow::value_and_grad(x[0], by).map(|(v, d)| (v, vec![d]));
+        agrees(&[0.013], |x| narrow(x[0], by), both);
+    }
+    for (x, limit) in [(vec![0.5, 0.2], usize::MAX), (vec![0.5, 1.5, 3.0], usize::MAX), (vec![0.5, 1.5], 1)] {
+        agrees(&x, |x| up_to(x, limit), |x| up_to::value_and_grad(x, limit));
+        let (value, gradient) = first_above::value_and_grad(&x, limit).unwrap();
+        assert_eq!(value, first_above(&x, limit));
+        assert_eq!(gradient, dynamic(|| first_above::grad(&x, limit)));
+    }
+}
+
+/// A short list that is read by a counter in one loop after another, and written to in between.
+#[differentiable]
+fn weighted(x: &[f64], k: usize) -> f64 {
+    let mut w = [0.5, -1.0, 0.25];
+    let mut s = x[0] * w[k % 3];
+    for i in 0..x.len() {
+        s += w[i % 3] * x[i];
+    }
+    w[k % 3] = s;
+    for i in 0..x.len() {
+        s += w[(i + k) % 3] * x[i].sin();
+        w[i % 3] += 0.1 * x[i];
+    }
+    let all = w.iter().map(|v| v * v).sum::<f64>();
+    for i in 0..x.len() {
+        s += w[i % 3] * x[i] * all;
+    }
+    s + w[0]
+}
+
+#[test]
+fn short_lists_are_read_in_one_loop_after_another() {
+    for (n, k) in [(1, 0), (4, 1), (30, 2)] {
+        let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).cos()).collect();
+        agrees(&x, |x| weighted(x, k), |x| weighted::value_and_grad(x, k));
     }
 }

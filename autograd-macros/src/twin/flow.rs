@@ -72,6 +72,11 @@ impl Pass for Flow {
         };
         if let Some(staged) = staged {
             *expr = staged;
+        } else if let Expr::ForLoop(repeat) = expr {
+            // once it has been left no trip does anything: the others are not made
+            let flags = effects(repeat, scope).changed.into_iter().filter(is_flag);
+            let end = flags.map(|flag| parse_quote!(if #flag.is_known() { break; })).collect::<Vec<Stmt>>();
+            repeat.body.stmts.splice(0..0, end);
         } else if let Expr::While(ExprWhile { body, .. }) = expr {
             // what waits for a failed value to change would wait for ever
             body.stmts.insert(
@@ -137,6 +142,16 @@ fn iterate(repeat: &ExprWhile, scope: &Scope) -> Option<Expr> {
     }})
 }
 
+/// What the body of a loop does to the variables around it.
+fn effects<'s>(repeat: &ExprForLoop, scope: &'s Scope) -> Effects<'s> {
+    let mut effects = Effects::new(scope);
+    effects.nested(|v| {
+        v.bind(&repeat.pat);
+        v.visit_block(&repeat.body);
+    });
+    effects
+}
+
 fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
     let span = repeat.for_token.span;
     let iter = &repeat.expr;
@@ -145,12 +160,7 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
         Pat::Wild(_) => quote_spanned!(span=> ::autograd::__private::flow::count(#iter)),
         _ => return None,
     };
-    let mut effects = Effects::new(scope);
-    effects.nested(|v| {
-        v.bind(&repeat.pat);
-        v.visit_block(&repeat.body);
-    });
-    let state = effects.state()?;
+    let state = effects(repeat, scope).state()?;
     if state.is_empty() {
         return None;
     }

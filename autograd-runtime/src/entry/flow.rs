@@ -9,7 +9,7 @@
 //! on the types, by autoref: the state and the value have to be made of leaves, or nothing is staged.
 
 use super::{
-    rolled::{Int, Integer, convert},
+    rolled::{Int, Integer},
     twins::{Leaf, LeafReader, Leaves, Twinned},
 };
 use crate::{
@@ -145,6 +145,10 @@ impl Flag {
     pub fn cond(&self) -> Cond {
         self.0.clone()
     }
+    /// Whether it is set without doubt.
+    pub fn is_known(&self) -> bool {
+        matches!(self.0, Cond::Known(true))
+    }
     /// Whether it is set, for what runs as ordinary Rust.
     #[track_caller]
     pub fn is_set(&self) -> bool {
@@ -249,7 +253,7 @@ impl<I: Integer> Side for Int<I> {
         Int::traced(*self)
     }
     fn side(&self) -> Value {
-        self.comparable()
+        self.ordered()
     }
 }
 impl<T: Element> Side for Tensor<T> {
@@ -391,34 +395,41 @@ impl<S, F: FnMut(bool, S) -> (Option<Cond>, S)> While<S, F> {
     }
 }
 
-/// A sequence of counters: `start`, then each `step` above or below the last.
+/// A sequence of counters: `start`, then each `step` above or below the last. How many there are may not fit their own
+/// type, as of `-100i8..100`.
 pub struct Trips<I> {
-    start: Int<I>,
-    step: Int<I>,
-    count: Int<I>,
+    start: Int<i64>,
+    step: Int<i64>,
+    count: Int<i64>,
     down: bool,
+    counters: std::marker::PhantomData<I>,
 }
 impl<I: Integer> Trips<I> {
-    fn of(start: Int<I>, end: Int<I>) -> Trips<I> {
-        Trips { start, step: Int::number(I::one()), count: (end.max(start)) - start, down: false }
+    fn of(start: Int<I>, count: Int<i64>) -> Trips<I> {
+        Trips { start: start.retyped(), step: Int::number(1), count, down: false, counters: std::marker::PhantomData }
     }
     /// From the end to the start.
     #[must_use]
     pub fn rev(self) -> Trips<I> {
-        let start = self.at(self.count - I::one());
+        let start = self.number(self.count - 1);
         Trips { start, down: !self.down, ..self }
     }
     /// Every `n`th.
     #[must_use]
     #[track_caller]
     pub fn step_by(self, n: impl Into<Int<usize>>) -> Trips<I> {
-        let n: Int<I> = convert(n.into());
-        Trips { step: self.step * n, count: (self.count + n - I::one()) / n, ..self }
+        let n: Int<i64> = n.into().retyped();
+        // rounded up, where the sum of count and n may not fit
+        let count = self.count / n + (self.count % n).min(1);
+        Trips { step: self.step * n, count, ..self }
+    }
+    fn number(&self, k: Int<i64>) -> Int<i64> {
+        let by = if self.step.constant() == Some(1) { k } else { k * self.step };
+        if self.down { self.start - by } else { self.start + by }
     }
     /// The `k`th.
-    fn at(&self, k: Int<I>) -> Int<I> {
-        let by = if self.step.constant().is_some_and(|s| s.is_one()) { k } else { k * self.step };
-        if self.down { self.start - by } else { self.start + by }
+    fn at(&self, k: Int<i64>) -> Int<I> {
+        self.number(k).retyped()
     }
 }
 /// What runs as ordinary Rust goes over the numbers.
@@ -428,14 +439,14 @@ impl<I: Integer> IntoIterator for Trips<I> {
     #[track_caller]
     fn into_iter(self) -> Counters<I> {
         let left = self.count.read_at("the number of trips of a loop is needed", Place::caller());
-        Counters { trips: self, next: I::zero(), left }
+        Counters { trips: self, next: 0, left }
     }
 }
 /// The counters of a loop that runs as ordinary Rust.
 pub struct Counters<I> {
     trips: Trips<I>,
-    next: I,
-    left: I,
+    next: i64,
+    left: i64,
 }
 impl<I: Integer> Iterator for Counters<I> {
     type Item = Int<I>;
@@ -444,21 +455,26 @@ impl<I: Integer> Iterator for Counters<I> {
             return None;
         }
         let at = self.trips.at(Int::number(self.next));
-        self.next = self.next + I::one();
+        self.next += 1;
         Some(at)
     }
 }
 /// As many trips as an iterator has items.
 pub fn count(items: impl IntoIterator) -> Trips<usize> {
-    Trips::of(Int::number(0), Int::number(items.into_iter().count()))
+    let n = i64::try_from(items.into_iter().count()).unwrap_or(i64::MAX);
+    Trips::of(Int::number(0), Int::number(n))
 }
 /// The trips of a range.
 pub fn trips<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
-    Trips::of(start.into(), end.into())
+    let (start, end): (Int<I>, Int<I>) = (start.into(), end.into());
+    Trips::of(start, end.max(start).since(start))
 }
 /// The trips of a closed range.
 pub fn trips_to<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
-    Trips::of(start.into(), end.into() + I::one())
+    let (start, end): (Int<I>, Int<I>) = (start.into(), end.into());
+    // a range whose end is below its start has none; one more is added where that fits
+    let (below, count) = (start.since(end.min(start)), end.max(start).since(start));
+    Trips::of(start, (count.min(i64::MAX - 1) + 1 - below).max(0))
 }
 
 /// A `for` over a counter, with the variables that it may change.
@@ -482,21 +498,19 @@ impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> For<I, S, D, F>
     }
     fn unrolled(&self, mut state: S, mut run: F) -> S {
         let trips = self.trips.count.read_at("the number of trips of a loop is needed", self.place);
-        let mut k = I::zero();
-        while k < trips {
+        for k in 0..trips {
             let over = session::has_failed() || session::is_given_up();
             if over || matches!((self.left)(&state), Cond::Known(true)) {
                 break;
             }
             state = run(self.trips.at(Int::number(k)), state);
-            k = k + I::one();
         }
         state
     }
 }
 
 /// Loops of no more trips are unrolled in a trace: what is short is fused across trips.
-const UNROLLED: usize = 16;
+const UNROLLED: i64 = 16;
 
 /// What can be staged: states and values made of leaves.
 pub trait StagedFlow {
@@ -638,10 +652,10 @@ impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> Staged
         let (state, mut run) = self.parts();
         let count = self.trips.count;
         let known = count.constant();
-        if !session::is_tracing() || known.is_some_and(|n| n.to_usize().is_none_or(|n| n <= UNROLLED)) {
+        if !session::is_tracing() || known.is_some_and(|n| n <= UNROLLED) {
             return self.unrolled(state, run);
         }
-        let counted = (Int::number(I::zero()), state);
+        let counted = (Int::number(0i64), state);
         let enters = match staged(&counted.0, &count, Test::Lt) {
             Some(Cond::Traced(v)) => v,
             _ => Tensor::<bool>::scalar(true).value().clone(),
@@ -652,13 +666,16 @@ impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> Staged
                 return (Some(more.and(|| (self.left)(&state).not())), (k, state));
             }
             let state = run(self.trips.at(k), state);
-            (None, (k + I::one(), state))
+            (None, (k + 1, state))
         });
         match rolled {
             Ok((_, state)) => state,
             // if its trips are known, what changes from one to the next, as the length of a vector, is no obstacle
             Err(why) => {
                 tracing::debug!(why, place = %self.place, "a loop is unrolled");
+                if known.is_none() {
+                    session::give_up(&format!("{why} at {}", self.place));
+                }
                 self.unrolled(counted.1, run)
             }
         }

@@ -26,7 +26,7 @@ use std::{cell::OnceCell, cmp::Ordering, fmt, marker::PhantomData, ops};
 pub trait Integer:
     PrimInt + WrappingAdd + WrappingSub + WrappingMul + AsPrimitive<i64> + fmt::Display + fmt::Debug + Send + Sync + 'static
 {
-    /// Whether values from 2⁶³ on exist, which a traced integer holds as negative ones.
+    /// Whether values from 2⁶³ on exist, which a traced integer holds as negative ones: `usize::MAX` is one that is used.
     const WIDE: bool;
     /// Bits.
     const BITS: u32;
@@ -42,8 +42,7 @@ macro_rules! integers {
         }
     )*};
 }
-// lengths and indices do not get so large
-integers!(u8: false, u16: false, u32: false, u64: true, usize: false, i8: false, i16: false, i32: false, i64: false, isize: false);
+integers!(u8: false, u16: false, u32: false, u64: true, usize: true, i8: false, i16: false, i32: false, i64: false, isize: false);
 
 /// An integer of a twin: a number, or a traced one.
 #[derive(Clone, Copy)]
@@ -127,8 +126,7 @@ impl<I: Integer> Int<I> {
         if let Repr::Const(x) = self.repr { Some(x) } else { None }
     }
     pub(crate) fn from_value(v: Value) -> Int<I> {
-        let stored = session::store_real(v.clone()).filter(|_| v.is_traced());
-        match stored {
+        match if v.is_traced() { session::store_real(v.clone()) } else { None } {
             Some((slot, session)) => Int { repr: Repr::Slot { slot, session }, thread: PhantomData },
             None => Int::number(first(&v)),
         }
@@ -144,23 +142,15 @@ impl<I: Integer> Int<I> {
             Repr::Slot { .. } => {
                 let v = self.value();
                 session::opaque_read(&v, what, place);
-                if super::flow::is_astray() { I::zero() } else { first(&session::concrete(&v)) }
+                if v.is_traced() && super::flow::is_astray() { I::zero() } else { first(&session::concrete(&v)) }
             }
         }
     }
     /// `f` of numbers now, `op` of traced values.
     fn zip(self, o: Int<I>, f: impl FnOnce(I, I) -> I, op: Op) -> Int<I> {
-        self.zip_with(o, f, |a, b| apply(op, &[&a, &b]))
-    }
-    fn zip_with(
-        self,
-        o: Int<I>,
-        f: impl FnOnce(I, I) -> I,
-        traced: impl for<'e> FnOnce(Ex<'e>, Ex<'e>) -> Ex<'e>,
-    ) -> Int<I> {
         if self.traced().is_some() || o.traced().is_some() {
             let (a, b) = (self.value(), o.value());
-            return Int::from_value(emitted(|e| traced(Ex::new(e, V::Tensor(a)), Ex::new(e, V::Tensor(b)))));
+            return Int::from_value(emitted(|e| apply(op, &[&Ex::new(e, V::Tensor(a)), &Ex::new(e, V::Tensor(b))])));
         }
         Int::number(f(self.plain(), o.plain()))
     }
@@ -175,10 +165,6 @@ impl<I: Integer> Int<I> {
     fn divide(self, o: Int<I>, signed: &'static OpDef, unsigned: &'static OpDef, f: fn(&I, &I) -> I) -> Int<I> {
         let place = Place::caller();
         let op = Op::with(if I::WIDE { unsigned } else { signed }, [Attr::Int(place.number())]);
-        if o.constant().is_some_and(|b| b.is_zero()) {
-            crate::tensor_report(integer::by_zero(&op));
-            return Int::number(I::zero());
-        }
         // the least number divided by −1 does not fit: it wraps
         let overflows =
             |a: I, b: I| I::min_value() != I::zero() && a == I::min_value() && b.wrapping_add(&I::one()).is_zero();
@@ -218,7 +204,7 @@ impl<I: Integer> Int<I> {
         self
     }
     /// A key by which signed comparison orders the values.
-    fn ordered(self) -> Value {
+    pub(crate) fn ordered(self) -> Value {
         let v = self.value();
         if !I::WIDE {
             return v;
@@ -228,9 +214,29 @@ impl<I: Integer> Int<I> {
             Ex::new(e, V::Tensor(v)).op2(&integer::XOR, &sign)
         })
     }
-    /// For comparisons: see [`Int::ordered`].
-    pub(crate) fn comparable(self) -> Value {
-        self.ordered()
+    /// How far it is from `start` to here, which is not below it; no more than the largest number.
+    pub(crate) fn since(self, start: Int<I>) -> Int<i64> {
+        if self.traced().is_none() && start.traced().is_none() {
+            let far = self.plain().to_i128().zip(start.plain().to_i128()).map(|(a, b)| a - b);
+            return Int::number(far.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX));
+        }
+        let far = self.retyped::<i64>() - start.retyped();
+        if !I::WIDE {
+            return far;
+        }
+        let v = far.value();
+        Int::from_value(emitted(|e| {
+            let far = Ex::new(e, V::Tensor(v));
+            let most = Ex::new(e, e.constant(DType::I64, i64::MAX.cast_unsigned()));
+            Ex::select(&far.lt(&far.lit(0.0)), &most, &far)
+        }))
+    }
+    /// The same bits as another type, which they fit.
+    pub(crate) fn retyped<J: Integer>(self) -> Int<J> {
+        match self.traced() {
+            Some(v) => Int::from_value(v),
+            None => Int::number(J::from_i64(self.plain().as_())),
+        }
     }
     fn as_float(self, to: DType) -> Value {
         let v = self.value();
@@ -279,20 +285,14 @@ operators! {
     BitOr bitor BitOrAssign bitor_assign |a, b| a.zip(b, |a, b| a | b, Op::new(&integer::OR));
     BitXor bitxor BitXorAssign bitxor_assign |a, b| a.zip(b, |a, b| a ^ b, Op::new(&integer::XOR));
 }
-fn bits_of<I: Integer, J: Integer>(by: Int<J>) -> Int<I> {
-    match by.constant() {
-        Some(x) => Int::number(I::from_i64(x.as_())),
-        None => Int::from_value(by.value()),
-    }
-}
 fn shifted<I: Integer>(a: I, by: I, left: bool) -> I {
     let by = (AsPrimitive::<i64>::as_(by) & i64::from(I::BITS - 1)) as usize;
     if left { a << by } else { a >> by }
 }
 macro_rules! shifts {
     ($($trait:ident $fn:ident $assign:ident $fn_assign:ident |$a:ident, $b:ident| $e:expr;)*) => {$(
-        impl<I: Integer, J: Integer> ops::$trait<Int<J>> for Int<I> { type Output = Int<I>; fn $fn(self, o: Int<J>) -> Int<I> { let ($a, $b) = (self, bits_of(o)); $e } }
-        impl<I: Integer, J: Integer> ops::$trait<J> for Int<I> { type Output = Int<I>; fn $fn(self, o: J) -> Int<I> { let ($a, $b) = (self, bits_of(Int::number(o))); $e } }
+        impl<I: Integer, J: Integer> ops::$trait<Int<J>> for Int<I> { type Output = Int<I>; fn $fn(self, o: Int<J>) -> Int<I> { let ($a, $b) = (self, o.retyped()); $e } }
+        impl<I: Integer, J: Integer> ops::$trait<J> for Int<I> { type Output = Int<I>; fn $fn(self, o: J) -> Int<I> { let ($a, $b) = (self, Int::number(o).retyped()); $e } }
         impl<I: Integer, J: Integer> ops::$assign<Int<J>> for Int<I> { fn $fn_assign(&mut self, o: Int<J>) { *self = ops::$trait::$fn(*self, o) } }
         impl<I: Integer, J: Integer> ops::$assign<J> for Int<I> { fn $fn_assign(&mut self, o: J) { *self = ops::$trait::$fn(*self, o) } }
     )*};
@@ -403,10 +403,7 @@ macro_rules! casts {
     ($($to:ty),*) => {$(
         impl<I: Integer> Cast<$to> for Int<I> {
             fn cast(self) -> <$to as CastTarget>::Twin {
-                match self.repr {
-                    Repr::Const(x) => { let x: i64 = x.as_(); x as $to }
-                    Repr::Slot { .. } => self.read("an integer is converted in plain code").as_() as $to,
-                }
+                self.read("an integer is converted in plain code").to_i128().unwrap_or_default() as $to
             }
         }
     )*};
@@ -414,10 +411,7 @@ macro_rules! casts {
 casts!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, u128, i128);
 /// `n as J` of an integer that stays traced.
 pub fn convert<J: Integer, I: Integer>(x: Int<I>) -> Int<J> {
-    match x.traced() {
-        Some(v) => Int::<J>::from_value(v).cut(),
-        None => Int::number(J::from_i64(x.plain().as_())),
-    }
+    x.retyped::<J>().cut()
 }
 macro_rules! float_casts {
     ($($f:ty),*) => {$(
@@ -485,10 +479,8 @@ impl<I: Integer> Twinned for Int<I> {
 #[derive(Clone)]
 pub struct List<T> {
     repr: Items<T>,
-    /// The items of a traced list, once plain code has asked for them.
-    read: OnceCell<Vec<Real<T>>>,
-    /// The traced list that was made of items.
-    packed: OnceCell<Value>,
+    /// The items of a traced list, for plain code that has asked for them.
+    read: OnceCell<Box<Read<T>>>,
 }
 
 #[derive(Clone)]
@@ -497,20 +489,28 @@ enum Items<T> {
     Traced(Value, Int<usize>),
 }
 
+/// The items as values of one session: those of a part that is traced are of no use after it.
+#[derive(Clone)]
+struct Read<T> {
+    session: u64,
+    items: Vec<Real<T>>,
+    others: OnceCell<Box<Read<T>>>,
+}
+
 /// Lists of no more items that a trace makes are items of their own at first: what is indexed by numbers stays so.
 const SHORT: usize = 16;
 
 impl<T: Float> List<T> {
     fn of_items(items: Vec<Real<T>>) -> List<T> {
-        List { repr: Items::Each(items), read: OnceCell::new(), packed: OnceCell::new() }
+        List { repr: Items::Each(items), read: OnceCell::new() }
     }
-    /// A traced list.
-    fn traced(v: Value) -> List<T> {
-        let len = Int::from_value(emitted(|e| Ex::new(e, V::Tensor(v.clone())).op1(&list::LEN)));
-        List::with_len(v, len)
-    }
-    fn with_len(v: Value, len: Int<usize>) -> List<T> {
-        List { repr: Items::Traced(v, len), read: OnceCell::new(), packed: OnceCell::new() }
+    /// Of a value; `len` is its length.
+    fn of_value(v: Value, len: impl FnOnce(&Value) -> Int<usize>) -> List<T> {
+        if v.is_traced() {
+            let len = len(&v);
+            return List { repr: Items::Traced(v, len), read: OnceCell::new() };
+        }
+        List::of_items(unpack(&v))
     }
     /// The list of these.
     pub fn of<X: Into<Real<T>>>(items: impl IntoIterator<Item = X>) -> List<T> {
@@ -523,11 +523,12 @@ impl<T: Float> List<T> {
         match n.constant() {
             Some(n) if n <= SHORT || !session::is_tracing() => List::of_items(vec![x; n]),
             _ => {
-                let len = n;
-                let (x, n) = (x.value(), n.value());
-                let v =
-                    emitted(|e| apply(Op::new(&list::FILL), &[&Ex::new(e, V::Tensor(x)), &Ex::new(e, V::Tensor(n))]));
-                if v.is_traced() { List::with_len(v, len) } else { List::of_items(Vec::new()) }
+                let args = [x.value(), n.value()];
+                let v = emitted(|e| {
+                    let [x, n] = args.map(|v| Ex::new(e, V::Tensor(v)));
+                    apply(Op::new(&list::FILL), &[&x, &n])
+                });
+                List::of_value(v, |_| n)
             }
         }
     }
@@ -543,7 +544,7 @@ impl<T: Float> List<T> {
     fn value(&self) -> Value {
         match &self.repr {
             Items::Traced(v, _) => v.clone(),
-            Items::Each(items) => self.packed.get_or_init(|| pack(items)).clone(),
+            Items::Each(items) => pack(items),
         }
     }
     fn op(&self, def: &'static OpDef, place: Place, rest: &[Value]) -> Value {
@@ -584,17 +585,18 @@ impl<T: Float> List<T> {
         let (x, place): (Real<T>, Place) = (x.into(), Place::caller());
         let traced = matches!(&self.repr, Items::Traced(..)) || i.traced().is_some();
         if traced && session::is_tracing() {
-            let v = self.op(&list::SET, place, &[i.value(), x.value()]);
-            *self = List::with_len(v, self.len());
+            let (v, n) = (self.op(&list::SET, place, &[i.value(), x.value()]), self.len());
+            *self = List::of_value(v, |_| n);
             return;
         }
-        let i = i.plain();
-        let mut items = self.items().to_vec();
-        match items.get_mut(i) {
-            Some(item) => *item = x,
-            None => self.beyond(i, place),
+        if let Items::Traced(..) = self.repr {
+            *self = List::of_items(self.items().to_vec());
         }
-        *self = List::of_items(items);
+        let i = i.plain();
+        match &mut self.repr {
+            Items::Each(items) if i < items.len() => items[i] = x,
+            _ => self.beyond(i, place),
+        }
     }
     /// The items, each by itself. Of a list whose length is not known the trace is given up.
     #[track_caller]
@@ -602,14 +604,23 @@ impl<T: Float> List<T> {
         match &self.repr {
             Items::Each(items) => items,
             Items::Traced(v, n) => {
-                let place = Place::caller();
-                self.read.get_or_init(|| {
-                    if let (Some(n), true) = (n.constant(), v.is_traced() && session::is_tracing()) {
-                        return (0..n).map(|i| self.at(Int::number(i))).collect();
-                    }
-                    session::opaque_read(v, "plain code goes over a list", place);
-                    unpack(&session::concrete(v))
-                })
+                let (place, session) = (Place::caller(), session::current());
+                let read = || {
+                    let known = n.constant().filter(|_| v.is_traced() && session::is_tracing());
+                    let items = match known {
+                        Some(n) => (0..n).map(|i| self.at(Int::number(i))).collect(),
+                        None => {
+                            session::opaque_read(v, "plain code goes over a list", place);
+                            unpack(&session::concrete(v))
+                        }
+                    };
+                    Box::new(Read { session, items, others: OnceCell::new() })
+                };
+                let mut found = self.read.get_or_init(read);
+                while found.session != session {
+                    found = found.others.get_or_init(read);
+                }
+                &found.items
             }
         }
     }
@@ -637,6 +648,10 @@ impl<T: Float> List<T> {
     }
 }
 
+/// The length of a traced list.
+fn length(v: &Value) -> Int<usize> {
+    Int::from_value(emitted(|e| Ex::new(e, V::Tensor(v.clone())).op1(&list::LEN)))
+}
 fn pack<T: Float>(items: &[Real<T>]) -> Value {
     let values: Vec<Value> = items.iter().map(|x| x.value()).collect();
     emitted(|e| {
@@ -681,12 +696,9 @@ enum Form {
 }
 impl Form {
     fn of_value(len: Int<usize>) -> Form {
-        match (len.constant(), len.traced()) {
-            (_, Some(v)) => match v.repr() {
-                crate::tensor::Repr::Traced { session, node } => Form::Open(*session, node.index()),
-                _ => Form::Known(len.plain()),
-            },
-            (known, None) => Form::Known(known.unwrap_or_else(|| len.plain())),
+        match len.traced().as_ref().map(Value::repr) {
+            Some(crate::tensor::Repr::Traced { session, node }) => Form::Open(*session, node.index()),
+            _ => Form::Known(len.plain()),
         }
     }
 }
@@ -694,22 +706,27 @@ impl Form {
 impl<T: Float> Twinned for List<T> {
     fn leaves(&self, out: &mut Leaves) {
         match &self.repr {
-            Items::Each(items) if !out.packs() || !session::is_tracing() => {
+            // nothing can be written to an empty one
+            Items::Each(items) if !out.packs() || items.is_empty() || !session::is_tracing() => {
                 out.constant(&Form::Each(items.len()));
                 items.iter().for_each(|x| x.leaves(out));
             }
             _ => {
                 out.constant(&Form::of_value(self.len()));
-                out.leaves.push(Leaf::Tensor(self.value()));
+                out.leaves.push(Leaf::List(self.value()));
             }
         }
     }
     fn from_leaves(&self, next: &mut LeafReader<'_>) -> Self {
-        if let (Items::Each(items), None) = (&self.repr, self.packed.get()) {
-            return List::of_items(items.iter().map(|x| x.from_leaves(next)).collect());
+        if matches!(&self.repr, Items::Each(items) if items.is_empty()) {
+            return self.clone();
         }
-        let v = next.next().expect("as many leaves as were reported").value().clone();
-        if v.is_traced() { List::with_len(v, self.len()) } else { List::of_items(unpack(&v)) }
+        let first = next.next().expect("as many leaves as were reported");
+        if matches!(self.repr, Items::Traced(..)) || matches!(first, Leaf::List(_)) {
+            return List::of_value(first.value().clone(), |_| self.len());
+        }
+        let all = std::iter::once(first).chain(next.take(self.len().plain() - 1));
+        List::of(all.map(|l| Real::from_value(l.value().clone())))
     }
 }
 impl<T: Float> Outcome for List<T> {
@@ -791,8 +808,7 @@ macro_rules! rolled_lists {
                 if l.listed {
                     return List::of_items(self.0.iter().map(|x| x.lift(l)).collect());
                 }
-                let v = l.next();
-                if v.is_traced() { List::traced(v) } else { List::of_items(unpack(&v)) }
+                List::of_value(l.next(), length)
             }
             fn collect(&self, g: &mut GradReader<'_>) -> $grad {
                 if g.listed {

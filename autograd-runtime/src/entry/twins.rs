@@ -17,11 +17,13 @@ pub enum Leaf {
     Real(Value),
     /// A tensor.
     Tensor(Value),
+    /// A list as one value.
+    List(Value),
 }
 impl Leaf {
     pub(crate) fn value(&self) -> &Value {
         match self {
-            Leaf::Real(v) | Leaf::Tensor(v) => v,
+            Leaf::Real(v) | Leaf::Tensor(v) | Leaf::List(v) => v,
         }
     }
     /// Another value in the same role.
@@ -29,6 +31,7 @@ impl Leaf {
         match self {
             Leaf::Real(_) => Leaf::Real(v),
             Leaf::Tensor(_) => Leaf::Tensor(v),
+            Leaf::List(_) => Leaf::List(v),
         }
     }
 }
