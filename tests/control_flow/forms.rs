@@ -1,6 +1,6 @@
 //! Forms that are written around integers and lists, which have to compile whatever becomes of them.
 
-use super::{agrees, agrees_on};
+use super::agrees_on;
 use autograd::prelude::*;
 
 #[derive(Differentiable, Clone, Debug)]
