@@ -65,8 +65,8 @@ pub mod __private {
         BenchReport, CheckReport, Compiled, Explanation, Real,
         entry::{
             Arg, AsTwin, Binder, CompiledFn, Constant, Function, GradReader, Inputs, IntoTwin, Leaf, LeafReader,
-            Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Staged, Twinned, Visitor, bench,
-            check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
+            Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots, Staged, Twinned, Visitor,
+            bench, check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             rolled::{AsList, Int, Integer, Known, List, Rolled, convert, int, known},
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,

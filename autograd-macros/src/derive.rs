@@ -109,6 +109,10 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
         let arg = protocol_arg(field);
         quote!(::autograd::__private::Arg::visit(#arg, v);)
     });
+    let slots = fields.iter().map(|field| {
+        let arg = protocol_arg(field);
+        quote!(::autograd::__private::Arg::slots(#arg, s);)
+    });
     let lifts = fields.iter().map(|field| {
         let arg = protocol_arg(field);
         quote!(::autograd::__private::Arg::lift(#arg, l))
@@ -164,6 +168,11 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
 
             fn visit(&self, v: &mut ::autograd::__private::Visitor<'_>) {
                 #(#visits)*
+            }
+
+            #[inline]
+            fn slots(&self, s: &mut ::autograd::__private::Slots) {
+                #(#slots)*
             }
 
             fn lift(&self, l: &mut ::autograd::__private::Lifter<'_>) -> Self::Twin {

@@ -100,6 +100,10 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         let arg = protocol_arg(param);
         quote!(v.param(#index); ::autograd::__private::Arg::visit(#arg, v);)
     });
+    let slots = function.params.iter().map(|param| {
+        let arg = protocol_arg(param);
+        quote!(::autograd::__private::Arg::slots(#arg, s);)
+    });
     let lifts = function.params.iter().enumerate().map(|(index, param)| {
         let (name, arg) = (local(param), protocol_arg(param));
         quote!(l.param(#index); let #name = ::autograd::__private::Arg::lift(#arg, l);)
@@ -140,6 +144,12 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
             fn visit(args: Self::Args<'_>, v: &mut ::autograd::__private::Visitor<'_>) {
                 let (#(#names,)*) = args;
                 #(#visits)*
+            }
+
+            #[inline]
+            fn slots(args: Self::Args<'_>, s: &mut ::autograd::__private::Slots) {
+                let (#(#names,)*) = args;
+                #(#slots)*
             }
 
             fn visit_tangents(

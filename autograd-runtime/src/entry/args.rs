@@ -28,6 +28,11 @@ pub trait Arg {
     type GradBuf: ?Sized;
     /// Reports the leaves and static values.
     fn visit(&self, v: &mut Visitor<'_>);
+    /// The leaves of a type that has only scalars, always as many, and nothing static: with them a call needs no key.
+    #[inline]
+    fn slots(&self, s: &mut Slots) {
+        s.fits = false;
+    }
     /// The twin, made of the next leaves.
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin;
     /// The gradient, made of the next results.
@@ -91,24 +96,44 @@ pub struct Visitor<'v> {
     pub(crate) nested: bool,
     /// Whether all leaves are scalars.
     pub(crate) scalars: bool,
-    /// Where the bits of scalars go instead of `leaves`, and how many have come.
-    pub(crate) slots: Option<(&'v mut [u64; SLOTS], usize)>,
     /// Whether lists are scalars of their own, and integers and lengths part of the key (see `rolled`).
     pub(crate) listed: bool,
     /// Whether there is a list or an integer that is no part of the key.
     pub(crate) rolled: bool,
 }
 
-/// Arguments and results that fit the stack of a call of a kept scalar function.
+/// Arguments and results that fit the stack of a call of a scalar function.
 pub(crate) const SLOTS: usize = 8;
+
+/// The bits of scalar arguments, on the stack.
+pub struct Slots {
+    bits: [u64; SLOTS],
+    n: usize,
+    fits: bool,
+}
+impl Slots {
+    #[inline]
+    pub(crate) fn new() -> Slots {
+        Slots { bits: [0; SLOTS], n: 0, fits: true }
+    }
+    #[inline]
+    pub(crate) fn scalar(&mut self, bits: u64) {
+        match self.bits.get_mut(self.n) {
+            Some(slot) => *slot = bits,
+            None => self.fits = false,
+        }
+        self.n += 1;
+    }
+    /// All leaves, if they are scalars and few.
+    #[inline]
+    pub(crate) fn filled(&self) -> Option<&[u64]> {
+        if self.fits { self.bits.get(..self.n) } else { None }
+    }
+}
 
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
-        Visitor::with_slots(key, None)
-    }
-    #[inline]
-    fn with_slots(key: Sink<'v>, slots: Option<(&'v mut [u64; SLOTS], usize)>) -> Self {
         Visitor {
             leaves: SmallVec::new(),
             key,
@@ -116,7 +141,6 @@ impl<'v> Visitor<'v> {
             param: 0,
             nested: false,
             scalars: true,
-            slots,
             listed: false,
             rolled: false,
         }
@@ -135,16 +159,6 @@ impl<'v> Visitor<'v> {
             self.key.mark_listed();
         }
     }
-    /// A visitor that puts the bits of scalars into slots; other leaves make it useless.
-    #[inline]
-    pub(crate) fn on_slots(key: Sink<'v>, slots: &'v mut [u64; SLOTS]) -> Self {
-        Visitor::with_slots(key, Some((slots, 0)))
-    }
-    /// How many slots were filled, if all leaves are scalars and fit.
-    #[inline]
-    pub(crate) fn slots_used(&self) -> Option<usize> {
-        self.slots.as_ref().map(|s| s.1).filter(|&n| self.scalars && n <= SLOTS)
-    }
     /// The parameter that the next leaves belong to.
     #[inline]
     pub fn param(&mut self, index: usize) {
@@ -152,15 +166,7 @@ impl<'v> Visitor<'v> {
     }
     #[inline(always)]
     fn scalar(&mut self, dtype: DType, bits: u64) {
-        self.key.scalar(dtype);
-        match &mut self.slots {
-            // what does not fit is not used: `slots_used` says so
-            Some((slots, n)) => {
-                slots[*n % SLOTS] = bits;
-                *n += 1;
-            }
-            None => self.push(LeafIn::Bits(dtype, bits)),
-        }
+        self.push(LeafIn::Bits(dtype, bits));
     }
     #[inline]
     fn push(&mut self, leaf: LeafIn) {
@@ -338,8 +344,11 @@ macro_rules! floats {
             type GradBuf = $f;
             #[inline]
             fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
+            #[inline]
+            fn slots(&self, s: &mut Slots) { s.scalar(self.bits()); }
             fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
-            #[inline]            fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
+            #[inline]
+            fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
             fn bind(out: &mut $f, b: &mut Binder<'_>) { b.scalar(out); }
         }
     )*};
@@ -435,6 +444,10 @@ impl<A: Arg + ?Sized> Arg for &A {
     fn visit(&self, v: &mut Visitor<'_>) {
         A::visit(self, v);
     }
+    #[inline]
+    fn slots(&self, s: &mut Slots) {
+        A::slots(self, s);
+    }
     fn lift(&self, l: &mut Lifter<'_>) -> A::Twin {
         A::lift(self, l)
     }
@@ -451,7 +464,7 @@ impl<A: Arg + ?Sized> Arg for &A {
 
 /// Sequences: the length is static.
 macro_rules! sequences {
-    ($([$($g:tt)*] $t:ty, $twin:ty, $grad:ty, $buf:ty, |$s:ident, $f:ident| $map:expr;)*) => {$(
+    ($([$($g:tt)*] $t:ty, $twin:ty, $grad:ty, $buf:ty, |$s:ident, $f:ident| $map:expr $(, $slots:item)?;)*) => {$(
         impl<$($g)*> Arg for $t {
             type Twin = $twin;
             type Grad = $grad;
@@ -460,6 +473,7 @@ macro_rules! sequences {
                 v.key.fixed(self.len());
                 self.iter().for_each(|a| a.visit(v));
             }
+            $($slots)?
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
                 let ($s, mut $f) = (self, |a: &A| a.lift(l));
                 $map
@@ -480,7 +494,8 @@ macro_rules! sequences {
 sequences! {
     [A: Arg<GradBuf: Sized>] [A], Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
     [A: Arg<GradBuf: Sized>] Vec<A>, Vec<A::Twin>, Vec<A::Grad>, Vec<A::GradBuf>, |s, f| s.iter().map(&mut f).collect();
-    [A: Arg<GradBuf: Sized>, const N: usize] [A; N], [A::Twin; N], [A::Grad; N], [A::GradBuf; N], |s, f| std::array::from_fn(|i| f(&s[i]));
+    [A: Arg<GradBuf: Sized>, const N: usize] [A; N], [A::Twin; N], [A::Grad; N], [A::GradBuf; N], |s, f| std::array::from_fn(|i| f(&s[i])),
+        #[inline] fn slots(&self, s: &mut Slots) { self.iter().for_each(|a| a.slots(s)) };
 }
 
 impl<A: Arg<GradBuf: Sized>> Arg for Option<A> {
@@ -512,6 +527,8 @@ macro_rules! tuples {
             type Grad = ($($t::Grad,)+);
             type GradBuf = ($($t::GradBuf,)+);
             fn visit(&self, v: &mut Visitor<'_>) { $(self.$i.visit(v);)+ }
+            #[inline]
+            fn slots(&self, s: &mut Slots) { $(self.$i.slots(s);)+ }
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin { ($(self.$i.lift(l),)+) }
             fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad { ($(self.$i.collect(g),)+) }
             fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) { $($t::bind(&mut out.$i, b);)+ }

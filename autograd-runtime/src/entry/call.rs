@@ -4,7 +4,8 @@
 use super::{
     Engine, Function, Kind,
     args::{
-        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, SlotOuts, Source, Visitor, destination,
+        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, SlotOuts, Slots, Source, Visitor,
+        destination,
     },
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
@@ -629,7 +630,7 @@ impl<F: Function> Deref for Compiled<F> {
 
 /// Runs an entry on scalars in slots, if it is such an entry.
 #[inline]
-fn run_slots(entry: &Entry, slots: &[u64; SLOTS], n: usize, out: &mut SlotOuts) -> Option<()> {
+fn run_slots(entry: &Entry, slots: &[u64], out: &mut SlotOuts) -> Option<()> {
     let Body::Compiled { program, .. } = &entry.body else { return None };
     let end = program.outputs().len();
     if !entry.all_scalar || end > SLOTS || current_engine() == Engine::Dynamic {
@@ -637,22 +638,21 @@ fn run_slots(entry: &Entry, slots: &[u64; SLOTS], n: usize, out: &mut SlotOuts) 
     }
     // written in place: a copy right after would have to wait for the stores
     out.end = end;
-    program.run_slots(&slots[..n], &mut out.slots[..end]).then_some(())
+    program.run_slots(slots, &mut out.slots[..end]).then_some(())
 }
 
 /// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.
 #[inline]
 fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut SlotOuts) -> Option<()> {
-    let mut slots = [0; SLOTS];
-    let mut v = Visitor::on_slots(Sink::Build(Key::new(TypeId::of::<F>(), kind)), &mut slots);
-    F::visit(args, &mut v);
-    let n = v.slots_used()?;
-    let Sink::Build(key) = &v.key else { return None };
-    let entry = cache::get(key)?;
+    let mut slots = Slots::new();
+    F::slots(args, &mut slots);
+    let slots = slots.filled()?;
+    // scalars add nothing to a key
+    let entry = cache::get(&Key::new(TypeId::of::<F>(), kind))?;
     if !entry.constants.is_empty() {
         return None;
     }
-    run_slots(&entry, &slots, n, out)
+    run_slots(&entry, slots, out)
 }
 
 /// What a [`Compiled`] holds: the programs for one form of arguments.
@@ -728,16 +728,11 @@ impl CompiledFn {
     /// arithmetic. `None` where that does not apply; the usual way then says why.
     #[inline]
     fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>, out: &mut SlotOuts) -> Option<()> {
-        let entry = slot.get()?;
-        let mut slots = [0; SLOTS];
-        let mut v = Visitor::on_slots(Sink::compare(&self.key), &mut slots);
-        v.set_listed(self.listed);
-        F::visit(args, &mut v);
-        if !v.key.matched() {
-            return None;
-        }
-        let n = v.slots_used()?;
-        run_slots(entry, &slots, n, out)
+        // integers are part of the key of one that is for them alone
+        let entry = slot.get().filter(|_| !self.listed)?;
+        let mut slots = Slots::new();
+        F::slots(args, &mut slots);
+        run_slots(entry, slots.filled()?, out)
     }
     /// The gradient.
     ///

@@ -1,6 +1,7 @@
 //! The key of a compiled program: the function, the derivative asked for, and for the arguments everything
-//! that the program depends on: dtypes, shapes and static values. Two calls share a program only if their
-//! keys are equal in full; the hash only finds candidates.
+//! that the program depends on and that their types do not tell: shapes and static values. A scalar adds nothing,
+//! its dtype is the parameter's. Two calls share a program only if their keys are equal in full; the hash only finds
+//! candidates.
 
 use crate::ty::{DType, Ty};
 use rustc_hash::FxHasher;
@@ -59,10 +60,6 @@ impl<'k> Sink<'k> {
                 *words += 1;
             }
         }
-    }
-    #[inline]
-    pub fn scalar(&mut self, dtype: DType) {
-        self.word(dtype as u64);
     }
     /// A list of any length.
     pub fn list(&mut self, dtype: DType) {

@@ -23,7 +23,7 @@ pub mod rolled;
 mod staged;
 pub mod twins;
 
-pub use args::{Arg, Binder, Constant, GradReader, Lifter, Visitor, fit};
+pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;
 pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};
@@ -77,6 +77,8 @@ pub trait Function: 'static {
     fn calls(c: CompiledFn) -> Self::Calls;
     /// Visits all arguments.
     fn visit(args: Self::Args<'_>, v: &mut Visitor<'_>);
+    /// The arguments of a function of nothing but scalars.
+    fn slots(args: Self::Args<'_>, s: &mut Slots);
     /// Visits all directions.
     fn visit_tangents(tangents: Self::Tangents<'_>, v: &mut Visitor<'_>);
     /// Runs the staged twin.

@@ -4,7 +4,7 @@
 //! made again for these lengths and integers alone: lists are then items of their own, integers numbers.
 
 use super::{
-    args::{Arg, Binder, GradReader, Lifter, Visitor},
+    args::{Arg, Binder, GradReader, Lifter, Slots, Visitor},
     plain::{Cast, CastTarget},
     twins::{AsTwin, Leaf, LeafReader, Leaves, Outcome, Slot, Twinned},
 };
@@ -784,6 +784,11 @@ macro_rules! rolled_integers {
             #[inline]
             fn visit(&self, v: &mut Visitor<'_>) {
                 if v.listed { v.key.fixed(*self.0) } else { v.integer((*self.0).as_()) }
+            }
+            #[inline]
+            fn slots(&self, s: &mut Slots) {
+                let x: i64 = (*self.0).as_();
+                s.scalar(x.cast_unsigned());
             }
             fn lift(&self, l: &mut Lifter<'_>) -> Int<$t> {
                 if l.listed { Int::number(*self.0) } else { Int::from_value(l.next()) }

@@ -123,22 +123,21 @@ impl Frame {
     }
 }
 
-/// Room for `bytes` of records: 1, or 0 if there is no memory.
+/// Room for `bytes` of records; if there is no memory, it stays as it is.
 ///
 /// # Safety
 /// `arena` is one of the run's.
-pub(super) unsafe extern "C" fn grow(arena: *mut Arena, bytes: u64) -> u32 {
+pub(super) unsafe extern "C" fn grow(arena: *mut Arena, bytes: u64) {
     // SAFETY: generated code passes the address it was given, which nothing else uses meanwhile.
     let arena = unsafe { &mut *arena };
     let len = arena.memory.len();
     let want = len.saturating_mul(2).max(FIRST).max(bytes.div_ceil(8) as usize);
     if arena.memory.try_reserve_exact(want - len).is_err() {
-        return 0;
+        return;
     }
     arena.memory.resize(want, 0);
     arena.records = arena.memory.as_mut_ptr();
     arena.capacity = 8 * want as u64;
-    1
 }
 
 /// Words of an arena at first.

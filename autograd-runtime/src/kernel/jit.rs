@@ -5,10 +5,10 @@
 use super::lanes::Lanes;
 use super::scalar::{self, ScalarFn, ScalarProgram};
 use super::split::Meta;
-use super::{CompileError, Kernel, emit, plan, validate};
+use super::{CompileError, Kernel, emit, frame, plan, validate};
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, Signature, Value, types};
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -23,10 +23,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// whole, or (without a tile or inner reductions) has bounds at multiples of the driver's chunk.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, *mut u8, u64, u64, u64, u64);
 
-/// The host: how to generate code for it, and whether it has fused multiply-add.
+/// The host: how to generate code for it, whether it has fused multiply-add, and what all programs share.
 struct Host {
     isa: OwnedTargetIsa,
     fma: bool,
+    grow: usize,
+    _memory: Memory,
 }
 
 /// The host is detected once; every module shares it.
@@ -57,10 +59,42 @@ fn host() -> Result<&'static Host, CompileError> {
             return Err("x86-64 without SSE4.1".to_owned());
         }
         let fma = if x86 { has("has_fma") } else { true };
-        Ok(Host { isa, fma })
+        let (grow, memory) = compile_grow(&isa)?;
+        Ok(Host { isa, fma, grow, _memory: memory })
     })
     .as_ref()
     .map_err(|e| CompileError::Host(e.clone()))
+}
+
+/// The address of [`frame::grow`] behind a convention that leaves all registers as they were (`PreserveAll`): a loop that
+/// seldom needs more memory then keeps its values in registers.
+pub(super) fn grow() -> Result<usize, CompileError> {
+    Ok(host()?.grow)
+}
+fn compile_grow(isa: &OwnedTargetIsa) -> Result<(usize, Memory), String> {
+    let failed = |e: &dyn std::fmt::Display| e.to_string();
+    let names = cranelift_module::default_libcall_names();
+    let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), names));
+    let mut signature = Signature::new(isa.default_call_conv());
+    signature.params.extend([AbiParam::new(types::I64); 2]);
+    let (mut context, mut frontend) = (module.make_context(), FunctionBuilderContext::new());
+    context.func.signature = Signature { call_conv: CallConv::PreserveAll, ..signature.clone() };
+    let mut b = FunctionBuilder::new(&mut context.func, &mut frontend);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    b.seal_block(block);
+    let args = b.block_params(block).to_vec();
+    let target = b.ins().iconst(types::I64, frame::grow as *const () as i64);
+    let signature = b.import_signature(signature);
+    b.ins().call_indirect(signature, target, &args);
+    b.ins().return_(&[]);
+    b.finalize(isa.frontend_config());
+    let id = module.declare_anonymous_function(&context.func.signature).map_err(|e| failed(&e))?;
+    module.define_function(id, &mut context).map_err(|e| failed(&e))?;
+    module.finalize_definitions().map_err(|e| failed(&e))?;
+    let address = module.get_finalized_function(id) as usize;
+    Ok((address, Memory { module: Mutex::new(Some(module)) }))
 }
 
 /// A module's memory, freed with it.

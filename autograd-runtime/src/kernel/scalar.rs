@@ -5,10 +5,11 @@
 use super::emit::missing;
 use super::frame::{self, Frame};
 use super::lanes::{Lane, Lanes, mem, scalar_type};
-use super::{CompileError, Id, MAX_NODES, Node, NodeKind, node, size_of, validate};
+use super::{CompileError, Id, MAX_NODES, Node, NodeKind, jit, node, size_of, validate};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
+use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, Value, types};
+use cranelift_codegen::isa::CallConv;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -785,7 +786,7 @@ fn repeat(
         let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
         let bytes = (recorded.len() * 8) as i64;
         let by = l.b.ins().imul_imm_s(end, bytes);
-        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, by, bytes, records, capacity) };
+        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, by, bytes, records, capacity)? };
         let to = l.b.ins().iadd(room.0, by);
         for (k, v) in recorded.into_iter().enumerate() {
             let word = to_word(l, v.lane());
@@ -814,24 +815,25 @@ fn room(
     bytes: i64,
     records: Value,
     capacity: Value,
-) -> (Value, Value) {
+) -> Result<(Value, Value), CompileError> {
     let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
     l.b.set_cold_block(full);
     let end = l.b.ins().iadd_imm_s(offset, bytes);
     let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
     l.b.ins().brif(fits, go, &[BlockArg::Value(records), BlockArg::Value(capacity)], full, &[]);
     enter(l, full);
-    let (word, grow) = (types::I64, frame::grow as *const () as usize);
-    let grown = l.call(grow, &[word, word], Some(types::I32), &[at, end]);
-    let grown = grown.unwrap_or(end);
-    let more = l.b.create_block();
-    l.b.ins().brif(grown, more, &[], cx.lacking, &[]);
-    enter(l, more);
+    let mut signature = Signature::new(CallConv::PreserveAll);
+    signature.params.extend([AbiParam::new(types::I64); 2]);
+    let signature = l.b.import_signature(signature);
+    let target = l.b.ins().iconst(types::I64, jit::grow()? as i64);
+    l.b.ins().call_indirect(signature, target, &[at, end]);
     let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
     let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
-    jump(l, go, [records, capacity]);
+    let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
+    let now = [BlockArg::Value(records), BlockArg::Value(capacity)];
+    l.b.ins().brif(fits, go, &now, cx.lacking, &[]);
     enter(l, go);
-    (vals[0].lane().value, vals[1].lane().value)
+    Ok((vals[0].lane().value, vals[1].lane().value))
 }
 
 fn back(
