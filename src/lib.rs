@@ -62,11 +62,12 @@ mod readme {}
 #[doc(hidden)]
 pub mod __private {
     pub use autograd_runtime::{
-        BenchReport, CheckReport, Compiled, Explanation, Real,
+        __plain_block, BenchReport, CheckReport, Compiled, Explanation, Real,
         entry::{
-            Arg, AsTwin, Binder, CompiledFn, Constant, Function, GradReader, Inputs, IntoTwin, Leaf, LeafReader,
-            Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots, Staged, Twinned, Visitor,
-            bench, check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
+            Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
+            Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
+            Staged, Twinned, Visitor, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
+            jacobian, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             rolled::{AsList, Int, Integer, Known, List, Rolled, convert, int, known},
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,

@@ -153,12 +153,32 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
                 + ::autograd::__private::Out<Value = #ty>
         }
     });
+    let block_bounds = bounds(input, fields, |ty| quote!(#ty: ::autograd::__private::Block));
+    let counts = traced().map(|Field { member, .. }| quote!(::autograd::__private::Block::count(&self.#member)));
     let lints = quote! {
         #[automatically_derived]
         #[allow(unused, nonstandard_style, clippy::all, clippy::pedantic)]
     };
     quote! {
         #declaration
+
+        #lints
+        impl #generics ::autograd::__private::Block for #name #arguments #block_bounds {
+            ::autograd::__private::__plain_block!();
+            type Over<__H: ::autograd::__private::Block> = ::std::vec::Vec<__H>;
+
+            fn count(&self) -> usize {
+                0 #(+ #counts)*
+            }
+
+            fn over<__H: ::autograd::__private::Block>(
+                &self,
+                rows: &mut dyn ::core::iter::Iterator<Item = __H>,
+            ) -> ::core::option::Option<::std::vec::Vec<__H>> {
+                let n = ::autograd::__private::Block::count(self);
+                ::core::option::Option::Some(::core::iter::Iterator::collect(::core::iter::Iterator::take(rows, n)))
+            }
+        }
 
         #lints
         impl #generics ::autograd::__private::Arg for #name #arguments #arg_bounds {

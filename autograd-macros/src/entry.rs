@@ -11,9 +11,6 @@ use syn::{Ident, parse_quote};
 use crate::ast::{Form, Function, Param, bare};
 use crate::twin::types::{projection, with_lifetime};
 
-/// `jacobian` and `hessian` need the runtime's block forms: not generated yet.
-const BLOCK_MATRICES: bool = false;
-
 /// A method that every companion has: its name, what it adds to the parameters, what it returns.
 struct Entry {
     name: &'static str,
@@ -35,7 +32,7 @@ fn entry_points() -> Vec<Entry> {
     let value = quote!(<Self as ::autograd::__private::Function>::Value);
     let grads = quote!(<Self as ::autograd::__private::Function>::Grads);
     let entry = |name, doc, extra, result, kept| Entry { name, doc, extra, result, kept };
-    let mut entries = vec![
+    vec![
         entry("grad", "The gradient at these arguments.", Extra::None, quote!(#grads), true),
         entry(
             "value_and_grad",
@@ -57,6 +54,20 @@ fn entry_points() -> Vec<Entry> {
             "The product of the Hessian and the directions, one a differentiated parameter.",
             Extra::Tangents,
             grads.clone(),
+            false,
+        ),
+        entry(
+            "jacobian",
+            "All derivatives of all results: a gradient for each float of the result.",
+            Extra::None,
+            quote!(::autograd::__private::Jacobian<Self>),
+            false,
+        ),
+        entry(
+            "hessian",
+            "All second derivatives: a gradient for each float of the gradient.",
+            Extra::None,
+            quote!(::autograd::__private::Hessian<Self>),
             false,
         ),
         entry(
@@ -101,16 +112,7 @@ fn entry_points() -> Vec<Entry> {
             value.clone(),
             true,
         ),
-    ];
-    if BLOCK_MATRICES {
-        let jacobian = quote!(<Self as ::autograd::__private::Function>::Jacobian);
-        let hessian = quote!(<Self as ::autograd::__private::Function>::Hessian);
-        let doc = "The Jacobian at these arguments.";
-        entries.push(entry("jacobian", doc, Extra::None, jacobian, false));
-        let doc = "The Hessian at these arguments.";
-        entries.push(entry("hessian", doc, Extra::None, hessian, false));
-    }
-    entries
+    ]
 }
 
 /// The entry points of the companion.

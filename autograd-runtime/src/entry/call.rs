@@ -102,15 +102,15 @@ pub(super) enum Extra<'a, F: Function> {
     None,
     /// A direction for each differentiated parameter.
     Tangents(F::Tangents<'a>),
-    /// A cotangent for each result.
-    Cotangents(&'a [LeafIn]),
+    /// Leaves: a cotangent for each result, or a direction for each differentiated one.
+    Leaves(&'a [LeafIn]),
 }
 impl<F: Function> Extra<'_, F> {
     /// Its leaves.
     fn leaves(&self, listed: bool) -> LeafList {
         match self {
             Extra::None => LeafList::new(),
-            Extra::Cotangents(cts) => cts.iter().cloned().collect(),
+            Extra::Leaves(cts) => cts.iter().cloned().collect(),
             Extra::Tangents(t) => {
                 let key = Key::new(TypeId::of::<F>(), Kind::Value);
                 let mut v = Visitor::new(Sink::Build(key)).listed(listed);
@@ -154,7 +154,7 @@ pub(super) fn run<F: Function>(
 }
 
 /// The arguments as the tape takes them: lists as items of their own.
-fn itemised<'v, F: Function>(args: F::Args<'_>, v: Visitor<'v>, kind: Kind) -> Visitor<'v> {
+pub(super) fn itemised<'v, F: Function>(args: F::Args<'_>, v: Visitor<'v>, kind: Kind) -> Visitor<'v> {
     if v.rolled && !v.listed { visit_as::<F>(args, kind, true) } else { v }
 }
 
@@ -220,7 +220,7 @@ fn check_extra(name: &str, kind: Kind, program: &Program, from: usize, extra: &[
 }
 
 /// The derivative by running the function: on the tape, or inside the running trace.
-fn on_tape<F: Function>(
+pub(super) fn on_tape<F: Function>(
     args: F::Args<'_>,
     v: &Visitor<'_>,
     kind: Kind,
@@ -572,7 +572,7 @@ impl<F: Function> Pullback<F> {
         match &self.with {
             With::Nested(states) => {
                 let v = visit::<F>(args, Kind::Vjp);
-                let o = states.again(|| run::<F>(args, v, Kind::Vjp, Extra::Cotangents(cts), None))?;
+                let o = states.again(|| run::<F>(args, v, Kind::Vjp, Extra::Leaves(cts), None))?;
                 Ok(o.outs[o.values..].iter().cloned().collect())
             }
             With::Entry { entry: e, captures, versions: then } => {

@@ -4,6 +4,7 @@
 //! * `build`: from a function and a kind of derivative to an `Entry`, compiled or dynamic;
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
+//! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`];
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
 //! * [`rolled`]: integers and lists whose values and lengths a trace leaves open;
 //! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
@@ -11,6 +12,7 @@
 
 pub mod args;
 mod bench;
+pub mod blocks;
 mod build;
 mod cache;
 mod call;
@@ -18,6 +20,7 @@ mod check;
 mod explain;
 pub mod flow;
 pub(crate) mod key;
+mod matrices;
 pub mod plain;
 pub mod rolled;
 mod staged;
@@ -25,10 +28,12 @@ pub mod twins;
 
 pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;
+pub use blocks::Block;
 pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};
 pub use check::CheckReport;
 pub use explain::{Engine as EngineUsed, Explanation};
+pub use matrices::{Hessian, Jacobian};
 pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad};
 pub use twins::{AsTwin, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
 
@@ -68,9 +73,9 @@ pub trait Function: 'static {
     /// References to one direction for each differentiated parameter.
     type Tangents<'a>: Copy;
     /// The gradient: bare for one differentiated parameter, a tuple for several.
-    type Grads;
+    type Grads: Block;
     /// The value.
-    type Value;
+    type Value: Block;
     /// The methods of a kept [`Compiled`].
     type Calls;
     /// Wraps a compiled function.
@@ -192,6 +197,20 @@ drivers! {
     grad_into(bind: impl FnMut(&mut Binder<'_>)) -> ();
     /// The gradient into the caller's buffers; returns the value.
     value_and_grad_into(bind: impl FnMut(&mut Binder<'_>)) -> F::Value;
+}
+/// All derivatives of all results.
+///
+/// # Errors
+/// As [`grad`].
+pub fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
+    matrices::jacobian::<F>(args)
+}
+/// All second derivatives.
+///
+/// # Errors
+/// As [`grad`].
+pub fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
+    matrices::hessian::<F>(args)
 }
 /// Compares derivatives with finite differences.
 ///

@@ -1,0 +1,280 @@
+//! The forms of Jacobians and Hessians: rows, each a gradient, are put together as the value that they belong to says.
+//! A row of `[f64; N]` over a value of `[f64; M]` gives `[[f64; N]; M]`, over a tensor a tensor, of slices a matrix.
+
+use crate::{array::Float, tensor::Tensor, ty::Shape};
+use ndarray::Array2;
+
+/// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
+pub trait Block: Sized {
+    /// As many, which is known at run time.
+    type Stacked: Block;
+    /// As many rows of a sequence of it.
+    type Matrix: Block;
+    /// `N` of it.
+    type Fixed<const N: usize>: Block;
+    /// As many as a tensor has elements.
+    type Shaped: Block;
+    /// As many rows of a sequence of it as a tensor has elements.
+    type Cube: Block;
+    /// One `H` for each of its floats.
+    type Over<H: Block>: Block;
+    /// Its floats.
+    fn count(&self) -> usize;
+    /// See [`Block::Stacked`].
+    fn stacked(rows: Vec<Self>) -> Self::Stacked;
+    /// See [`Block::Matrix`].
+    fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
+    /// See [`Block::Fixed`]; `None` if there are not `N`.
+    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>>;
+    /// See [`Block::Shaped`].
+    fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
+    /// See [`Block::Cube`].
+    fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Self::Cube;
+    /// Takes a row for each of its floats; `None` if they run out.
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>>;
+}
+
+/// Forms of types that nothing more compact is known for: sequences of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __plain_block {
+    () => {
+        type Stacked = ::std::vec::Vec<Self>;
+        type Matrix = ::std::vec::Vec<::std::vec::Vec<Self>>;
+        type Fixed<const N: usize> = [Self; N];
+        type Shaped = ::std::vec::Vec<Self>;
+        type Cube = ::std::vec::Vec<::std::vec::Vec<Self>>;
+        fn stacked(rows: ::std::vec::Vec<Self>) -> ::std::vec::Vec<Self> {
+            rows
+        }
+        fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
+            rows
+        }
+        fn fixed<const N: usize>(rows: ::std::vec::Vec<Self>) -> ::core::option::Option<[Self; N]> {
+            rows.try_into().ok()
+        }
+        fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {
+            rows
+        }
+        fn cube(rows: ::std::vec::Vec<::std::vec::Vec<Self>>, _: &[usize]) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
+            rows
+        }
+    };
+}
+
+fn rectangle<T: Float>(rows: Vec<Vec<T>>) -> Array2<T> {
+    let (m, n) = (rows.len(), rows.first().map_or(0, Vec::len));
+    let all: Vec<T> = rows.into_iter().flatten().collect();
+    Array2::from_shape_vec((m, n), all).unwrap_or_else(|_| Array2::zeros((0, 0)))
+}
+
+macro_rules! floats {
+    ($($f:ty),*) => {$(
+        impl Block for $f {
+            type Stacked = Vec<$f>;
+            type Matrix = Array2<$f>;
+            type Fixed<const N: usize> = [$f; N];
+            type Shaped = Tensor<$f>;
+            type Cube = Tensor<$f>;
+            type Over<H: Block> = H;
+            fn count(&self) -> usize { 1 }
+            fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
+            fn matrix(rows: Vec<Vec<$f>>) -> Array2<$f> { rectangle(rows) }
+            fn fixed<const N: usize>(rows: Vec<$f>) -> Option<[$f; N]> { rows.try_into().ok() }
+            fn shaped(rows: Vec<$f>, shape: &[usize]) -> Tensor<$f> { Tensor::from_vec(rows, shape) }
+            fn cube(rows: Vec<Vec<$f>>, shape: &[usize]) -> Tensor<$f> {
+                let n = rows.first().map_or(0, Vec::len);
+                Tensor::from_vec(rows.concat(), &[shape, &[n]].concat()[..])
+            }
+            fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H> { rows.next() }
+        }
+    )*};
+}
+floats!(f32, f64);
+
+impl<A: Block> Block for Vec<A> {
+    type Stacked = A::Matrix;
+    type Matrix = Vec<Vec<Vec<A>>>;
+    type Fixed<const N: usize> = A::Matrix;
+    type Shaped = A::Cube;
+    type Cube = Vec<Vec<Vec<A>>>;
+    type Over<H: Block> = <A::Over<H> as Block>::Stacked;
+    fn count(&self) -> usize {
+        self.iter().map(A::count).sum()
+    }
+    fn stacked(rows: Vec<Self>) -> Self::Stacked {
+        A::matrix(rows)
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
+        rows
+    }
+    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>> {
+        Some(A::matrix(rows))
+    }
+    fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
+        A::cube(rows, shape)
+    }
+    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
+        rows
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+        self.iter().map(|a| a.over(rows)).collect::<Option<Vec<_>>>().map(Block::stacked)
+    }
+}
+
+impl<A: Block, const K: usize> Block for [A; K] {
+    type Stacked = A::Matrix;
+    type Matrix = Vec<Vec<[A; K]>>;
+    type Fixed<const N: usize> = [[A; K]; N];
+    type Shaped = A::Cube;
+    type Cube = Vec<Vec<[A; K]>>;
+    type Over<H: Block> = <A::Over<H> as Block>::Fixed<K>;
+    fn count(&self) -> usize {
+        self.iter().map(A::count).sum()
+    }
+    fn stacked(rows: Vec<Self>) -> Self::Stacked {
+        A::matrix(rows.into_iter().map(Vec::from).collect())
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
+        rows
+    }
+    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
+        rows.try_into().ok()
+    }
+    fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
+        A::cube(rows.into_iter().map(Vec::from).collect(), shape)
+    }
+    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
+        rows
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+        self.iter().map(|a| a.over(rows)).collect::<Option<Vec<_>>>().and_then(Block::fixed)
+    }
+}
+
+impl<T: Float> Block for Tensor<T> {
+    type Stacked = Tensor<T>;
+    type Matrix = Vec<Vec<Tensor<T>>>;
+    type Fixed<const N: usize> = [Tensor<T>; N];
+    type Shaped = Tensor<T>;
+    type Cube = Vec<Vec<Tensor<T>>>;
+    type Over<H: Block> = H::Shaped;
+    fn count(&self) -> usize {
+        self.numel()
+    }
+    fn stacked(rows: Vec<Self>) -> Self {
+        let n = rows.len();
+        Self::shaped(rows, &[n])
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
+        rows
+    }
+    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
+        rows.try_into().ok()
+    }
+    fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
+        let own: Shape = rows.first().map_or_else(Shape::new, |r| Shape::from_slice(r.shape()));
+        let mut all: Vec<T> = Vec::with_capacity(rows.iter().map(Tensor::numel).sum());
+        rows.iter().for_each(|r| all.extend(r.to_vec()));
+        Tensor::from_vec(all, &[shape, &own].concat()[..])
+    }
+    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
+        rows
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H::Shaped> {
+        let rows: Vec<H> = rows.take(self.numel()).collect();
+        (rows.len() == self.numel()).then(|| H::shaped(rows, self.shape()))
+    }
+}
+
+impl<A: Block> Block for Option<A> {
+    crate::__plain_block!();
+    type Over<H: Block> = Option<A::Over<H>>;
+    fn count(&self) -> usize {
+        self.as_ref().map_or(0, A::count)
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+        match self {
+            Some(a) => a.over(rows).map(Some),
+            None => Some(None),
+        }
+    }
+}
+
+impl<T: Float> Block for Array2<T> {
+    crate::__plain_block!();
+    type Over<H: Block> = Vec<H>;
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Vec<H>> {
+        Some(rows.take(self.len()).collect())
+    }
+}
+
+/// What has no derivative.
+macro_rules! statics {
+    ($($t:ty),*) => {$(
+        impl Block for $t {
+            crate::__plain_block!();
+            type Over<H: Block> = ();
+            fn count(&self) -> usize { 0 }
+            fn over<H: Block>(&self, _: &mut dyn Iterator<Item = H>) -> Option<()> { Some(()) }
+        }
+    )*};
+}
+statics!((), bool, char, String, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, Tensor<i64>, Tensor<bool>);
+
+macro_rules! tuples {
+    ($($($t:ident $i:tt),+;)*) => {$(
+        impl<$($t: Block),+> Block for ($($t,)+) {
+            type Stacked = ($($t::Stacked,)+);
+            type Matrix = ($($t::Matrix,)+);
+            type Fixed<const N: usize> = ($($t::Fixed<N>,)+);
+            type Shaped = ($($t::Shaped,)+);
+            type Cube = ($($t::Cube,)+);
+            type Over<Rows: Block> = ($($t::Over<Rows>,)+);
+            fn count(&self) -> usize { 0 $(+ self.$i.count())+ }
+            fn stacked(rows: Vec<Self>) -> Self::Stacked {
+                let mut parts = ($(Vec::<$t>::new(),)+);
+                rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
+                ($($t::stacked(parts.$i),)+)
+            }
+            fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
+                let mut parts = ($(Vec::<Vec<$t>>::new(),)+);
+                for row in rows {
+                    let mut now = ($(Vec::<$t>::with_capacity(row.len()),)+);
+                    row.into_iter().for_each(|r| { $(now.$i.push(r.$i);)+ });
+                    $(parts.$i.push(now.$i);)+
+                }
+                ($($t::matrix(parts.$i),)+)
+            }
+            fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>> {
+                let mut parts = ($(Vec::<$t>::new(),)+);
+                rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
+                Some(($($t::fixed(parts.$i)?,)+))
+            }
+            fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
+                let mut parts = ($(Vec::<$t>::new(),)+);
+                rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
+                ($($t::shaped(parts.$i, shape),)+)
+            }
+            fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Self::Cube {
+                let mut parts = ($(Vec::<Vec<$t>>::new(),)+);
+                for row in rows {
+                    let mut now = ($(Vec::<$t>::with_capacity(row.len()),)+);
+                    row.into_iter().for_each(|r| { $(now.$i.push(r.$i);)+ });
+                    $(parts.$i.push(now.$i);)+
+                }
+                ($($t::cube(parts.$i, shape),)+)
+            }
+            fn over<Rows: Block>(&self, rows: &mut dyn Iterator<Item = Rows>) -> Option<Self::Over<Rows>> {
+                Some(($(self.$i.over(rows)?,)+))
+            }
+        }
+    )*};
+}
+tuples! {
+    A 0; A 0, B 1; A 0, B 1, C 2; A 0, B 1, C 2, D 3; A 0, B 1, C 2, D 3, E 4; A 0, B 1, C 2, D 3, E 4, F 5;
+    A 0, B 1, C 2, D 3, E 4, F 5, G 6; A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7;
+}

@@ -1,0 +1,241 @@
+//! Jacobians and Hessians of annotated functions: products with one unit vector after another, put together in the form
+//! that [`blocks`](super::blocks) gives them. A Jacobian is taken row by row in reverse mode or column by column in
+//! forward mode, whichever are fewer; a Hessian column by column, forward over reverse (Griewank and Walther, Evaluating
+//! Derivatives, 2008, chapters 3 and 5).
+
+use super::{
+    Engine, Function, Kind,
+    args::{GradReader, LeafIn, LeafList, OutVal, Source, Visitor},
+    blocks::Block,
+    build::{self, Body, Entry},
+    call::{Extra, Outcome, itemised, on_tape, resolve, run, run_entry, visit},
+    current_engine,
+};
+use crate::{
+    Error, Result,
+    array::{Array, Data},
+    op::create::bits_of,
+    random::States,
+    tensor::Value,
+    ty::{DType, Ty},
+};
+use std::sync::Arc;
+
+/// The Jacobian of a function: a gradient for each float of its value.
+pub type Jacobian<F> = <<F as Function>::Value as Block>::Over<<F as Function>::Grads>;
+/// The Hessian of a function: a gradient for each float of its gradient.
+pub type Hessian<F> = <<F as Function>::Grads as Block>::Over<<F as Function>::Grads>;
+
+/// A function at some arguments, ready for one kind of product.
+struct Products<'a, F: Function> {
+    args: F::Args<'a>,
+    kind: Kind,
+    v: Visitor<'static>,
+    /// What runs compiled.
+    entry: Option<Arc<Entry>>,
+    /// The leaves that are differentiated.
+    wrt: Vec<usize>,
+}
+
+impl<'a, F: Function> Products<'a, F> {
+    fn new(args: F::Args<'a>, kind: Kind) -> Result<Self> {
+        let v = visit::<F>(args, kind);
+        let (entry, v) = if v.nested || current_engine() == Engine::Dynamic {
+            let mut v = itemised::<F>(args, v, kind);
+            if !v.nested {
+                v.leaves = v.leaves.into_iter().map(super::args::concrete).collect();
+            }
+            (None, v)
+        } else {
+            let (entry, v) = resolve::<F>(args, v, kind)?;
+            (Some(entry), v)
+        };
+        let wrt = build::differentiated::<F>(args, v.listed);
+        Ok(Products { args, kind, v, entry, wrt })
+    }
+    fn times(&self, direction: &[LeafIn]) -> Result<Outcome> {
+        match &self.entry {
+            Some(e) => run_entry::<F>(e, self.args, &self.v, self.kind, Extra::Leaves(direction), None),
+            None => on_tape::<F>(self.args, &self.v, self.kind, direction, self.v.nested),
+        }
+    }
+    /// Zeros like the differentiated leaves.
+    fn tangents(&self) -> LeafList {
+        self.wrt.iter().map(|&i| zeros(&self.v.leaves[i])).collect()
+    }
+    /// Zeros like the leaves of the result.
+    fn cotangents(&self) -> Result<LeafList> {
+        if let Some(Body::Compiled { program, .. }) = self.entry.as_ref().map(|e| &e.body) {
+            let n = self.entry.as_ref().map_or(0, |e| e.values);
+            let types = &program.outputs()[..n];
+            if types.iter().any(Ty::is_list) {
+                let o = run::<F>(self.args, visit::<F>(self.args, Kind::Value), Kind::Value, Extra::None, None)?;
+                return Ok(types.iter().zip(&o.outs).map(|(t, o)| zeros_of(t, o)).collect());
+            }
+            return Ok(types.iter().map(|t| zeros_of(t, &OutVal::Bits(0))).collect());
+        }
+        let v = itemised::<F>(self.args, visit::<F>(self.args, self.kind), self.kind);
+        let o = on_tape::<F>(self.args, &v, Kind::Value, &[], v.nested)?;
+        Ok(o.outs
+            .iter()
+            .filter_map(|o| if let OutVal::Tensor(v) = o { Some(zeros_of(v.ty(), o)) } else { None })
+            .collect())
+    }
+    /// The types of what comes behind the value.
+    fn derivative_types(&self, o: &Outcome) -> Vec<Ty> {
+        let program = match self.entry.as_ref().map(|e| &e.body) {
+            Some(Body::Compiled { program, .. }) => program.outputs().get(o.values..),
+            _ => None,
+        };
+        let types = |(k, out): (usize, &OutVal)| match out {
+            OutVal::Tensor(v) => v.ty().clone(),
+            OutVal::Bits(_) => program.and_then(|p| p.get(k)).map_or(Ty::scalar(DType::F64), |t| Ty::scalar(t.dtype)),
+        };
+        o.outs[o.values..].iter().enumerate().map(types).collect()
+    }
+    fn row(&self, outs: impl Iterator<Item = OutVal>) -> F::Grads {
+        let mut outs = outs;
+        F::collect(self.args, &mut GradReader { grads: Source::Iter(&mut outs), listed: self.v.listed })
+    }
+}
+
+/// Zeros of the type of a result, which says how long a list is.
+fn zeros_of(ty: &Ty, out: &OutVal) -> LeafIn {
+    match out {
+        OutVal::Tensor(v) if ty.is_list() => LeafIn::List(Value::stored(Array::full(v.ty(), 0))),
+        _ if ty.rank() == 0 => LeafIn::Bits(ty.dtype, 0),
+        _ => LeafIn::Tensor(Value::stored(Array::full(ty, 0))),
+    }
+}
+fn zeros(leaf: &LeafIn) -> LeafIn {
+    match leaf {
+        LeafIn::Bits(d, _) => LeafIn::Bits(*d, 0),
+        LeafIn::Tensor(v) => LeafIn::Tensor(Value::stored(Array::full(v.ty(), 0))),
+        LeafIn::List(v) => LeafIn::List(Value::stored(Array::full(v.ty(), 0))),
+    }
+}
+/// Floats of a leaf.
+fn extent(leaf: &LeafIn) -> usize {
+    match leaf {
+        _ if !leaf.dtype().is_float() => 0,
+        LeafIn::Bits(..) => 1,
+        LeafIn::Tensor(v) | LeafIn::List(v) => v.ty().numel(),
+    }
+}
+/// The leaf of zeros with a 1 in one place.
+fn unit(leaf: &LeafIn, i: usize) -> LeafIn {
+    let one = |v: &Value| {
+        let (ty, one) = (v.ty(), bits_of(v.ty().dtype, 1.0));
+        let mut data = Data::zeros(ty.dtype, ty.numel());
+        match &mut data {
+            Data::F32(x) => x[i] = f32::from_bits(one as u32),
+            Data::F64(x) => x[i] = f64::from_bits(one),
+            Data::I64(_) | Data::Bool(_) => {}
+        }
+        Value::from_data(ty.clone(), data)
+    };
+    match leaf {
+        LeafIn::Bits(d, _) => LeafIn::Bits(*d, bits_of(*d, 1.0)),
+        LeafIn::Tensor(v) => LeafIn::Tensor(one(v)),
+        LeafIn::List(v) => LeafIn::List(one(v)),
+    }
+}
+/// Calls `f` with each unit vector of leaves of zeros.
+fn each_unit(mut zeros: LeafList, mut f: impl FnMut(&[LeafIn]) -> Result<()>) -> Result<()> {
+    for k in 0..zeros.len() {
+        for i in 0..extent(&zeros[k]) {
+            let e = unit(&zeros[k], i);
+            let zero = std::mem::replace(&mut zeros[k], e);
+            f(&zeros)?;
+            zeros[k] = zero;
+        }
+    }
+    Ok(())
+}
+
+/// The floats of a result.
+fn floats(out: &OutVal, ty: &Ty) -> Vec<f64> {
+    match out {
+        _ if !ty.dtype.is_float() => Vec::new(),
+        OutVal::Tensor(v) => v.to_array().to_f64_vec(),
+        OutVal::Bits(b) if ty.dtype == DType::F32 => vec![f64::from(f32::from_bits(*b as u32))],
+        OutVal::Bits(b) => vec![f64::from_bits(*b)],
+    }
+}
+/// The next floats as the gradient of a leaf.
+fn gradient(leaf: &LeafIn, from: &mut impl Iterator<Item = f64>) -> OutVal {
+    match leaf {
+        LeafIn::Bits(d, _) => OutVal::Bits(bits_of(*d, from.next().unwrap_or(0.0))),
+        LeafIn::Tensor(v) | LeafIn::List(v) => {
+            let all = from.take(v.ty().numel());
+            let data = match v.ty().dtype {
+                DType::F32 => Data::F32(all.map(|x| x as f32).collect()),
+                _ => Data::F64(all.collect()),
+            };
+            OutVal::Tensor(Value::from_data(v.ty().clone(), data))
+        }
+    }
+}
+
+pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
+    let states = States::now();
+    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
+    let v = visit::<F>(args, Kind::Value);
+    let inputs: usize = build::differentiated::<F>(args, v.listed).iter().map(|&i| extent(&v.leaves[i])).sum();
+    let rows = if inputs <= value.count() {
+        match columns::<F>(args, &states, inputs, value.count()) {
+            // a function with a derivative of the user's has a reverse mode alone
+            Err(Error::NoDerivative { .. }) => rows::<F>(args, &states)?,
+            done => done?,
+        }
+    } else {
+        rows::<F>(args, &states)?
+    };
+    value.over(&mut rows.into_iter()).ok_or_else(|| Error::value(F::META.name, "expected as many rows as results"))
+}
+
+/// Row by row.
+fn rows<F: Function>(args: F::Args<'_>, states: &States) -> Result<Vec<F::Grads>> {
+    let p = Products::<F>::new(args, Kind::Vjp)?;
+    let mut rows = Vec::new();
+    each_unit(states.again(|| p.cotangents())?, |e| {
+        let o = states.again(|| p.times(e))?;
+        rows.push(p.row(o.outs[o.values..].iter().cloned()));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Column by column.
+fn columns<F: Function>(args: F::Args<'_>, states: &States, inputs: usize, outputs: usize) -> Result<Vec<F::Grads>> {
+    let p = Products::<F>::new(args, Kind::Jvp)?;
+    let mut all = vec![0.0; inputs.saturating_mul(outputs)];
+    let mut column = 0;
+    each_unit(p.tangents(), |e| {
+        let o = states.again(|| p.times(e))?;
+        let types = p.derivative_types(&o);
+        let down = o.outs[o.values..].iter().zip(&types).flat_map(|(o, ty)| floats(o, ty));
+        all.iter_mut().skip(column).step_by(inputs).zip(down).for_each(|(to, x)| *to = x);
+        column += 1;
+        Ok(())
+    })?;
+    let row = |r: usize| {
+        let mut from = all[r * inputs..(r + 1) * inputs].iter().copied();
+        let leaves = p.wrt.iter().map(|&i| &p.v.leaves[i]);
+        p.row(leaves.map(|leaf| gradient(leaf, &mut from)))
+    };
+    Ok((0..outputs).map(row).collect())
+}
+
+pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
+    let states = States::now();
+    let grads = run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args);
+    let p = Products::<F>::new(args, Kind::Hvp)?;
+    let mut rows = Vec::new();
+    each_unit(p.tangents(), |e| {
+        let o = states.again(|| p.times(e))?;
+        rows.push(p.row(o.outs[o.values..].iter().cloned()));
+        Ok(())
+    })?;
+    grads.over(&mut rows.into_iter()).ok_or_else(|| Error::value(F::META.name, "expected as many rows as gradients"))
+}
