@@ -7,7 +7,7 @@ use proc_macro2::Span;
 use quote::format_ident;
 use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
-use syn::{Attribute, FnArg, Ident, ItemFn, LitFloat, Pat, PathArguments, ReturnType, Type};
+use syn::{Attribute, Block, FnArg, Ident, ItemFn, LitFloat, Pat, PathArguments, ReturnType, Type};
 
 use crate::options::Options;
 
@@ -23,6 +23,10 @@ pub struct Function {
     /// The options beside `wrt`.
     pub max_trips: Option<u64>,
     pub memory: Option<u64>,
+    /// Its name in messages.
+    pub title: String,
+    /// What stays of its body, if not what it is: a method's hidden function calls the method.
+    pub delegate: Option<Block>,
 }
 
 /// A parameter.
@@ -84,7 +88,8 @@ impl Function {
         let mut original = item;
         strip_constant(&mut original);
         let (max_trips, memory) = (options.max_trips, options.memory);
-        Function { original, params, ret, float: floats.only(), max_trips, memory }
+        let (float, title) = (floats.only(), bare(&original.sig.ident));
+        Function { original, params, ret, float, max_trips, memory, title, delegate: None }
     }
 
     pub fn name(&self) -> &Ident {

@@ -6,7 +6,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Ident, parse_quote};
+use syn::{FnArg, Ident, ImplItemFn, parse_quote};
 
 use crate::ast::{Form, Function, Param, bare};
 use crate::twin::types::{projection, with_lifetime};
@@ -28,9 +28,10 @@ enum Extra {
     Buffers,
 }
 
-fn entry_points() -> Vec<Entry> {
-    let value = quote!(<Self as ::autograd::__private::Function>::Value);
-    let grads = quote!(<Self as ::autograd::__private::Function>::Grads);
+/// All but `vjp`, of the function whose companion is `this`.
+fn entry_points(this: &TokenStream) -> Vec<Entry> {
+    let value = quote!(<#this as ::autograd::__private::Function>::Value);
+    let grads = quote!(<#this as ::autograd::__private::Function>::Grads);
     let entry = |name, doc, extra, result, kept| Entry { name, doc, extra, result, kept };
     vec![
         entry("grad", "The gradient at these arguments.", Extra::None, quote!(#grads), true),
@@ -60,14 +61,14 @@ fn entry_points() -> Vec<Entry> {
             "jacobian",
             "All derivatives of all results: a gradient for each float of the result.",
             Extra::None,
-            quote!(::autograd::__private::Jacobian<Self>),
+            quote!(::autograd::__private::Jacobian<#this>),
             false,
         ),
         entry(
             "hessian",
             "All second derivatives: a gradient for each float of the gradient.",
             Extra::None,
-            quote!(::autograd::__private::Hessian<Self>),
+            quote!(::autograd::__private::Hessian<#this>),
             false,
         ),
         entry(
@@ -95,7 +96,7 @@ fn entry_points() -> Vec<Entry> {
             "compile",
             "Compiles for these arguments; the result is kept and called.",
             Extra::None,
-            quote!(::autograd::__private::Compiled<Self>),
+            quote!(::autograd::__private::Compiled<#this>),
             false,
         ),
         entry(
@@ -120,7 +121,7 @@ pub fn entries(function: &Function) -> TokenStream {
     let (params, args) = (entry_params(function), entry_args(function));
     let generics = &function.original.sig.generics;
     let clause = &generics.where_clause;
-    let methods = entry_points().into_iter().map(|entry| {
+    let methods = entry_points(&quote!(Self)).into_iter().map(|entry| {
         let Entry { doc, result, .. } = &entry;
         let name = entry_name(function, entry.name);
         let (extra, passed) = extras(function, &entry.extra);
@@ -144,22 +145,82 @@ fn pull_back(function: &Function) -> TokenStream {
     let generics = &function.original.sig.generics;
     let clause = &generics.where_clause;
     let name = entry_name(function, "vjp");
-    let ret = function.ret.as_ref().expect("checked: a result is declared");
-    let ret = with_lifetime(ret, "'static");
-    let ct = quote!(<#ret as ::autograd::__private::Out>::Ct<'_>);
-    let grads = quote!(::autograd::Result<<Self as ::autograd::__private::Function>::Grads>);
-    // of this crate's edition, so that the closure's type captures the parameters' lifetimes in any
-    let closure = quote_spanned!(Span::mixed_site()=> impl ::core::ops::Fn(#ct) -> #grads);
+    let (ct, result) = pull_back_types(function, &quote!(Self));
     quote! {
-        #[doc = "The value and a pull-back from a cotangent of the result to gradients."]
-        pub fn #name #generics (#params) -> ::autograd::Result<(
-            <Self as ::autograd::__private::Function>::Value,
-            #closure,
-        )> #clause {
+        #[doc = #PULL_BACK]
+        pub fn #name #generics (#params) -> #result #clause {
             let (__value, __pull_back) = ::autograd::__private::vjp::<Self>(#args)?;
             ::core::result::Result::Ok((__value, move |__ct: #ct| __pull_back.apply(#args &__ct)))
         }
     }
+}
+
+const PULL_BACK: &str = "The value and a pull-back from a cotangent of the result to gradients.";
+
+/// The type of a cotangent, and what `vjp` returns.
+fn pull_back_types(function: &Function, this: &TokenStream) -> (TokenStream, TokenStream) {
+    let ret = function.ret.as_ref().expect("checked: a result is declared");
+    let ret = with_lifetime(ret, "'static");
+    let ct = quote!(<#ret as ::autograd::__private::Out>::Ct<'_>);
+    let grads = quote!(::autograd::Result<<#this as ::autograd::__private::Function>::Grads>);
+    // of this crate's edition, so that the closure's type captures the parameters' lifetimes in any
+    let closure = quote_spanned!(Span::mixed_site()=> impl ::core::ops::Fn(#ct) -> #grads);
+    let value = quote!(<#this as ::autograd::__private::Function>::Value);
+    let result = quote!(::autograd::Result<(#value, #closure)>);
+    (ct, result)
+}
+
+/// The entry points of a method, which forward to those of its hidden function: `loss_grad(&self, ..)`.
+pub fn of_method(function: &Function, method: &ImplItemFn) -> TokenStream {
+    let companion = function.name();
+    let (vis, generics) = (&method.vis, &method.sig.generics);
+    let clause = &generics.where_clause;
+    let receiver = method.sig.receiver();
+    let params = method.sig.inputs.iter().zip(&function.params).map(|(arg, Param { name, ty, .. })| match arg {
+        FnArg::Receiver(receiver) => {
+            let mut receiver = receiver.clone();
+            receiver.mutability = None;
+            quote!(#receiver,)
+        }
+        FnArg::Typed(_) => quote!(#name: #ty,),
+    });
+    let params: TokenStream = params.collect();
+    let given = function.params.iter().enumerate().map(|(index, Param { name, .. })| match receiver {
+        Some(receiver) if index == 0 => {
+            let token = receiver.self_token;
+            quote!(#token,)
+        }
+        _ => quote!(#name,),
+    });
+    let given: TokenStream = given.collect();
+    let methods = entry_points(&quote!(#companion)).into_iter().map(|Entry { name, doc, extra, result, .. }| {
+        let (entry, called) = (entry_name(function, name), derivative_name(method, name));
+        let (additional, _) = extras(function, &extra);
+        let passed = function.params.iter().filter(|param| param.wrt && extra != Extra::None).map(|param| {
+            let name = self::additional(function, param);
+            quote!(#name,)
+        });
+        quote! {
+            #[doc = #doc]
+            #vis fn #called #generics (#params #additional) -> ::autograd::Result<#result> #clause {
+                #companion::#entry(#given #(#passed)*)
+            }
+        }
+    });
+    let (vjp, entry) = (derivative_name(method, "vjp"), entry_name(function, "vjp"));
+    let (_, result) = pull_back_types(function, &quote!(#companion));
+    quote! {
+        #(#methods)*
+        #[doc = #PULL_BACK]
+        #vis fn #vjp #generics (#params) -> #result #clause {
+            #companion::#entry(#given)
+        }
+    }
+}
+
+fn derivative_name(method: &ImplItemFn, entry: &str) -> Ident {
+    let name = &method.sig.ident;
+    format_ident!("{}_{entry}", bare(name), span = name.span())
 }
 
 /// The same methods on the struct that a kept compiled function derefs to.
@@ -168,19 +229,10 @@ pub fn kept_calls(function: &Function) -> TokenStream {
     let generics = &function.original.sig.generics;
     let clause = &generics.where_clause;
     let companion = function.name();
-    let methods = entry_points().into_iter().filter(|entry| entry.kept).map(|entry| {
+    let methods = entry_points(&quote!(#companion)).into_iter().filter(|entry| entry.kept).map(|entry| {
+        let Entry { doc, result, .. } = &entry;
         let name = entry_name(function, entry.name);
         let (extra, passed) = extras(function, &entry.extra);
-        let result = match entry.name {
-            "grad" => quote!(<#companion as ::autograd::__private::Function>::Grads),
-            "grad_into" => quote!(()),
-            "value_and_grad" => quote! {(
-                <#companion as ::autograd::__private::Function>::Value,
-                <#companion as ::autograd::__private::Function>::Grads,
-            )},
-            _ => quote!(<#companion as ::autograd::__private::Function>::Value),
-        };
-        let doc = entry.doc;
         let checked = (entry.extra == Extra::Buffers).then(|| buffers_fit(function));
         quote! {
             #[doc = #doc]

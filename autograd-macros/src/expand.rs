@@ -17,6 +17,9 @@ use crate::{entry, staged, twin};
 pub fn expand(mut function: Function) -> TokenStream {
     let types = Types::of(&function);
     let twin = twin::expand(&mut function, &types);
+    if let Some(body) = function.delegate.take() {
+        *function.original.block = body;
+    }
     let function = &function;
     let original = &function.original;
     let (vis, name) = (&original.vis, function.name());
@@ -70,8 +73,7 @@ pub fn expand(mut function: Function) -> TokenStream {
 
 /// `impl Function`.
 fn implementation(function: &Function, calls: &Ident) -> TokenStream {
-    let name = function.name();
-    let text = bare(name);
+    let (name, text) = (function.name(), &function.title);
     let meta = function.params.iter().map(|param| {
         let (name, wrt) = (bare(&param.name), param.wrt);
         quote!(::autograd::__private::Param { name: #name, wrt: #wrt })

@@ -4,7 +4,7 @@
 //! name that holds the derivative entry points and the function's staged twin.
 //! `#[derive(Differentiable)]` lets a struct take part; `#[no_grad]` runs a body without recording.
 //! A function is followed through the modules `options`, `ast`, `valid`, `expand` (with `entry` and
-//! `staged`) and `twin`.
+//! `staged`) and `twin`; `methods` makes functions of the methods of an `impl` block.
 //!
 //! Invariant: whatever the user wrote is emitted as well, so that an error here is reported once.
 
@@ -12,6 +12,7 @@ mod ast;
 mod derive;
 mod entry;
 mod expand;
+mod methods;
 mod no_grad;
 mod options;
 mod staged;
@@ -23,11 +24,14 @@ mod tests;
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Error, Item, ItemFn, Result};
+use syn::{Error, Item, ItemFn, ItemImpl, Result};
 
 /// Makes a function differentiable: `f::grad(..)`, `f::value_and_grad(..)` and the other entry
 /// points stand beside it. `#[differentiable(wrt(w, b))]` names the parameters to differentiate;
 /// `#[constant]` on a parameter makes it part of the compiled function's key.
+///
+/// On an `impl` block it gives `Model::loss_grad(&model, ..)` and so on for each method whose parameters and result have
+/// derivatives; a method may have options of its own.
 #[proc_macro_attribute]
 pub fn differentiable(options: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     differentiable_item(options.into(), item.into()).into()
@@ -47,6 +51,9 @@ pub fn no_grad(options: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 }
 
 fn differentiable_item(options: TokenStream, item: TokenStream) -> TokenStream {
+    if let Ok(block) = syn::parse2::<ItemImpl>(item.clone()) {
+        return methods::expand(options, block);
+    }
     let function = match syn::parse2::<ItemFn>(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -81,7 +88,6 @@ fn expand_function(options: TokenStream, function: &ItemFn) -> Result<TokenStrea
 /// Says what to do where the attribute stands on something else.
 fn not_a_function(item: &TokenStream, error: Error) -> Error {
     let text = match syn::parse2::<Item>(item.clone()) {
-        Ok(Item::Impl(_)) => "methods are not supported yet: annotate a free function",
         Ok(Item::Struct(_) | Item::Enum(_)) => {
             "`#[differentiable]` is for functions: use `#[derive(Differentiable)]` on a struct"
         }

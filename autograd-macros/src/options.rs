@@ -10,7 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::{Error, Ident, LitInt, LitStr, Result, Token, parenthesized};
 
 /// What `#[differentiable(..)]` says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// The parameters named in `wrt(..)`, in the user's order; `None` when the option is absent.
     pub wrt: Option<Vec<Ident>>,
@@ -67,7 +67,7 @@ fn names(input: ParseStream, name: &Ident) -> Result<Vec<Ident>> {
     }
     let names;
     parenthesized!(names in input);
-    let names = Punctuated::<Ident, Token![,]>::parse_terminated(&names)?;
+    let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&names, Ident::parse_any)?;
     if names.is_empty() {
         return Err(Error::new(name.span(), "name at least one parameter: `wrt(w, b)`"));
     }

@@ -34,7 +34,8 @@ impl Errors {
         self.0.map_or(Ok(()), Err)
     }
 
-    fn push(&mut self, error: Error) {
+    /// Adds errors.
+    pub fn push(&mut self, error: Error) {
         match &mut self.0 {
             Some(errors) => errors.combine(error),
             none => *none = Some(error),
@@ -117,8 +118,7 @@ fn has_type_params(function: &Function) -> bool {
 fn parameters(function: &Function, errors: &mut Errors) {
     for arg in &function.original.sig.inputs {
         if let FnArg::Receiver(receiver) = arg {
-            let text = "methods are not supported yet: write a free function that takes the value \
-                        as a parameter";
+            let text = "a method is differentiated with its `impl` block: put `#[differentiable]` on the block";
             errors.at(receiver, text);
         }
     }

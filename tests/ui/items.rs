@@ -8,6 +8,27 @@ struct Model {
 
 #[differentiable]
 impl Model {
+    fn step(&mut self, x: f64) -> f64 {
+        self.w += x;
+        self.w
+    }
+}
+
+struct Wrap<T>(T);
+
+#[differentiable]
+impl<T> Wrap<T> {
+    fn loss(&self, x: f64) -> f64 {
+        x
+    }
+}
+
+trait Loss {
+    fn loss(&self, x: f64) -> f64;
+}
+
+#[differentiable]
+impl Loss for Model {
     fn loss(&self, x: f64) -> f64 {
         self.w * x
     }
