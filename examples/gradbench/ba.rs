@@ -1,0 +1,142 @@
+//! Bundle adjustment: the errors of n cameras' views of m points in p observations, and their sparse Jacobian, a block of
+//! 2 × 15 for each observation and a row of one element for each weight.
+
+use crate::{Run, input::Input, unknown};
+use anyhow::{Result, anyhow, ensure};
+use autograd::prelude::*;
+use serde_json::{Value, json};
+
+#[differentiable]
+fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+}
+
+/// A point turned about an axis by its length as the angle (Rodrigues).
+#[differentiable]
+fn rotate(axis: [f64; 3], p: [f64; 3]) -> [f64; 3] {
+    let square = axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2];
+    if square == 0.0 {
+        let c = cross(axis, p);
+        return [p[0] + c[0], p[1] + c[1], p[2] + c[2]];
+    }
+    let angle = square.sqrt();
+    let (sin, cos) = (angle.sin(), angle.cos());
+    let w = [axis[0] / angle, axis[1] / angle, axis[2] / angle];
+    let c = cross(w, p);
+    let along = (w[0] * p[0] + w[1] * p[1] + w[2] * p[2]) * (1.0 - cos);
+    [
+        p[0] * cos + c[0] * sin + w[0] * along,
+        p[1] * cos + c[1] * sin + w[1] * along,
+        p[2] * cos + c[2] * sin + w[2] * along,
+    ]
+}
+
+/// A camera is a rotation, a centre, a focal length, a principal point and two coefficients of radial distortion.
+#[differentiable(wrt(camera, point, weight))]
+fn reprojection(camera: [f64; 11], point: [f64; 3], weight: f64, seen: [f64; 2]) -> [f64; 2] {
+    let offset = [point[0] - camera[3], point[1] - camera[4], point[2] - camera[5]];
+    let p = rotate([camera[0], camera[1], camera[2]], offset);
+    let (x, y) = (p[0] / p[2], p[1] / p[2]);
+    let square = x * x + y * y;
+    let distortion = 1.0 + camera[9] * square + camera[10] * square * square;
+    let (x, y) = (x * distortion * camera[6] + camera[7], y * distortion * camera[6] + camera[8]);
+    [weight * (x - seen[0]), weight * (y - seen[1])]
+}
+
+#[differentiable]
+fn weight_error(weight: f64) -> f64 {
+    1.0 - weight * weight
+}
+
+struct Problem {
+    cameras: Vec<[f64; 11]>,
+    points: Vec<[f64; 3]>,
+    weights: Vec<f64>,
+    seen: Vec<[f64; 2]>,
+}
+
+fn read(input: &Input) -> Result<Problem> {
+    fn fixed<const N: usize>(input: &Input, key: &str) -> Result<[f64; N]> {
+        input.floats(key)?.try_into().map_err(|_| anyhow!("expected {N} numbers as {key:?}"))
+    }
+    let [n, m, p] = ["n", "m", "p"].map(|key| input.integer(key));
+    let (n, m, p) = (n?, m?, p?);
+    ensure!(n > 0 && m > 0 && p > 0, "expected cameras, points and observations");
+    Ok(Problem {
+        cameras: vec![fixed(input, "cam")?; n],
+        points: vec![fixed(input, "x")?; m],
+        weights: vec![input.float("w")?; p],
+        seen: vec![fixed(input, "feat")?; p],
+    })
+}
+
+/// A sparse matrix by rows: where each row begins, the columns and values of its elements.
+#[derive(Default)]
+struct Rows {
+    starts: Vec<usize>,
+    columns: Vec<usize>,
+    values: Vec<f64>,
+}
+
+fn jacobian(of: &Problem) -> Result<Rows> {
+    let (n, m, p) = (of.cameras.len(), of.points.len(), of.weights.len());
+    let mut out = Rows {
+        starts: Vec::with_capacity(3 * p + 1),
+        columns: Vec::with_capacity(31 * p),
+        values: Vec::with_capacity(31 * p),
+    };
+    out.starts.push(0);
+    for i in 0..p {
+        let (camera, point) = (i % n, i % m);
+        let (in_camera, in_point, in_weight) =
+            reprojection::jacobian(of.cameras[camera], of.points[point], of.weights[i], of.seen[i])?;
+        for row in 0..2 {
+            out.columns.extend(11 * camera..11 * camera + 11);
+            out.columns.extend(11 * n + 3 * point..11 * n + 3 * point + 3);
+            out.columns.push(11 * n + 3 * m + i);
+            out.values.extend(in_camera[row]);
+            out.values.extend(in_point[row]);
+            out.values.push(in_weight[row]);
+            out.starts.push(out.values.len());
+        }
+    }
+    for i in 0..p {
+        out.columns.push(11 * n + 3 * m + i);
+        out.values.push(weight_error::grad(of.weights[i])?);
+        out.starts.push(out.values.len());
+    }
+    Ok(out)
+}
+
+/// The first thirty elements and the last: the rest repeats them.
+fn ends<T: Clone>(all: &[T]) -> Vec<T> {
+    all.iter().take(30).chain(all.last()).cloned().collect()
+}
+
+pub fn evaluate(function: &str, input: &Input) -> Result<Run> {
+    let of = read(input)?;
+    let p = of.weights.len();
+    let error = |i: usize| {
+        let (camera, point) = (of.cameras[i % of.cameras.len()], of.points[i % of.points.len()]);
+        reprojection(camera, point, of.weights[i], of.seen[i])
+    };
+    match function {
+        "objective" => input.run(
+            || {
+                let errors: Vec<[f64; 2]> = (0..p).map(error).collect();
+                Ok((errors, of.weights.iter().map(|&w| weight_error(w)).collect::<Vec<f64>>()))
+            },
+            |(errors, weights)| {
+                json!({
+                    "reproj_error": { "elements": errors[0], "repeated": p },
+                    "w_err": { "element": weights[0], "repeated": p },
+                })
+            },
+        ),
+        "jacobian" => input.run(
+            || jacobian(&of),
+            |j| json!({ "rows": ends(&j.starts), "cols": ends(&j.columns), "vals": Value::from(ends(&j.values)) }),
+        ),
+        _ => unknown(function),
+    }
+}
