@@ -284,3 +284,34 @@ pub fn hvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
     let kept = [&outs[..n + wrt.len()], &outs[2 * n + wrt.len()..]].concat();
     Ok(forward.with_outputs(kept))
 }
+
+/// All derivatives of scalars in the scalars `wrt`: results are the outputs of `g`, then the Jacobian row by row. It is made
+/// of a sweep for each input or each output, whichever are fewer; what they have in common is there once.
+///
+/// # Errors
+/// As [`vjp`].
+pub fn jacobian(g: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let (m, n) = (g.outputs().len(), wrt.len());
+    let b = Builder::new();
+    let inputs: Vec<NodeId> = g.inputs().iter().map(|&i| b.input(g.ty(i))).collect();
+    let mut outs = b.inline(g, &inputs)?;
+    let mut rows: Vec<Vec<NodeId>> = vec![Vec::with_capacity(n); m];
+    if n <= m {
+        for &i in wrt {
+            let column = jvp(g, &[i])?;
+            let ty = g.ty(g.inputs()[i]);
+            let one = node_of(&crate::emit::constant(&b, ty.dtype, 1.0).expand(&ty.shape));
+            let all: Vec<NodeId> = inputs.iter().copied().chain([one]).collect();
+            for (row, x) in rows.iter_mut().zip(b.inline(&column, &all)?.into_iter().skip(m)) {
+                row.push(x);
+            }
+        }
+    } else {
+        for (row, &out) in rows.iter_mut().zip(g.outputs()) {
+            let of = gradient(&g.clone().with_outputs(vec![out]), wrt)?;
+            row.extend(b.inline(&of, &inputs)?.into_iter().skip(1));
+        }
+    }
+    outs.extend(rows.into_iter().flatten());
+    b.finish(outs)
+}

@@ -36,9 +36,10 @@ fn matrix(rows: [&[&Tensor<f64>]; 3]) -> Tensor<f64> {
 }
 
 /// A rotation about an axis by its length as the angle.
+#[differentiable]
 fn rotation(axis: &Tensor<f64>) -> Tensor<f64> {
     let angle = axis.square().sum().sqrt();
-    if angle.item() < 1e-4 {
+    if angle < 1e-4 {
         return Tensor::eye(3);
     }
     let unit = axis / &angle;
@@ -53,6 +54,7 @@ fn rotation(axis: &Tensor<f64>) -> Tensor<f64> {
 }
 
 /// All vertices for parameters: global rotation and translation, then the fingers'. (3, vertices)
+#[differentiable(wrt(theta))]
 fn vertices(theta: &Tensor<f64>, hand: &Hand) -> Tensor<f64> {
     let bones = hand.parents.len();
     let (bend, spread) = (hand.bends.matmul(theta), hand.spreads.matmul(theta));
@@ -213,5 +215,66 @@ pub fn evaluate(function: &str, input: &Input) -> Result<Run> {
             },
         ),
         _ => unknown(function),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A small hand of 22 bones, each the child of the one before or of the wrist, with points in triangles or not.
+    fn hand(triangles: bool) -> Value {
+        let wave = |i: usize| ((i * 7919) % 101) as f64 / 101.0 - 0.5;
+        let (bones, vertices, points) = (22, 9, 5);
+        let turned = |i: usize| {
+            let (s, c) = (0.3 * i as f64).sin_cos();
+            json!([[c, -s, 0.0, wave(i)], [s, c, 0.0, 0.5], [0.0, 0.0, 1.0, 0.1], [0.0, 0.0, 0.0, 1.0]])
+        };
+        let row = |n: usize, seed: usize| (0..n).map(|k| wave(seed + k)).collect::<Vec<f64>>();
+        json!({
+            "theta": row(26, 3),
+            "us": if triangles { json!((0..points).map(|i| row(2, 40 * i)).collect::<Vec<_>>()) } else { json!([]) },
+            "data": {
+                "correspondences": (0..points).map(|i| i % 4).collect::<Vec<_>>(),
+                "points": (0..points).map(|i| row(3, 11 * i)).collect::<Vec<_>>(),
+                "model": {
+                    "is_mirrored": true,
+                    "parents": (0..bones).map(|i| if i == 0 { -1 } else if i % 4 == 1 { 0 } else { i - 1 }).collect::<Vec<i64>>(),
+                    "base_relatives": (0..bones as usize).map(turned).collect::<Vec<_>>(),
+                    "inverse_base_absolutes": (0..bones as usize).map(|i| turned(i + 5)).collect::<Vec<_>>(),
+                    "base_positions": (0..vertices).map(|i| row(4, 13 * i)).collect::<Vec<_>>(),
+                    "weights": (0..vertices).map(|i| row(bones as usize, 17 * i)).collect::<Vec<_>>(),
+                    "triangles": (0..4).map(|i| [i, i + 2, i + 4]).collect::<Vec<_>>(),
+                },
+            },
+        })
+    }
+
+    #[test]
+    fn columns_are_differences_of_the_objective() {
+        for triangles in [false, true] {
+            let p = read(&Input(&hand(triangles))).unwrap();
+            let columns = columns(&p).unwrap();
+            let moved = |step: f64, column: usize| {
+                let first = if triangles { 2 } else { 0 };
+                let shift = |x: &Tensor<f64>, at: &dyn Fn(usize) -> bool| {
+                    let all =
+                        x.to_vec().into_iter().enumerate().map(|(i, x)| if at(i) { x + step } else { x }).collect();
+                    Tensor::from_vec(all, x.shape())
+                };
+                let theta = shift(&p.theta, &|i| column == i + first);
+                let u = p.u.as_ref().map(|u| shift(u, &|i| column < first && i % 2 == column));
+                objective(&Problem { theta, u, hand: p.hand.clone(), places: p.places.clone() }).unwrap()
+            };
+            assert_eq!(columns.len(), if triangles { 28 } else { 26 });
+            for (i, column) in columns.iter().enumerate() {
+                let (up, down) = (moved(1e-6, i), moved(-1e-6, i));
+                for ((u, d), got) in up.iter().zip(down).zip(column) {
+                    let want = (u - d) / 2e-6;
+                    assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "column {i}: {got} instead of {want}");
+                }
+            }
+        }
     }
 }

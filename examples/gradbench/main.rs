@@ -103,3 +103,81 @@ fn main() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn near(got: &Value, want: &Value) -> bool {
+        match (got, want) {
+            (Value::Array(g), Value::Array(w)) => g.len() == w.len() && g.iter().zip(w).all(|(g, w)| near(g, w)),
+            (Value::Object(g), Value::Object(w)) => g.len() == w.len() && w.iter().all(|(k, w)| near(&g[k], w)),
+            _ => match (got.as_f64(), want.as_f64()) {
+                (Some(g), Some(w)) => (g - w).abs() <= 1e-9 * w.abs().max(1e-3),
+                _ => false,
+            },
+        }
+    }
+
+    fn ask(message: Value) -> Value {
+        respond(&message.to_string())
+    }
+
+    /// Outputs of the suite's reference tool, in `tests/data/gradbench`.
+    #[test]
+    fn every_sample_is_what_the_reference_gives() {
+        let mut samples = String::new();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/gradbench/samples.jsonl.gz");
+        flate2::read::GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_string(&mut samples).unwrap();
+        let mut count = 0;
+        for (id, line) in samples.lines().enumerate() {
+            let mut sample: Value = serde_json::from_str(line).unwrap();
+            let want = sample["output"].take();
+            (sample["kind"], sample["id"]) = ("evaluate".into(), id.into());
+            let name = format!("{} {}", sample["module"], sample["function"]);
+            let got = ask(sample);
+            assert_eq!((&got["id"], &got["success"]), (&json!(id), &json!(true)), "{name}: {}", got["error"]);
+            assert!(near(&got["output"], &want), "{name}: {} instead of {want}", got["output"]);
+            assert!(got["timings"][0]["nanoseconds"].is_u64());
+            count += 1;
+        }
+        assert_eq!(count, 22);
+    }
+
+    /// f is least over x and largest over y at the origin, and descent stops where its steps are short.
+    #[test]
+    fn all_modes_find_the_saddle() {
+        let find = |function: &str| {
+            let input = json!({ "start": [1.0, 1.0] });
+            let got =
+                ask(json!({ "id": 1, "kind": "evaluate", "module": "saddle", "function": function, "input": input }));
+            assert_eq!(got["success"], json!(true), "{}", got["error"]);
+            got["output"].clone()
+        };
+        let first = find("rr");
+        assert!(first.as_array().unwrap().iter().all(|x| x.as_f64().unwrap().abs() < 1e-3), "{first}");
+        ["ff", "fr", "rf"].iter().for_each(|mode| assert!(near(&find(mode), &first), "{mode}"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        assert_eq!(ask(json!({ "id": 3, "kind": "start" })), json!({ "id": 3, "tool": "autograd-jit" }));
+        assert_eq!(ask(json!({ "id": 4, "kind": "define", "module": "ba" })), json!({ "id": 4, "success": true }));
+        assert_eq!(ask(json!({ "id": 5, "kind": "analysis", "of": 4, "valid": true })), json!({ "id": 5 }));
+        let refused = |message: Value, text: &str| {
+            let got = ask(message);
+            assert_eq!(got["success"], json!(false));
+            assert!(got["error"].as_str().unwrap().contains(text), "{got}");
+        };
+        refused(json!({ "id": 6, "kind": "define", "module": "nothing" }), "nothing");
+        let call = |module: &str, function: &str, input: Value| json!({ "id": 7, "kind": "evaluate", "module": module, "function": function, "input": input });
+        refused(call("nothing", "f", json!(1)), "nothing");
+        refused(call("hello", "triple", json!(1.0)), "triple");
+        refused(call("hello", "square", json!("x")), "number");
+        refused(call("llsq", "primal", json!({ "x": [1.0, [2.0, "y"]], "n": 4 })), "\"x\"");
+        refused(call("det", "primal", json!({ "A": [1.0, 2.0], "ell": 2 })), "square");
+        refused(json!({ "id": 8, "kind": "evaluate" }), "module");
+        assert_eq!(respond("{ no json")["success"], json!(false));
+    }
+}

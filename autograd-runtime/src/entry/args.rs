@@ -103,7 +103,7 @@ pub struct Visitor<'v> {
 }
 
 /// Arguments and results that fit the stack of a call of a scalar function.
-pub(crate) const SLOTS: usize = 8;
+pub(crate) const SLOTS: usize = 24;
 
 /// The bits of scalar arguments, on the stack.
 pub struct Slots {
@@ -225,32 +225,16 @@ pub(crate) enum OutVal {
 
 /// Where results are read from.
 pub(crate) enum Source<'o> {
-    Slots(&'o mut SlotOuts),
+    Slots(&'o mut std::slice::Iter<'o, u64>),
     Iter(&'o mut dyn Iterator<Item = OutVal>),
 }
 impl Source<'_> {
     #[inline]
     pub fn next(&mut self) -> Option<OutVal> {
         match self {
-            Source::Slots(s) => s.next(),
+            Source::Slots(s) => s.next().map(|&bits| OutVal::Bits(bits)),
             Source::Iter(i) => i.next(),
         }
-    }
-}
-
-/// The results of a scalar function, handed out one by one.
-#[derive(Default)]
-pub(crate) struct SlotOuts {
-    pub slots: [u64; SLOTS],
-    pub at: usize,
-    pub end: usize,
-}
-impl SlotOuts {
-    #[inline]
-    fn next(&mut self) -> Option<OutVal> {
-        let bits = self.slots[..self.end].get(self.at)?;
-        self.at += 1;
-        Some(OutVal::Bits(*bits))
     }
 }
 

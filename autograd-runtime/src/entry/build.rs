@@ -214,6 +214,17 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
             scalar.extend_from_within(..);
             scalar
         }
+        Kind::Jacobian | Kind::Hessian => {
+            let n = entry.wrt.len();
+            if kind == Kind::Hessian {
+                entry.values = n;
+            }
+            if !matrix_is_small(&traced.graph, &entry.wrt, entry.values) {
+                entry.body = Body::Dynamic { reason: "is no small function of scalars".into() };
+                return Ok(entry);
+            }
+            vec![true; entry.values * (n + 1)]
+        }
     };
     entry.all_scalar =
         v.scalars && traced.captures.is_empty() && traced.draws.is_empty() && entry.scalar.iter().all(|s| *s);
@@ -244,7 +255,19 @@ pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
         Kind::Vjp => diff::vjp(g, wrt)?,
         Kind::Jvp => diff::jvp(g, wrt)?,
         Kind::Hvp => keep_tail(diff::hvp(g, wrt)?, n + wrt.len()),
+        Kind::Jacobian => diff::jacobian(g, wrt)?,
+        Kind::Hessian => diff::jacobian(&keep_tail(diff::gradient(g, wrt)?, n), wrt)?,
     })
+}
+
+/// Whether all derivatives of a function come from one program without loops: of scalars, and not too many.
+fn matrix_is_small(g: &Graph, wrt: &[usize], rows: usize) -> bool {
+    const SWEEPS: usize = 32;
+    const ELEMENTS: usize = 1024;
+    let n = wrt.len();
+    let scalars = wrt.iter().all(|&i| g.ty(g.inputs()[i]).rank() == 0)
+        && g.output_types().all(|t| t.rank() == 0 && t.dtype.is_float());
+    scalars && rows.min(n) <= SWEEPS && rows.saturating_mul(n) <= ELEMENTS
 }
 
 /// Whether the engine of this thread accepts a dynamic entry.

@@ -4,8 +4,7 @@
 use super::{
     Engine, Function, Kind,
     args::{
-        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, SlotOuts, Slots, Source, Visitor,
-        destination,
+        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor, destination,
     },
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
@@ -432,18 +431,23 @@ pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
     Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>())
 }
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
-    let mut o = SlotOuts::default();
-    if look_up_on_slots::<F>(args, Kind::Grad, &mut o).is_some() {
-        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: false }));
+    let mut o = [0; SLOTS];
+    if let Some(n) = look_up_on_slots::<F>(args, Kind::Grad, &mut o) {
+        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o[..n].iter()), listed: false }));
     }
     Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args))
 }
 pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
     let kind = Kind::ValueAndGrad;
-    let mut o = SlotOuts::default();
-    if look_up_on_slots::<F>(args, kind, &mut o).is_some() {
-        let value = F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut [].iter() });
-        return Ok((value, F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: false })));
+    let mut o = [0; SLOTS];
+    if let Some(n) = look_up_on_slots::<F>(args, kind, &mut o) {
+        // a value and a gradient on slots: one float is the value
+        let (value, grads) = o[..n].split_at(1);
+        let value = F::read(&mut OutReader { outs: Source::Slots(&mut value.iter()), constants: &mut [].iter() });
+        return Ok((
+            value,
+            F::collect(args, &mut GradReader { grads: Source::Slots(&mut grads.iter()), listed: false }),
+        ));
     }
     let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
@@ -628,22 +632,20 @@ impl<F: Function> Deref for Compiled<F> {
     }
 }
 
-/// Runs an entry on scalars in slots, if it is such an entry.
+/// Runs an entry on scalars in slots, if it is such an entry; how many results there are.
 #[inline]
-fn run_slots(entry: &Entry, slots: &[u64], out: &mut SlotOuts) -> Option<()> {
+pub(super) fn run_slots(entry: &Entry, slots: &[u64], out: &mut [u64]) -> Option<usize> {
     let Body::Compiled { program, .. } = &entry.body else { return None };
-    let end = program.outputs().len();
-    if !entry.all_scalar || end > SLOTS || current_engine() == Engine::Dynamic {
+    if !entry.all_scalar || current_engine() == Engine::Dynamic {
         return None;
     }
-    // written in place: a copy right after would have to wait for the stores
-    out.end = end;
-    program.run_slots(slots, &mut out.slots[..end]).then_some(())
+    let out = out.get_mut(..program.outputs().len())?;
+    program.run_slots(slots, out).then_some(out.len())
 }
 
 /// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.
 #[inline]
-fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut SlotOuts) -> Option<()> {
+fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut [u64; SLOTS]) -> Option<usize> {
     let mut slots = Slots::new();
     F::slots(args, &mut slots);
     let slots = slots.filled()?;
@@ -727,7 +729,12 @@ impl CompiledFn {
     /// The results of a function of scalars, through slots on the stack: a call costs little more than its
     /// arithmetic. `None` where that does not apply; the usual way then says why.
     #[inline]
-    fn on_slots<F: Function>(&self, slot: &OnceLock<Arc<Entry>>, args: F::Args<'_>, out: &mut SlotOuts) -> Option<()> {
+    fn on_slots<F: Function>(
+        &self,
+        slot: &OnceLock<Arc<Entry>>,
+        args: F::Args<'_>,
+        out: &mut [u64; SLOTS],
+    ) -> Option<usize> {
         // integers are part of the key of one that is for them alone
         let entry = slot.get().filter(|_| !self.listed)?;
         let mut slots = Slots::new();
@@ -740,9 +747,10 @@ impl CompiledFn {
     /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
-        let mut o = SlotOuts::default();
-        if self.on_slots::<F>(&self.grad, args, &mut o).is_some() {
-            return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: self.listed }));
+        let mut o = [0; SLOTS];
+        if let Some(n) = self.on_slots::<F>(&self.grad, args, &mut o) {
+            let grads = Source::Slots(&mut o[..n].iter());
+            return Ok(F::collect(args, &mut GradReader { grads, listed: self.listed }));
         }
         Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
     }
@@ -752,14 +760,13 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
-        let mut o = SlotOuts::default();
-        if self.on_slots::<F>(&self.value_and_grad, args, &mut o).is_some() {
-            let value =
-                F::read(&mut OutReader { outs: Source::Slots(&mut o), constants: &mut self.constants().iter() });
-            return Ok((
-                value,
-                F::collect(args, &mut GradReader { grads: Source::Slots(&mut o), listed: self.listed }),
-            ));
+        let mut o = [0; SLOTS];
+        if let Some(n) = self.on_slots::<F>(&self.value_and_grad, args, &mut o) {
+            let (value, grads) = o[..n].split_at(1);
+            let outs = Source::Slots(&mut value.iter());
+            let value = F::read(&mut OutReader { outs, constants: &mut self.constants().iter() });
+            let grads = Source::Slots(&mut grads.iter());
+            return Ok((value, F::collect(args, &mut GradReader { grads, listed: self.listed })));
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))

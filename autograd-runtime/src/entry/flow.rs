@@ -15,13 +15,13 @@ use super::{
 use crate::{
     Tensor,
     array::{Element, Float},
-    emit::{Ex, V, apply},
+    emit::{Emit, Ex, V, apply},
     error::{Error, Place, Result},
     graph::{Builder, Graph, NodeId},
     op::{Attr, Lower, Op, OpDef, compare, control, create},
     real::{Real, literal},
     session::{self, TraceEnd, Traced},
-    tensor::Value,
+    tensor::{Dispatch, Value},
     ty::DType,
 };
 use std::{
@@ -186,7 +186,11 @@ blank_tuples! { A; A, B; A, B, C; A, B, C, D; A, B, C, D, E; A, B, C, D, E, F; A
 impl Twinned for Flag {
     fn leaves(&self, out: &mut Leaves) {
         let v = match &self.0 {
-            Cond::Known(b) => Tensor::<bool>::scalar(*b).value().clone(),
+            // a constant of the trace: a stored value would be read anew at each call
+            Cond::Known(b) => match Dispatch::default().constant(DType::Bool, u64::from(*b)) {
+                V::Tensor(v) => v,
+                V::Type(_) | V::Node(_) => unreachable!("tensors only"),
+            },
             Cond::Traced(v) => v.clone(),
         };
         out.leaves.push(Leaf::Tensor(v));

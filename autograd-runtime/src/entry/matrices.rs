@@ -1,15 +1,18 @@
 //! Jacobians and Hessians of annotated functions: products with one unit vector after another, put together in the form
-//! that [`blocks`](super::blocks) gives them. A Jacobian is taken row by row in reverse mode or column by column in
+//! that [`blocks`](super::blocks) gives them; a function of a few scalars has one program for all of them. A Jacobian is taken row by row in reverse mode or column by column in
 //! forward mode, whichever are fewer; a Hessian column by column, forward over reverse (Griewank and Walther, Evaluating
 //! Derivatives, 2008, chapters 3 and 5).
 
 use super::{
     Engine, Function, Kind,
-    args::{GradReader, LeafIn, LeafList, OutVal, Source, Visitor},
+    args::{GradReader, LeafIn, LeafList, OutVal, Slots, Source, Visitor},
     blocks::Block,
     build::{self, Body, Entry},
-    call::{Extra, Outcome, itemised, on_tape, resolve, run, run_entry, visit},
+    cache,
+    call::{Extra, Outcome, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, visit},
     current_engine,
+    key::Key,
+    twins::OutReader,
 };
 use crate::{
     Error, Result,
@@ -19,7 +22,8 @@ use crate::{
     tensor::Value,
     ty::{DType, Ty},
 };
-use std::sync::Arc;
+use smallvec::SmallVec;
+use std::{any::TypeId, sync::Arc};
 
 /// The Jacobian of a function: a gradient for each float of its value.
 pub type Jacobian<F> = <<F as Function>::Value as Block>::Over<<F as Function>::Grads>;
@@ -177,7 +181,40 @@ fn gradient(leaf: &LeafIn, from: &mut impl Iterator<Item = f64>) -> OutVal {
     }
 }
 
+/// A matrix by one program, where the function is one of a few scalars. `form` is what the rows belong to, from the first
+/// results.
+fn at_once<F: Function, B: Block>(
+    args: F::Args<'_>,
+    kind: Kind,
+    form: impl FnOnce(&Entry, &[u64]) -> B,
+) -> Option<B::Over<F::Grads>> {
+    let mut slots = Slots::new();
+    F::slots(args, &mut slots);
+    let slots = slots.filled()?;
+    // scalars add nothing to a key
+    let entry = match cache::get(&Key::new(TypeId::of::<F>(), kind)) {
+        Some(entry) => entry,
+        None => lookup::<F>(args, &visit::<F>(args, kind), kind).ok()?,
+    };
+    let Body::Compiled { program, .. } = &entry.body else { return None };
+    let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, program.outputs().len());
+    run_slots(&entry, slots, &mut outs)?;
+    let (value, all) = outs.split_at(entry.values);
+    let mut next = all.chunks(entry.wrt.len().max(1));
+    let mut rows = std::iter::from_fn(|| {
+        let row = Source::Slots(&mut next.next()?.iter());
+        Some(F::collect(args, &mut GradReader { grads: row, listed: false }))
+    });
+    form(&entry, value).over(&mut rows)
+}
+
 pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
+    let read = |entry: &Entry, slots: &[u64]| {
+        F::read(&mut OutReader { outs: Source::Slots(&mut slots.iter()), constants: &mut entry.constants.iter() })
+    };
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Jacobian, read) {
+        return Ok(matrix);
+    }
     let states = States::now();
     let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
     let v = visit::<F>(args, Kind::Value);
@@ -228,6 +265,12 @@ fn columns<F: Function>(args: F::Args<'_>, states: &States, inputs: usize, outpu
 }
 
 pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
+    let collect = |_: &Entry, slots: &[u64]| {
+        F::collect(args, &mut GradReader { grads: Source::Slots(&mut slots.iter()), listed: false })
+    };
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Hessian, collect) {
+        return Ok(matrix);
+    }
     let states = States::now();
     let grads = run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args);
     let p = Products::<F>::new(args, Kind::Hvp)?;

@@ -103,6 +103,9 @@ pub(crate) enum Kind {
     Vjp,
     Jvp,
     Hvp,
+    /// All derivatives of scalars in scalars, row by row, after the value or the gradient.
+    Jacobian,
+    Hessian,
 }
 
 impl Kind {
@@ -114,6 +117,8 @@ impl Kind {
             Kind::Vjp => "vjp",
             Kind::Jvp => "jvp",
             Kind::Hvp => "hvp",
+            Kind::Jacobian => "jacobian",
+            Kind::Hessian => "hessian",
         }
     }
     /// Whether the results begin with the function's value.
@@ -122,7 +127,7 @@ impl Kind {
     }
     /// Whether the function must have one float as its result.
     pub fn needs_scalar(self) -> bool {
-        matches!(self, Kind::Grad | Kind::ValueAndGrad | Kind::Hvp)
+        matches!(self, Kind::Grad | Kind::ValueAndGrad | Kind::Hvp | Kind::Hessian)
     }
 }
 

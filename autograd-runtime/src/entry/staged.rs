@@ -8,7 +8,7 @@ use super::{
     twins::{Leaf, LeafReader, Leaves, Outcome, Twinned},
 };
 use crate::{
-    Result,
+    Error, Result,
     array::Array,
     op::{Attr, Op, arith, create::bits_of, views},
     session::{self, TraceEnd},
@@ -154,6 +154,7 @@ fn on_tape<R>(
     let with_ones =
         || outs.iter().enumerate().map(|(i, o)| Ok((o.clone(), seed(i, o, None)?))).collect::<Result<Vec<_>>>();
     let derivative = match kind {
+        Kind::Jacobian | Kind::Hessian => return Err(Error::value(name, "expected a product, found a matrix")),
         Kind::Value => Vec::new(),
         Kind::Grad | Kind::ValueAndGrad => sweep(with_ones()?, &tracked, create_graph)?,
         Kind::Vjp => sweep(outs.iter().cloned().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?,
