@@ -10,6 +10,7 @@ mod options;
 mod run;
 mod table;
 mod traced;
+mod variants;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -78,12 +79,58 @@ fn conformance() {
 
 /// The project's own file has a case of every operation of the table.
 #[test]
-fn every_operation_has_a_case() {
+fn every_operation_of_the_table_has_a_case() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/conformance/ops.jsonl");
     let text = std::fs::read_to_string(path).expect("the project's own cases");
     let cases = format::read(&text).expect("well-formed cases");
     for name in table::NAMES {
         assert!(cases.iter().any(|c| c.op == *name), "{name} has no case");
+    }
+}
+
+/// Declared operations that no case of the file reaches, and where they are tested instead. Each has a row in
+/// `autograd-runtime/tests/rules.rs`, unless that says why not.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("random", "draws: tests/random.rs"),
+    ("control", "structure: tests/control_flow"),
+    ("list", "structure: autograd-runtime/tests/lists.rs"),
+    ("integer", "of counters and bits: tests/control_flow/integers.rs"),
+    ("window", "writes through views: tests/autograd/inplace_and_views.rs"),
+    ("custom", "a user's: tests/autograd"),
+];
+
+#[test]
+fn every_declared_operation_has_a_case_or_a_reason() {
+    use autograd::op::{self, OpDef, control, custom, integer, list, random, window};
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/conformance/ops.jsonl");
+    let text = std::fs::read_to_string(path).expect("the project's own cases");
+    let cases = format::read(&text).expect("well-formed cases");
+    let mut reached = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for c in &cases {
+        // the operations depend on the name, the options and the ranks, not on the numbers
+        if seen.insert((&c.op, &c.attrs, c.inputs.iter().map(|i| i.shape.len()).collect::<Vec<_>>())) {
+            reached.extend(run::operations(c).unwrap_or_else(|e| panic!("{}: {e}", c.id)));
+        }
+    }
+    let families: [(&str, &[&OpDef]); 6] = [
+        ("random", random::ALL),
+        ("control", control::ALL),
+        ("list", list::ALL),
+        ("integer", integer::ALL),
+        ("window", window::ALL),
+        ("custom", custom::ALL),
+    ];
+    let excused = |name: &str| {
+        let family = families.iter().find(|f| f.1.iter().any(|d| d.name == name)).map_or(name, |f| f.0);
+        ELSEWHERE.iter().any(|e| e.0 == family)
+    };
+    let missing: Vec<&str> =
+        op::all().map(|d| d.name).filter(|name| !reached.contains(name) && !excused(name)).collect();
+    assert!(missing.is_empty(), "in no case of the file; add one, or a reason why they are tested elsewhere: {missing:?}");
+    for (name, reason) in ELSEWHERE {
+        let known = families.iter().any(|f| f.0 == *name) || op::find(name).is_some();
+        assert!(known && !reached.contains(name), "{name} needs no excuse ({reason})");
     }
 }
 

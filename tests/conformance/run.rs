@@ -11,6 +11,8 @@ use autograd::{
     try_eval, ty::DType, with_engine,
 };
 
+use std::collections::BTreeSet;
+
 type Result<T> = std::result::Result<T, String>;
 
 /// What became of a case.
@@ -111,6 +113,38 @@ fn at<T: Typed>(case: &Case, out: &mut Outcome) {
         let own = p.stats().kernels.iter().all(|k| k.kind == "kernel" || k.kind == "scalar function");
         out.native.get_or_insert(own);
     }
+}
+
+/// The error of the compiled operation, or what it gave instead.
+pub(crate) fn refused(op: &str, options: &str, inputs: &[Given]) -> String {
+    let none = || Given { shape: vec![], dtype: DType::F64, data: vec![0.0], grad: false };
+    let (op, attrs) = (op.to_owned(), options.to_owned());
+    let case = Case { id: String::new(), op, attrs, inputs: inputs.to_vec(), output: none(), first: None, rtol: 0.0, atol: 0.0 };
+    let s = Setting::<f64>::new(&case);
+    let (op, o) = (case.op.as_str(), case.attrs.as_str());
+    match with_engine(Engine::Compiled, || apply_f64::value(op, o, &s.floats[..], &s.ints[..], &s.bools[..])) {
+        Ok(y) => format!("{:?}", y.to_vec()),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// The operations in the graphs of a case: of its value, its gradient and the gradient of that.
+pub(crate) fn operations(case: &Case) -> Result<BTreeSet<&'static str>> {
+    let s = Setting::<f64>::new(case);
+    let x = f64::explain(&case.op, &case.attrs, &s.floats, &s.ints, &s.bools)?;
+    let source = x.source.ok_or("not compiled")?;
+    let places: Vec<usize> = s.wrt().iter().map(|w| w.1).collect();
+    let mut names = BTreeSet::new();
+    let mut add = |g: &Graph| names.extend(g.nodes().map(|(_, n)| n.op.name()));
+    add(&source);
+    if case.first.is_some() {
+        let failed = |e: autograd::Error| e.to_string();
+        let vjp = diff::vjp(&source, &places).map_err(failed)?;
+        add(&vjp);
+        let gradients = vjp.clone().with_outputs(vjp.outputs()[1..].to_vec());
+        add(&diff::vjp(&gradients, &places).map_err(failed)?);
+    }
+    Ok(names)
 }
 
 impl Outcome {

@@ -4,6 +4,7 @@
 //! Cholesky decomposition", 2016).
 
 mod dense;
+mod svd;
 
 use super::{Cx, Derivative, Eval, Lower, Op, OpDef, Operand, SAVE_OUT, each, infer};
 use crate::{
@@ -353,7 +354,7 @@ impl<'e> Ex<'e> {
         )
     }
     /// Eigenvectors as columns, and the eigenvalues as a column.
-    pub(crate) fn eigh_parts(&self) -> (Ex<'e>, Ex<'e>) {
+    pub fn eigh_parts(&self) -> (Ex<'e>, Ex<'e>) {
         let packed = self.op1(&EIGH);
         // a failed operation leaves a placeholder of the argument's type
         if packed.rank() < 2 || packed.shape()[packed.rank() - 1] == 0 {

@@ -9,7 +9,7 @@ use crate::{
     },
     ty::Ty,
 };
-use nalgebra::{DMatrix, RealField, SVD, SymmetricEigen};
+use nalgebra::{DMatrix, RealField, SymmetricEigen};
 
 /// What matrices are made of: `f32` or `f64`.
 pub(super) trait Scalar: Element + RealField + Copy {}
@@ -117,12 +117,11 @@ struct Singular<T: Scalar> {
 }
 fn singular_values<T: Scalar>(op: &Op, m: &DMatrix<T>) -> Result<Singular<T>> {
     finite(op, m)?;
-    let svd = SVD::try_new(m.clone(), true, true, T::default_epsilon(), sweeps(m.nrows()));
-    let Some((u, vt, s)) = svd.and_then(|d| Some((d.u?, d.v_t?, d.singular_values))) else {
+    let Some((u, s, vt)) = super::svd::svd(m) else {
         return Err(Error::value(op.name(), "expected a singular value decomposition that converges, found none"));
     };
     let sign = (u.clone().lu().determinant() * vt.clone().lu().determinant()).signum();
-    Ok(Singular { u, s: s.iter().copied().collect(), vt, sign })
+    Ok(Singular { u, s, vt, sign })
 }
 /// The product of all but some.
 fn others<T: Scalar>(s: &[T], i: usize, j: usize) -> T {
