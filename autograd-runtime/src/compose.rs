@@ -111,7 +111,7 @@ impl<'e> Ex<'e> {
     pub fn squeeze(&self, dim: i64) -> Ex<'e> {
         attempt(self, || {
             let mut shape = self.shape();
-            let d = resolve_dim("squeeze", dim, shape.len())?;
+            let d = resolve_dim("squeeze", dim, shape.len().max(1))?;
             if shape.get(d) == Some(&1) {
                 shape.remove(d);
             }
@@ -140,7 +140,8 @@ impl<'e> Ex<'e> {
         attempt(self, || {
             let rank = self.rank();
             let mut perm: Shape = (0..rank).collect();
-            let (a, b) = (resolve_dim("transpose", a, rank)?, resolve_dim("transpose", b, rank)?);
+            let of = |d| resolve_dim("transpose", d, rank.max(1));
+            let (a, b) = (of(a)?, of(b)?);
             if rank > 0 {
                 perm.swap(a, b);
             }

@@ -97,6 +97,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("integer", "of counters and bits: tests/control_flow/integers.rs"),
     ("window", "writes through views: tests/autograd/inplace_and_views.rs"),
     ("custom", "a user's: tests/autograd"),
+    ("copysign", "a method of Rust's floats: tests/entry_points.rs"),
+    ("cbrt", "a method of Rust's floats: autograd-runtime/src/elementary/tests.rs"),
+    ("ne", "truth values: autograd-runtime/tests/rules.rs"),
+    ("xor", "truth values: autograd-runtime/tests/rules.rs"),
+    ("cummax_index", "tests/numerics.rs"),
+    ("cummin_index", "tests/numerics.rs"),
+    ("last_writer", "tests/numerics.rs"),
 ];
 
 #[test]
