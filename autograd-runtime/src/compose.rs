@@ -1,22 +1,34 @@
 //! Composite operations: plain functions over the emitter, made of declared operations. They differentiate
 //! because their parts do, in every engine and to every order.
 
+mod activation;
+mod attention;
 mod conv;
+mod einsum;
+mod layout;
+mod loss;
+mod norm;
+mod order;
 mod random;
+mod reduce;
+mod solve;
 
+pub use attention::AttentionOptions;
 pub use conv::{ConvOptions, Extents, PoolOptions};
+pub use loss::{CrossEntropyOptions, Reduction};
+pub use solve::TriangularOptions;
 
 use crate::{
-    emit::{Ex, constant, iota},
+    emit::Ex,
     error::{Error, Result},
-    op::{OpDef, reduce},
-    ty::{DType, Shape, broadcast, resolve_dim},
+    ty::{Shape, broadcast, resolve_dim},
 };
 
-/// Dims given by the user (negative ones count from the end) as sorted axes; `None` is all of them.
+/// Dims given by the user (negative ones count from the end) as sorted axes; `None` and the empty list are all of them, as
+/// in PyTorch.
 fn axes(op: &str, x: &Ex<'_>, dims: Option<&[i64]>) -> Result<Shape> {
     let rank = x.rank();
-    let Some(dims) = dims else { return Ok((0..rank).collect()) };
+    let Some(dims) = dims.filter(|d| !d.is_empty()) else { return Ok((0..rank).collect()) };
     let mut axes = Shape::new();
     for &d in dims {
         // PyTorch lets a scalar be addressed by dims 0 and -1; it has no axis to reduce
@@ -36,140 +48,8 @@ fn attempt<'e>(x: &Ex<'e>, f: impl FnOnce() -> Result<Ex<'e>>) -> Ex<'e> {
     f().unwrap_or_else(|e| x.fail(e))
 }
 
-fn squeeze_axes<'e>(x: &Ex<'e>, axes: &[usize], keepdim: bool) -> Ex<'e> {
-    if keepdim {
-        return x.clone();
-    }
-    let shape: Shape = x.shape().iter().enumerate().filter(|(d, _)| !axes.contains(d)).map(|p| *p.1).collect();
-    x.reshape(&shape)
-}
-
-fn count(x: &Ex<'_>, axes: &[usize]) -> f64 {
-    let shape = x.shape();
-    axes.iter().map(|&d| shape[d] as f64).product()
-}
-
 #[allow(missing_docs)] // documented on `Tensor`
 impl<'e> Ex<'e> {
-    fn reduce(&self, def: &'static OpDef, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes(def.name, self, dims)?;
-            Ok(squeeze_axes(&self.reduce_keep(def, &a), &a, keepdim))
-        })
-    }
-    pub fn sum(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        self.reduce(&reduce::SUM, dims, keepdim)
-    }
-    pub fn amax(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        self.reduce(&reduce::AMAX, dims, keepdim)
-    }
-    pub fn amin(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        self.reduce(&reduce::AMIN, dims, keepdim)
-    }
-    pub fn argmax(&self, dim: i64, keepdim: bool) -> Ex<'e> {
-        if self.rank() == 0 {
-            return attempt(self, || resolve_dim("argmax", dim, 1).map(|_| constant(self.e, DType::I64, 0.0)));
-        }
-        self.reduce(&reduce::ARGMAX, Some(&[dim]), keepdim)
-    }
-    pub fn mean(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("mean", self, dims)?;
-            Ok(squeeze_axes(&(self.sum_keep(&a) / count(self, &a)), &a, keepdim))
-        })
-    }
-    /// Σ (x − mean)² / (n − correction)
-    pub fn var(&self, dims: Option<&[i64]>, correction: f64, keepdim: bool) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("var", self, dims)?;
-            let n = count(self, &a);
-            let centred = self - self.sum_keep(&a) / n;
-            // 0/0 for one element and correction 1 is NaN, as it should be
-            let v = centred.square().sum_keep(&a) / (n - correction).max(0.0);
-            Ok(squeeze_axes(&v, &a, keepdim))
-        })
-    }
-    /// √Σx², with derivative 0 where the norm is 0, in every order: the root is taken of 1 there instead,
-    /// and its result replaced.
-    pub fn norm(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("norm", self, dims)?;
-            let s = self.square().sum_keep(&a);
-            let zero = s.eq(&s.lit(0.0));
-            let root = Ex::select(&zero, &s.lit(1.0), &s).sqrt();
-            Ok(squeeze_axes(&Ex::select(&zero, &s.lit(0.0), &root), &a, keepdim))
-        })
-    }
-    /// The largest value along axes, without derivative, and 0 where it is infinite: what may be subtracted
-    /// before exponentials.
-    fn stable_shift(&self, a: &[usize]) -> Ex<'e> {
-        let shape = self.shape();
-        if a.iter().any(|&d| shape[d] == 0) {
-            return self.lit(0.0);
-        }
-        let m = self.detach().amax_keep(a);
-        m.masked(&m.abs().lt(&m.lit(f64::INFINITY)))
-    }
-    /// ln Σ eˣ, by m + ln Σ e^(x−m) with the largest x as m
-    pub fn logsumexp(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("logsumexp", self, dims)?;
-            let m = self.stable_shift(&a);
-            let y = (self - &m).exp().sum_keep(&a).ln() + m;
-            Ok(squeeze_axes(&y, &a, keepdim))
-        })
-    }
-    pub fn softmax(&self, dim: i64) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("softmax", self, Some(&[dim]))?;
-            let e = (self - self.stable_shift(&a)).exp();
-            Ok(&e / e.sum_keep(&a))
-        })
-    }
-    pub fn log_softmax(&self, dim: i64) -> Ex<'e> {
-        attempt(self, || {
-            let a = axes("log_softmax", self, Some(&[dim]))?;
-            let z = self - self.stable_shift(&a);
-            Ok(&z - z.exp().sum_keep(&a).ln())
-        })
-    }
-    /// Mean of −log softmax(x) at the target; `self` is `[n, classes]`, `target` `[n]` of i64. The class is picked by
-    /// comparing indices, so that the whole loss and its gradient is one pass over the rows.
-    pub fn cross_entropy(&self, target: &Ex<'e>) -> Ex<'e> {
-        attempt(self, || {
-            let (shape, tt) = (self.shape(), target.ty());
-            if shape.len() != 2 || tt.shape.as_slice() != &shape[..1] || tt.dtype != DType::I64 {
-                let found = format!("{} and {tt}", self.ty());
-                return Err(Error::shape("cross_entropy", "logits [n, classes] and i64 targets [n]", found));
-            }
-            let z = self - self.stable_shift(&[1]);
-            let lse = z.exp().sum_keep(&[1]).ln();
-            let class = iota(self.e, self.dtype(), shape[1]);
-            let hit = class.eq(&target.reshape(&[shape[0], 1]).cast(self.dtype()));
-            let picked = z.masked(&hit).sum_keep(&[1]);
-            // a target outside the classes picks nothing: NaN, rather than a loss that looks like one
-            let t = target.reshape(&[shape[0], 1]);
-            let valid = t.ge(&t.lit(0.0)).logical_and(&t.lt(&t.lit(shape[1] as f64)));
-            let loss = Ex::select(&valid, &(lse - picked), &self.lit(f64::NAN));
-            let n = shape[0] as f64;
-            Ok((loss.sum_keep(&[0, 1]) / n).reshape(&[]))
-        })
-    }
-    pub fn mse_loss(&self, target: &Ex<'e>) -> Ex<'e> {
-        (self - target).square().mean(None, false)
-    }
-    /// x·σ(x)
-    pub fn silu(&self) -> Ex<'e> {
-        self * self.sigmoid()
-    }
-    /// x·Φ(x), exact
-    pub fn gelu(&self) -> Ex<'e> {
-        self * (self * -std::f64::consts::FRAC_1_SQRT_2).erfc() * 0.5
-    }
-    pub fn leaky_relu(&self, slope: f64) -> Ex<'e> {
-        Ex::select(&self.gt(&self.lit(0.0)), self, &(self * slope))
-    }
-
     /// PyTorch's `matmul`: vectors are rows or columns, leading axes broadcast.
     pub fn matmul(&self, other: &Ex<'e>) -> Ex<'e> {
         attempt(self, || {
@@ -231,7 +111,7 @@ impl<'e> Ex<'e> {
     pub fn squeeze(&self, dim: i64) -> Ex<'e> {
         attempt(self, || {
             let mut shape = self.shape();
-            let d = resolve_dim("squeeze", dim, shape.len())?;
+            let d = resolve_dim("squeeze", dim, shape.len().max(1))?;
             if shape.get(d) == Some(&1) {
                 shape.remove(d);
             }
@@ -260,7 +140,8 @@ impl<'e> Ex<'e> {
         attempt(self, || {
             let rank = self.rank();
             let mut perm: Shape = (0..rank).collect();
-            let (a, b) = (resolve_dim("transpose", a, rank)?, resolve_dim("transpose", b, rank)?);
+            let of = |d| resolve_dim("transpose", d, rank.max(1));
+            let (a, b) = (of(a)?, of(b)?);
             if rank > 0 {
                 perm.swap(a, b);
             }

@@ -102,12 +102,25 @@ pub struct PoolOptions<const N: usize> {
     pub stride: [usize; N],
     /// Elements on either side of the input, which a maximum leaves out and a mean counts as zeros; 0.
     pub padding: [usize; N],
+    /// Steps between elements of the window, for maxima; 1.
+    pub dilation: [usize; N],
+    /// Whether a window that begins inside and ends beyond the far side counts, with what it covers; no.
+    pub ceil_mode: bool,
+    /// Whether a mean divides by the elements of the padding too; yes.
+    pub count_include_pad: bool,
 }
 impl<const N: usize> PoolOptions<N> {
     /// Windows of these extents, side by side.
     pub fn new(kernel: impl Into<Extents<N>>) -> Self {
         let kernel = kernel.into().0;
-        PoolOptions { kernel, stride: kernel, padding: [0; N] }
+        PoolOptions {
+            kernel,
+            stride: kernel,
+            padding: [0; N],
+            dilation: [1; N],
+            ceil_mode: false,
+            count_include_pad: true,
+        }
     }
     /// With other steps.
     #[must_use]
@@ -118,6 +131,36 @@ impl<const N: usize> PoolOptions<N> {
     #[must_use]
     pub fn padding(self, padding: impl Into<Extents<N>>) -> Self {
         PoolOptions { padding: padding.into().0, ..self }
+    }
+    /// With steps between elements of the window.
+    #[must_use]
+    pub fn dilation(self, dilation: impl Into<Extents<N>>) -> Self {
+        PoolOptions { dilation: dilation.into().0, ..self }
+    }
+    /// With windows that end beyond the far side, or without.
+    #[must_use]
+    pub fn ceil_mode(self, ceil_mode: bool) -> Self {
+        PoolOptions { ceil_mode, ..self }
+    }
+    /// With the padding counted in a mean, or without.
+    #[must_use]
+    pub fn count_include_pad(self, count_include_pad: bool) -> Self {
+        PoolOptions { count_include_pad, ..self }
+    }
+    /// For each spatial axis the elements that windows reach beyond the far padding.
+    fn beyond(&self, shape: &[usize]) -> [usize; N] {
+        let mut beyond = [0; N];
+        for (i, beyond) in beyond.iter_mut().enumerate().filter(|_| self.ceil_mode) {
+            let (k, s, p) = (self.kernel[i] as i128, self.stride[i] as i128, self.padding[i] as i128);
+            let (n, span) = (shape[i] as i128, self.dilation[i] as i128 * (k - 1) + 1);
+            let room = n + 2 * p - span;
+            if s > 0 && room >= 0 && room % s != 0 {
+                // one more window, unless it begins beyond the input and the near padding
+                let last = (room / s + 1) * s;
+                *beyond = if last < n + p { usize::try_from(last + span - n - 2 * p).unwrap_or(0) } else { 0 };
+            }
+        }
+        beyond
     }
 }
 impl<const N: usize> From<usize> for PoolOptions<N> {
@@ -217,9 +260,15 @@ impl<'e> Ex<'e> {
     pub fn max_pool<const N: usize>(&self, o: &PoolOptions<N>) -> Ex<'e> {
         attempt(self, || {
             let name = format!("max_pool{N}d");
-            let (x, batch) = batched(&name, self, N)?;
+            let (mut x, batch) = batched(&name, self, N)?;
+            let beyond = o.beyond(&x.shape()[2..]);
+            if beyond != [0; N] {
+                // what no maximum picks
+                let pads = beyond.map(|n| (0, n as i64));
+                x = x.pad(&pads, &x.lit(f64::NEG_INFINITY));
+            }
             let shape = x.shape();
-            let op = conv::max_pool(&name, window(&o.stride, &o.padding, &[1; N], ints(&o.kernel)), &shape)?;
+            let op = conv::max_pool(&name, window(&o.stride, &o.padding, &o.dilation, ints(&o.kernel)), &shape)?;
             let index = apply(op, &[&x]);
             let out = index.shape();
             let flat = |s: &[usize]| [s[0], s[1], s[2..].iter().product()];
@@ -227,7 +276,8 @@ impl<'e> Ex<'e> {
             finish(&name, &y, None, batch)
         })
     }
-    /// A convolution of each channel with a constant kernel.
+    /// A convolution of each channel with a constant kernel; where windows count different numbers of elements, one
+    /// with ones divided by one of the numbers.
     pub fn avg_pool<const N: usize>(&self, o: &PoolOptions<N>) -> Ex<'e> {
         attempt(self, || {
             let name = format!("avg_pool{N}d");
@@ -237,11 +287,34 @@ impl<'e> Ex<'e> {
                 let want = format!("expected a padding of at most half the kernel {:?}", o.kernel);
                 return Err(Error::value(&name, format!("{want}, found {:?}", o.padding)));
             }
-            let images = [&[shape[0] * shape[1], 1], &shape[2..]].concat();
+            if o.dilation != [1; N] {
+                return Err(Error::value(&name, format!("expected a dilation of 1, found {:?}", o.dilation)));
+            }
+            let images = [&[shape[0].saturating_mul(shape[1]), 1], &shape[2..]].concat();
             let kernel = [&[1, 1], &o.kernel[..]].concat();
-            let op = conv::convolution(&name, window(&o.stride, &o.padding, &[1; N], Attr::Int(1)), &images, &kernel)?;
-            let share = x.lit(1.0 / o.kernel.iter().map(|&k| k as f64).product::<f64>()).expand(&kernel);
-            let y = apply(op, &[&x.reshape(&images), &share]);
+            let beyond = o.beyond(&shape[2..]);
+            let even = beyond == [0; N] && (o.count_include_pad || o.padding == [0; N]);
+            let summed = |x: &Ex<'e>, padding: &[usize; N], weight: f64| {
+                let attrs = window(&o.stride, padding, &[1; N], Attr::Int(1));
+                let op = conv::convolution(&name, attrs, &x.shape(), &kernel)?;
+                Ok(apply(op, &[x, &x.lit(weight).expand(&kernel)]))
+            };
+            let x = x.reshape(&images);
+            let y = if even {
+                summed(&x, &o.padding, 1.0 / o.kernel.iter().map(|&k| k as f64).product::<f64>())?
+            } else {
+                // explicit zeros on all sides, and ones where elements count
+                let padded = |x: &Ex<'e>, counted: bool| {
+                    (0..N).fold(x.clone(), |x, i| {
+                        let (n, near) = (shape[i + 2] + 2 * o.padding[i], if counted { 0 } else { o.padding[i] });
+                        x.unslice(i + 2, near, 1, n + beyond[i])
+                    })
+                };
+                let wide = o.count_include_pad;
+                let counted: Shape = (0..N).map(|i| shape[i + 2] + if wide { 2 * o.padding[i] } else { 0 }).collect();
+                let ones = x.lit(1.0).expand(&[&[1, 1], &counted[..]].concat());
+                summed(&padded(&x, false), &[0; N], 1.0)? / summed(&padded(&ones, wide), &[0; N], 1.0)?
+            };
             let out = [&shape[..2], &y.shape()[2..]].concat();
             finish(&name, &y.reshape(&out), None, batch)
         })

@@ -126,20 +126,11 @@ unary! {
     /// y = σ(x)σ(−x);  dx = ct · y · (σ(−x) − σ(x)) = −ct · y · tanh(x/2)
     SIGMOID_GRAD "sigmoid_grad" SigmoidGrad 1 | SAVE_OUT, |cx, t| -(t * (cx.out * (&cx.args[0] * 0.5).tanh()));
     /// y = ln|Γ(x)|;  dx = ct · ψ(x)
-    LGAMMA "lgamma" Lgamma 1, |cx, t| t * cx.args[0].op1(&DIGAMMA);
+    LGAMMA "lgamma" Lgamma 1, |cx, t| t * cx.args[0].digamma();
+    /// y = ψ(x) = Γ′/Γ;  dx = ct · ψ′(x)
+    DIGAMMA "digamma" Digamma 1, |cx, t| t * cx.args[0].polygamma(1);
 }
 
-/// y = ψ(x) = Γ′/Γ; its derivative, the trigamma function, is not written: an error, never a zero.
-pub static DIGAMMA: OpDef = OpDef {
-    name: "digamma",
-    attrs: &[],
-    arity: 1,
-    infer: infer::floats,
-    eval: eval_unary!(Unary::Digamma),
-    derivative: Derivative::Missing,
-    saves: 0,
-    lower: Lower::Unary(Unary::Digamma),
-};
 
 /// `x`, but NaN below `low`: a derivative outside the domain of the function is not a number.
 fn domain<'e>(x: &Ex<'e>, low: f64) -> Ex<'e> {

@@ -12,12 +12,16 @@ pub mod create;
 pub mod custom;
 pub mod elementary;
 mod evaluate;
+pub mod factor;
 pub mod index;
 pub mod integer;
 pub mod linalg;
 pub mod list;
+pub mod order;
 pub mod random;
 pub mod reduce;
+pub mod scan;
+pub mod special;
 pub mod views;
 pub mod window;
 
@@ -355,7 +359,7 @@ impl fmt::Debug for OpDef {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 15] = [
+    let families: [&[&'static OpDef]; 19] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -371,6 +375,10 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         custom::ALL,
         integer::ALL,
         list::ALL,
+        special::ALL,
+        scan::ALL,
+        order::ALL,
+        factor::ALL,
     ];
     families.into_iter().flatten().copied()
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&SUM, &AMAX, &AMIN, &ARGMAX];
+pub static ALL: &[&OpDef] = &[&SUM, &AMAX, &AMIN, &ARGMAX, &ARGMIN];
 
 fn keepdim(op: &Op, a: &[&Ty]) -> Result<Ty> {
     let mut ty = a[0].clone();
@@ -139,22 +139,33 @@ pub static AMIN: OpDef = extremum("amin", eval_fold!(Min), ReduceKind::Min);
 fn same<T: Float>(a: T, b: T) -> bool {
     a == b || (a.is_nan() && b.is_nan())
 }
+const fn first(name: &'static str, eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>) -> OpDef {
+    OpDef {
+        name,
+        attrs: &["dims"],
+        arity: 1,
+        infer: |op, a| match op.dims(0).len() {
+            1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
+            n => Err(Error::value(op.name(), format!("expected one dim, found {n}"))),
+        },
+        eval: Eval::Windows(eval),
+        derivative: Derivative::Zero,
+        saves: 0,
+        lower: Lower::Library,
+    }
+}
+/// `eval` of the place of a fold's result.
+macro_rules! eval_position {
+    ($fold:expr) => {
+        |op, args, out| match args[0].dtype() {
+            DType::F32 => position(op, args[0], out, $fold, same::<f32>),
+            DType::F64 => position(op, args[0], out, $fold, same::<f64>),
+            DType::I64 => position(op, args[0], out, $fold, |a: i64, b| a == b),
+            DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
+        }
+    };
+}
 /// y = the first index of the maximum along `dims` (one dim), NaN being the largest;  the derivative is zero
-pub static ARGMAX: OpDef = OpDef {
-    name: "argmax",
-    attrs: &["dims"],
-    arity: 1,
-    infer: |op, a| match op.dims(0).len() {
-        1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
-        n => Err(Error::value("argmax", format!("expected one dim, found {n}"))),
-    },
-    eval: Eval::Windows(|op, args, out| match args[0].dtype() {
-        DType::F32 => position(op, args[0], out, Max, same::<f32>),
-        DType::F64 => position(op, args[0], out, Max, same::<f64>),
-        DType::I64 => position(op, args[0], out, Max, |a: i64, b| a == b),
-        DType::Bool => Err(Error::dtype(op.name(), "a number", DType::Bool)),
-    }),
-    derivative: Derivative::Zero,
-    saves: 0,
-    lower: Lower::Library,
-};
+pub static ARGMAX: OpDef = first("argmax", eval_position!(Max));
+/// y = the first index of the minimum along `dims` (one dim), NaN being the smallest;  the derivative is zero
+pub static ARGMIN: OpDef = first("argmin", eval_position!(Min));

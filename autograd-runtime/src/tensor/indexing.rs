@@ -4,7 +4,7 @@
 //! Integers and ranges give views. Index tensors pick elements, duplicates included; writing through them the last of
 //! several writers of an element wins, in the value and in the gradient.
 
-use super::typed::{Tensor, evaluate_as};
+use super::typed::Tensor;
 use crate::{
     array::{Element, Float},
     emit::{Emit, Ex, V},
@@ -322,22 +322,7 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn index_select(&self, dim: i64, index: &Tensor<i64>) -> Self {
-        let at = crate::ty::resolve_dim("index_select", dim, self.ndim());
-        let places = at.map(|d| {
-            let mut places = vec![Index::Range(0, None, 1); d];
-            places.push(Index::Tensor(index.clone()));
-            places
-        });
-        Tensor::from_value(evaluate_as("IndexSelectBackward0", |e| {
-            let x = Ex::new(e, V::Tensor(self.value().clone()));
-            match &places {
-                Ok(_) if index.ndim() > 1 => {
-                    x.fail(Error::shape("index_select", "an index of one axis", format!("{:?}", index.shape())))
-                }
-                Ok(p) => take(&x, p).unwrap_or_else(|err| x.fail(err)),
-                Err(err) => x.fail(err.clone()),
-            }
-        }))
+        self.zip_named("IndexSelectBackward0", index, |x, i| x.index_select(dim, &i))
     }
     /// The elements where the mask holds, in row-major order, as one axis; mask and tensor broadcast. A copy.
     #[track_caller]

@@ -10,10 +10,12 @@
 //! * `inplace`: writing in place, and views whose base was written to;
 //! * `custom`: derivatives of the user's; `checkpoint`: saved values that are computed again.
 //!
-//! The user's side: `typed` (`Tensor<T>` and its operations, with PyTorch's names), `indexing`, `parts`, `conv`, `random`, `autograd` (tracking,
+//! The user's side: `typed` (`Tensor<T>` and its operations, with PyTorch's names), `activation`, `reduce`,
+//! `layout`, `linalg`, `loss`, `indexing`, `parts`, `conv`, `random`, `autograd` (tracking,
 //! gradients, hooks), `backward` (the calls), `dot` (drawing the graph), `display` (printing as PyTorch prints).
 //! `replay` runs a graph on the tape, for comparison.
 
+mod activation;
 mod autograd;
 mod backward;
 mod checkpoint;
@@ -25,11 +27,15 @@ mod dot;
 mod hooks;
 mod indexing;
 mod inplace;
+mod layout;
+mod linalg;
+mod loss;
 mod meta;
 mod mode;
 mod node;
 mod parts;
 mod random;
+mod reduce;
 mod replay;
 mod sweep;
 mod typed;

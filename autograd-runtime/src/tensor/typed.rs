@@ -137,16 +137,16 @@ impl<T: Element> Tensor<T> {
     pub(crate) fn value(&self) -> &Value {
         &self.0
     }
-    fn ex<'e>(&self, e: &'e dyn Emit) -> Ex<'e> {
+    pub(super) fn ex<'e>(&self, e: &'e dyn Emit) -> Ex<'e> {
         Ex::new(e, V::Tensor(self.0.clone()))
     }
     #[track_caller]
-    fn map<U: Element>(&self, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
+    pub(super) fn map<U: Element>(&self, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
         Tensor::from_value(evaluate(|e| f(self.ex(e))))
     }
     /// As [`Tensor::map`], under PyTorch's name; never this very tensor, which another write would reach.
     #[track_caller]
-    fn named<U: Element>(&self, name: &'static str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
+    pub(super) fn named<U: Element>(&self, name: &'static str, f: impl for<'e> FnOnce(Ex<'e>) -> Ex<'e>) -> Tensor<U> {
         Tensor::from_value(evaluate_as(name, |e| {
             let y = f(self.ex(e));
             if self.passed_through(&y) { y.copy() } else { y }
@@ -169,7 +169,7 @@ impl<T: Element> Tensor<T> {
         matches!(&y.v, V::Tensor(v) if v.same(&self.0) && matches!(v.repr(), Repr::Stored { .. }))
     }
     #[track_caller]
-    fn zip_named<U: Element, W: Element>(
+    pub(super) fn zip_named<U: Element, W: Element>(
         &self,
         name: &'static str,
         o: &Tensor<U>,
@@ -799,7 +799,7 @@ unary! {
     erfc;
     /// ln|Γ(x)|
     lgamma;
-    /// Γ′(x)/Γ(x). Its own derivative is not there yet: backward through it is an error that says so.
+    /// Γ′(x)/Γ(x). [`Tensor::polygamma`] has its derivatives.
     digamma;
 }
 
@@ -855,28 +855,13 @@ impl<T: Float> Tensor<T> {
     pub fn clamp(&self, lo: impl Scalar<T>, hi: impl Scalar<T>) -> Self {
         self.named("ClampBackward1", |x| x.clamp(&lo.ex(x.e), &hi.ex(x.e)))
     }
-    /// x·σ(x)
-    #[track_caller]
-    pub fn silu(&self) -> Self {
-        self.named("SiluBackward0", |x| x.silu())
-    }
-    /// x·Φ(x), Φ the normal distribution function
-    #[track_caller]
-    pub fn gelu(&self) -> Self {
-        self.named("GeluBackward0", |x| x.gelu())
-    }
-    /// x above 0, slope·x below.
-    #[track_caller]
-    pub fn leaky_relu(&self, slope: f64) -> Self {
-        self.named("LeakyReluBackward0", |x| x.leaky_relu(slope))
-    }
     /// The sum of all elements, of shape `[]`.
     #[track_caller]
     pub fn sum(&self) -> Self {
         self.named("SumBackward0", |x| x.sum(None, false))
     }
     /// Sums along dims, which stay with extent 1 if `keepdim` and disappear otherwise. Each dim is named once; an empty
-    /// list sums along none (PyTorch: along all).
+    /// list stands for all, as in PyTorch.
     ///
     /// ```
     /// use autograd_runtime::Tensor;
@@ -957,7 +942,7 @@ impl<T: Float> Tensor<T> {
     /// The Euclidean norm of all elements, of shape `[]`; its gradient at 0 is 0.
     #[track_caller]
     pub fn norm(&self) -> Self {
-        self.named("LinalgVectorNormBackward0", |x| x.norm(None, false))
+        self.named("LinalgVectorNormBackward0", |x| x.norm(2.0, None, false))
     }
     /// ln Σ eˣ along dims, as in [`Tensor::sum_dim`], without overflow.
     #[track_caller]
@@ -979,24 +964,6 @@ impl<T: Float> Tensor<T> {
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Self {
         self.named("LogSoftmaxBackward0", |x| x.log_softmax(dim))
-    }
-    /// The mean of −ln softmax(self) at the target, of shape `[]`: logits `[n, classes]`, targets `[n]`. A target outside
-    /// the classes gives NaN.
-    ///
-    /// ```
-    /// use autograd_runtime::Tensor;
-    /// let logits = Tensor::<f64>::zeros([2, 4]);
-    /// let loss = logits.cross_entropy(&Tensor::from_vec(vec![0, 3], [2]));
-    /// assert!((loss.item() - 4f64.ln()).abs() < 1e-15);
-    /// ```
-    #[track_caller]
-    pub fn cross_entropy(&self, target: &Tensor<i64>) -> Self {
-        self.zip_named("NllLossBackward0", target, |x, t| x.cross_entropy(&t))
-    }
-    /// The mean squared difference, of shape `[]`; the shapes broadcast.
-    #[track_caller]
-    pub fn mse_loss(&self, target: &Tensor<T>) -> Self {
-        self.zip_named("MseLossBackward0", target, |x, t| x.mse_loss(&t))
     }
     /// The matrix product as PyTorch defines it: `[.., n, k]` times `[.., k, m]` is `[.., n, m]`, where leading axes
     /// broadcast; a vector is a row at the left and a column at the right, and its axis disappears.
