@@ -445,6 +445,76 @@ fn nan_and_zeros_in_extrema() {
 }
 
 #[test]
+fn the_share_of_each_element_in_an_extremum() {
+    let makes: [Make; 5] = [
+        |b, x, _, w| {
+            each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |_, i, s, c| {
+                vec![float_max(&s[0], &get(&c[0], i))]
+            })
+        },
+        |b, x, _, w| {
+            each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |_, i, s, c| {
+                let t = get(&c[0], i);
+                vec![choose(&t.gt(&s[0]), &t, &s[0])]
+            })
+        },
+        |b, x, _, w| {
+            each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |b, i, s, c| {
+                let t = get(&c[0], &(len(&c[0]) - int(b, 1) - i));
+                vec![choose(&s[0].ge(&t), &t, &s[0])]
+            })
+        },
+        |b, x, _, w| {
+            each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |_, i, s, c| {
+                let (x, t) = (&s[0], get(&c[0], i));
+                vec![choose(&x.is_nan(), &t, &choose(&t.is_nan(), x, &t.minimum(x)))]
+            })
+        },
+        // in a loop, and over elements that the loop around has changed
+        |b, x, _, w| {
+            let args = [w.clone()];
+            let out = each(b, &int(b, 2), &[float(b, 0.0), x.clone()], &args, |b, i, s, c| {
+                let m = each(b, &len(&s[1]), &[c[0].clone()], &[s[1].clone()], |_, i, s, c| {
+                    vec![float_max(&s[0], &get(&c[0], i))]
+                });
+                vec![&s[0] + &m[0] * 0.5, set(&s[1], i, &(&m[0] * 0.25))]
+            });
+            vec![out[0].clone()]
+        },
+    ];
+    let mut rng = Rng(13);
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let some = [nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 2.5];
+    for (k, make) in makes.into_iter().enumerate() {
+        let g = graph(make);
+        let reverse = diff::vjp(&g, &[0, 2]).unwrap();
+        // the loop itself, and the one that looks for the elements
+        assert!(k == 4 || count(&reverse) == 2, "{k}: {}", count(&reverse));
+        let program = Program::compile(&reverse, false).unwrap();
+        let second = diff::vjp(&reverse, &[0, 2]).unwrap();
+        let program_2 = Program::compile(&second, false).unwrap();
+        for run in 0..300 {
+            let few = &some[if k == 4 { 3 } else { rng.below(some.len()) }..];
+            let n = 2 + rng.below(if run % 2 == 0 { 6 } else { 20 });
+            let list = ty(&format!("f64[{n}]"));
+            let x = array(&list, (0..n).map(|_| few[rng.below(few.len())]).collect::<Vec<_>>());
+            let w = array(&ty("f64[]"), [few[rng.below(few.len())]]);
+            let x = [x, array(&list, vec![0.0; n]), w, array(&ty("f64[]"), [-1.5])];
+            let (want, found) = (interp::run(&reverse, &x).unwrap(), program.run_arrays(&x).unwrap());
+            for (a, b) in want.iter().zip(&found) {
+                close(a, b, 1e-15).unwrap_or_else(|e| panic!("{k}: {x:?}: {e}"));
+            }
+            let v = [like(&mut rng, &ty("f64[]")), like(&mut rng, &list), like(&mut rng, &ty("f64[]"))];
+            let x = [&x[..], &v[..]].concat();
+            let (want, found) = (interp::run(&second, &x).unwrap(), program_2.run_arrays(&x).unwrap());
+            for (a, b) in want.iter().zip(&found) {
+                close(a, b, 1e-15).unwrap_or_else(|e| panic!("{k}: {x:?}: {e}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn sums_of_negative_zeros_keep_their_sign() {
     let g = graph(|b, x, _, w| {
         each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |_, i, s, c| vec![&s[0] + get(&c[0], i)])

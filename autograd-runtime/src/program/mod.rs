@@ -5,7 +5,9 @@
 
 mod compile;
 mod exec;
+mod extrema;
 mod flow;
+mod folds;
 pub mod fuse;
 pub mod plan;
 mod scalar;
