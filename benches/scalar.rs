@@ -1,7 +1,8 @@
 //! Scalar functions: what a call of an entry point costs, and loops. `cargo bench --bench scalar`.
 //!
 //! Compiled through the entry point and through a kept object, beside the same gradient written by hand; the gradients
-//! of a loop whose length depends on the data and of one of a thousand trips, beside the functions themselves.
+//! of a loop whose length depends on the data and of one of a thousand trips, beside the functions themselves; loops that
+//! run as vector code, long and short.
 
 use autograd::prelude::*;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -108,5 +109,89 @@ fn loops(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scalar, loops);
+/// A sum of function values.
+#[differentiable]
+#[allow(clippy::needless_range_loop)]
+fn sines(x: &[f64], w: f64) -> f64 {
+    let mut s = 0.0;
+    for i in 0..x.len() {
+        s += (x[i] * w).sin();
+    }
+    s
+}
+
+#[differentiable]
+#[allow(clippy::needless_range_loop)]
+fn log_sum_exp(x: &[f64]) -> f64 {
+    let mut m = f64::NEG_INFINITY;
+    for i in 0..x.len() {
+        m = m.max(x[i]);
+    }
+    let mut s = 0.0;
+    for i in 0..x.len() {
+        s += (x[i] - m).exp();
+    }
+    m + s.ln()
+}
+
+/// Elementwise to a list of its own, then a sum.
+#[differentiable]
+#[allow(clippy::needless_range_loop)]
+fn elementwise(x: &[f64]) -> f64 {
+    let n = x.len();
+    let mut out = vec![0.0; n];
+    for i in 0..n {
+        out[i] = x[i] * x[i].exp();
+    }
+    let mut sum = 0.0;
+    for v in out.iter() {
+        sum += v;
+    }
+    sum
+}
+
+/// Products of rows with a vector, of 16 elements.
+#[differentiable]
+fn rows(a: &[f64], b: &[f64]) -> f64 {
+    let d = b.len();
+    let n = a.len() / d;
+    let mut total = 0.0;
+    for i in 0..n {
+        let mut s = 0.0;
+        for j in 0..d {
+            s += a[i * d + j] * b[j];
+        }
+        total += s * s;
+    }
+    total
+}
+
+fn vector_loops(c: &mut Criterion) {
+    let mut group = c.benchmark_group("vector loops");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    for n in [3, 8, 16, 10_000] {
+        let x: Vec<f64> = (0..n).map(|i| f64::from(i).cos()).collect();
+        let mut dx = x.clone();
+        macro_rules! case {
+            ($f:ident, ($($given:expr),*), ($($out:expr),*)) => {
+                group.bench_function(format!("{} {n}, itself", stringify!($f)), |b| b.iter(|| $f(black_box(&x), $($given),*)));
+                let kept = $f::compile(&x, $($given),*).expect("compiles");
+                group.bench_function(format!("{} {n}, value", stringify!($f)), |b| {
+                    b.iter(|| kept.value(black_box(&x), $($given),*))
+                });
+                group.bench_function(format!("{} {n}, gradient", stringify!($f)), |b| {
+                    b.iter(|| kept.value_and_grad_into(black_box(&x), $($given,)* &mut dx, $($out),*))
+                });
+            };
+        }
+        case!(sines, (black_box(0.7)), (&mut 0.0));
+        case!(log_sum_exp, (), ());
+        case!(elementwise, (), ());
+        let (w, mut dw) = (vec![0.5; 16.min(x.len())], vec![0.0; 16.min(x.len())]);
+        case!(rows, (black_box(&w)), (&mut dw));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scalar, loops, vector_loops);
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 //! derivatives of first and second order.
 //!
 //! A program is a state of a few numbers and lists, and statements that assign to parts of it: arithmetic, reads, writes,
-//! swaps, choices and loops. What a choice or loop leaves as it was is captured or carried, by chance. Programs are drawn from
+//! swaps, choices and loops, of which some have trips that do not depend on one another. What a choice or loop leaves as it was is captured or carried, by chance. Programs are drawn from
 //! a tape of numbers, so that what fails is made smaller by making its tape shorter.
 
 mod common;
@@ -261,22 +261,51 @@ impl<'b> Make<'b, '_, '_> {
         let args: Vec<Ex<'b>> = std::iter::once(c).chain(used.iter().map(|&k| self.at(k))).collect();
         self.results(Op::with(&control::IF, attrs), &args, &changed);
     }
+    /// A trip that in most cases depends on no other one: sums, extrema, and elements of its own.
+    fn plain(&mut self, b: &Builder, counter: usize) -> (State, State) {
+        let ins: State = (0..LISTS.end).map(|k| b.input(&state_ty(k))).collect();
+        let mut m = Make { b, t: &mut *self.t, s: ins.clone(), depth: self.depth + 1, indices: vec![counter] };
+        let i = if m.t.chance(3) { m.at(LEN) - m.int(1) - m.at(counter) } else { m.at(counter) };
+        let w = m.float();
+        for _ in 0..m.t.below(2) + 1 {
+            let (from, to, f) = (m.t.of(LISTS), m.t.of(LISTS), m.t.of(FLOATS));
+            let j = if m.t.chance(8) { m.index() } else { i.clone() };
+            let x = op(&list::GET, &[&m.at(from), &j]);
+            let x = match m.t.below(4) {
+                0 => (&x * &w).sin(),
+                1 => x.tanh() * 0.5 + 0.125,
+                2 => &x * 0.25 + &w * 0.25,
+                _ => x.sin() / (w.square() + 1.5),
+            };
+            match m.t.below(6) {
+                0 => m.put(f, &(m.at(f) + &x * 0.1)),
+                1 => m.put(f, &(m.at(f) - x.square() * 0.1)),
+                2 => m.put(f, &m.at(f).maximum(&x)),
+                3 => m.put(to, &op(&list::ADD, &[&m.at(to), &i, &(&x * 0.3)])),
+                _ => m.put(to, &op(&list::SET, &[&m.at(to), &i, &x])),
+            }
+        }
+        let outs = m.s;
+        (ins, outs)
+    }
     fn repeat(&mut self) {
         if self.depth == COUNTERS.len() {
             return;
         }
         let counter = COUNTERS.start + self.depth;
-        let down = self.t.chance(4);
+        let plain = self.t.chance(3);
+        let down = !plain && self.t.chance(4);
         let (bound, index) = match self.t.below(5) {
+            _ if plain => (LEN, true),
             0 | 1 => (LEN, true),
             2 if self.depth > 0 => (COUNTERS.start + self.depth - 1, self.indices.contains(&(counter - 1))),
             _ => (LISTS.end, false),
         };
         let trips = self.t.below(3) as i64 + 1;
         let trips = if trips == 3 && self.t.chance(3) { 0 } else { trips };
-        let more = self.t.below(6);
+        let more = if plain { 0 } else { self.t.below(6) };
         let b = Builder::new();
-        let (ins, mut outs) = self.part(&b, 4, Some(counter), index);
+        let (ins, mut outs) = if plain { self.plain(&b, counter) } else { self.part(&b, 4, Some(counter), index) };
         let by = constant(&b, DType::I64, if down { -1.0 } else { 1.0 });
         outs[counter] = id(&(b.ex(ins[counter]) + by));
         let mut carried: Vec<usize> = (0..LISTS.end).filter(|&k| ins[k] != outs[k] || self.t.chance(12)).collect();
@@ -380,6 +409,8 @@ struct Seen {
     refused: [usize; 3],
     /// Those with numbers too large to compare.
     wild: usize,
+    /// Loops that are vector code, by order of derivative.
+    vectors: [usize; 3],
 }
 
 /// Whether an error says that a program has no compiled form.
@@ -419,7 +450,10 @@ fn check(name: &str, g: &Graph, xs: &[Vec<Array>], orders: usize, seen: &mut See
     seen.programs[order] += 1;
     for memory in [None, Some(1)] {
         let program = match Program::compile_within(g, false, memory) {
-            Ok(p) => p,
+            Ok(p) => {
+                seen.vectors[order] += p.stats().kernels.iter().filter(|k| k.kind == "vector loop").count();
+                p
+            }
             Err(e) if refusal(&e) => {
                 seen.refused[order] += usize::from(memory.is_none());
                 continue;
@@ -488,10 +522,10 @@ fn check(name: &str, g: &Graph, xs: &[Vec<Array>], orders: usize, seen: &mut See
     check(&format!("{name} reverse"), &reverse, &xvs, orders - 1, seen)
 }
 
-/// The program of a tape at two lengths, one after the other.
+/// The program of a tape at some lengths, one after the other; the last is long enough for vector code.
 fn run(numbers: &[u16], orders: usize, seen: &mut Seen) -> Result<(), String> {
     let mut rng = Rng(7);
-    let xs = [3, 1, 4].map(|n| {
+    let xs = [3, 1, 19].map(|n| {
         let list = ty(&format!("f64[{n}]"));
         [&list, &list, &ty("f64[]"), &ty("f64[]")]
             .map(|t| array(t, (0..t.numel()).map(|_| rng.float(-1.0, 1.0)).collect::<Vec<_>>()))
@@ -550,4 +584,5 @@ fn random_programs_over_lists() {
         }
     }
     eprintln!("{seen:?}");
+    assert!(seen.vectors.iter().all(|&n| n > 0), "no loop of these programs was vector code");
 }

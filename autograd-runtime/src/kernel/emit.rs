@@ -74,6 +74,48 @@ pub(super) fn kernel(k: &Kernel, plan: &Plan, l: Lanes<'_, '_>, params: &[Value]
     }
 }
 
+/// Writes the range `0..n` of a kernel of one row whose inner size is [`OPEN`], at the current position, from where its
+/// buffers begin and the row-level values that are `given`; the results of its inner reductions, by node. What it stores
+/// of them is the caller's business.
+pub(super) fn open(
+    k: &Kernel,
+    plan: &Plan,
+    l: Lanes<'_, '_>,
+    buffers: Vec<Value>,
+    given: Vec<Option<Lane>>,
+    scratch: Value,
+    n: Value,
+) -> Result<Vec<(Id, Lane)>, CompileError> {
+    let count = k.nodes.len();
+    let zero = l.b.ins().iconst(types::I64, 0);
+    let mut e = Emitter {
+        k,
+        plan,
+        l,
+        buffers,
+        scratch,
+        inner: (zero, n),
+        index: Vec::new(),
+        row_values: given,
+        splats: vec![None; count],
+        node_base: vec![None; count],
+        store_base: vec![None; k.stores.len()],
+        values: vec![None; count],
+    };
+    let Some(stage) = plan.stages.first() else { return Ok(Vec::new()) };
+    for &id in &stage.row_nodes {
+        if e.row_values[id as usize].is_none() {
+            e.row_node(id)?;
+        }
+    }
+    e.bases(stage);
+    let results = e.stage(stage)?;
+    match e.l.error.take() {
+        Some(message) => Err(CompileError::Unsupported(message)),
+        None => Ok(stage.reductions.iter().map(|r| r.node).zip(results).collect()),
+    }
+}
+
 impl Emitter<'_, '_, '_> {
     /// The loop over rows, counting outer indices up with carries.
     fn rows(&mut self, outer0: Value, outer1: Value) -> Result<(), CompileError> {

@@ -1,5 +1,5 @@
 //! The memory that a scalar program works in: one growable array of records for each loop that its reverse mode runs
-//! back over, a heap for the lists that it makes, and a note of what went wrong. It is kept between runs, so that a
+//! back over, a heap for the lists that it makes, scratch for blocks of vector code, and a note of what went wrong. It is kept between runs, so that a
 //! steady-state run allocates nothing.
 //!
 //! Generated code reads and writes the fields of [`Frame`] and [`Arena`] by their offsets, and calls the functions here when it
@@ -26,9 +26,16 @@ pub struct Frame {
     arenas: *mut Arena,
     /// Kind, place, and two numbers.
     fault: [i64; 4],
+    scratch: *mut Line,
     all: Vec<Arena>,
     heap: Heap,
+    lines: Vec<Line>,
 }
+
+/// A cache line of scratch, for its alignment.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
 
 /// Bytes of an arena, and where the fields are.
 pub(super) const ARENA_SIZE: i32 = size_of::<Arena>() as i32;
@@ -37,6 +44,7 @@ pub(super) const CAPACITY: i32 = offset_of!(Arena, capacity) as i32;
 pub(super) const LEN: i32 = offset_of!(Arena, len) as i32;
 pub(super) const ARENAS: i32 = offset_of!(Frame, arenas) as i32;
 pub(super) const FAULT: i32 = offset_of!(Frame, fault) as i32;
+pub(super) const SCRATCH: i32 = offset_of!(Frame, scratch) as i32;
 
 /// What a program found wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +96,9 @@ thread_local! {
 }
 
 impl Frame {
-    /// Runs `f` with memory for a program with so many loops that record.
+    /// Runs `f` with memory for a program with so many loops that record, and that needs so many bytes of scratch.
     #[inline]
-    pub fn with<R>(arenas: usize, f: impl FnOnce(&mut Frame) -> R) -> R {
+    pub fn with<R>(arenas: usize, scratch: usize, f: impl FnOnce(&mut Frame) -> R) -> R {
         // one that is in use is not here: a run inside a run gets its own
         let mut frame = FRAME.take().unwrap_or_default();
         if frame.all.len() < arenas {
@@ -99,6 +107,10 @@ impl Frame {
         frame.heap.release(0);
         frame.all[..arenas].iter_mut().for_each(|a| a.len = 0);
         frame.arenas = frame.all.as_mut_ptr();
+        if frame.lines.len() < scratch.div_ceil(64) {
+            frame.lines.resize(scratch.div_ceil(64), Line([0; 64]));
+        }
+        frame.scratch = frame.lines.as_mut_ptr();
         let out = f(&mut frame);
         frame.trim(arenas);
         FRAME.set(Some(frame));

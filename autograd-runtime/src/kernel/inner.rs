@@ -1,12 +1,12 @@
 //! Writes the inner range of a stage: blocks, the loops of each phase (unrolled vectors, single
 //! vectors, scalars for the remainder), block calls, and the accumulators of reductions.
-//! Invariant: the order in which a reduction combines elements depends on the static length and
+//! Invariant: the order in which a reduction combines elements depends on the length, which is static or [`OPEN`], and
 //! the dtype only.
 
 use super::emit::{Emitter, missing};
 use super::lanes::{Lane, Shape, mem, scalar_type};
 use super::plan::{Phase, Source, Stage, Step};
-use super::{CompileError, Id, NodeKind, ReduceKind, identity, node, size_of, split};
+use super::{CompileError, Id, NodeKind, OPEN, ReduceKind, identity, node, size_of, split};
 use crate::ty::DType;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
@@ -63,6 +63,9 @@ impl Loops {
     }
 }
 
+/// Lengths that between them need every loop, and none of them for certain: those of a range whose length is open.
+const ANY: [usize; 3] = [1, 15, 16];
+
 /// Copies of a loop body: enough to hide the latency of an accumulator and the loop's overhead.
 fn unroll(phase: &Phase) -> usize {
     match phase.steps.len() {
@@ -87,7 +90,9 @@ impl Emitter<'_, '_, '_> {
         }
         if stage.block >= n {
             let mut lengths: SmallVec<[usize; 3]> = smallvec![n];
-            if n > split::INNER_CHUNK {
+            if n == OPEN {
+                lengths = SmallVec::from(ANY);
+            } else if n > split::INNER_CHUNK {
                 // The last part of a split range has at least one chunk beside the remainder.
                 lengths.push(split::INNER_CHUNK);
             }
@@ -96,13 +101,16 @@ impl Emitter<'_, '_, '_> {
         let mut totals: SmallVec<[(Variable, DType); 4]> = smallvec![];
         for r in &stage.reductions {
             let dtype = self.k.nodes[r.node as usize].dtype;
-            let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+            let start = self.neutral(r.kind, dtype);
             let variable = self.l.b.declare_var(scalar_type(dtype));
             self.l.b.def_var(variable, start.value);
             totals.push((variable, dtype));
         }
         let mut lengths: SmallVec<[usize; 3]> = smallvec![stage.block];
         lengths.extend(Some(n % stage.block).filter(|&r| r > 0));
+        if n == OPEN {
+            lengths = SmallVec::from(ANY);
+        }
         // The loop counts to the end rounded up to whole blocks, so that its steps come out even.
         let span = self.l.b.ins().isub(inner1, inner0);
         let up = self.l.b.ins().iadd_imm_u(span, stage.block as i64 - 1);
@@ -122,6 +130,15 @@ impl Emitter<'_, '_, '_> {
         self.loop_end(at, end, stage.block, body, exit);
         let lanes = totals.iter().map(|&(variable, dtype)| Lane { value: self.l.b.use_var(variable), dtype });
         Ok(lanes.collect())
+    }
+
+    /// What an accumulator begins with, in the current shape. That of an open range is added to a sum that there is
+    /// already, so that it is −0, which leaves a −0 as it is.
+    fn neutral(&mut self, kind: ReduceKind, dtype: DType) -> Lane {
+        if self.k.inner == OPEN && kind == ReduceKind::Sum && dtype.is_float() {
+            return self.l.constant(-0.0, dtype);
+        }
+        self.l.constant_bits(identity(kind, dtype), dtype)
     }
 
     /// One block `b0..b1` of a stage, whose length is one of `lengths`.
@@ -201,7 +218,7 @@ impl Emitter<'_, '_, '_> {
                 let copies = if loops.some[0] { loops.unroll } else { 1 };
                 self.l.shape = wide;
                 let ty = self.l.ty(dtype);
-                let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+                let start = self.neutral(r.kind, dtype);
                 for _ in 0..copies {
                     let variable = self.l.b.declare_var(ty);
                     self.l.b.def_var(variable, start.value);
@@ -210,7 +227,7 @@ impl Emitter<'_, '_, '_> {
                 self.l.shape = Shape::Scalar;
             }
             if loops.some[2] {
-                let start = self.l.constant_bits(identity(r.kind, dtype), dtype);
+                let start = self.neutral(r.kind, dtype);
                 let variable = self.l.b.declare_var(scalar_type(dtype));
                 self.l.b.def_var(variable, start.value);
                 a.scalar = Some(variable);

@@ -7,7 +7,7 @@
 //! * [`lanes`] is the vocabulary of inline arithmetic, the same for 128-bit vectors and scalars.
 //! * `emit` and `inner` write the row and element loops, `node` single nodes.
 //! * [`scalar`] compiles scalar programs, with choices, loops and lists, with the same node emitter; [`frame`] is the memory
-//!   they work in.
+//!   they work in, and [`vector`] runs the trips of a loop side by side, as the inner range of a kernel.
 //! * [`jit`] owns executable memory, `split` divides the work, [`driver`] runs it.
 
 pub mod driver;
@@ -21,11 +21,13 @@ pub mod plan;
 pub mod scalar;
 mod split;
 mod validate;
+pub mod vector;
 
 pub use driver::{CompiledKernel, Scratch};
 pub use jit::{Builder, Code};
 pub use lanes::{Lane, Lanes};
 pub use scalar::{Form, Inst, ScalarProgram};
+pub use vector::Vector;
 
 use crate::elementary::{Binary, Unary};
 use crate::ty::DType;
@@ -33,6 +35,10 @@ use smallvec::SmallVec;
 
 /// Largest accepted number of nodes in a kernel or scalar program; bounds compile time.
 pub const MAX_NODES: usize = 4000;
+
+/// The inner size of a kernel whose range is known at run time only; such a kernel has one row and is written into a
+/// scalar program. It is odd and as large as no length: no range is known to be whole blocks.
+pub const OPEN: usize = (1 << 40) - 1;
 
 /// A fused loop nest over `outer` × `inner`.
 ///

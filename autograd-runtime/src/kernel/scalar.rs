@@ -5,7 +5,7 @@
 use super::emit::missing;
 use super::frame::{self, Frame};
 use super::lanes::{Lane, Lanes, mem, scalar_type};
-use super::{CompileError, Id, MAX_NODES, Node, NodeKind, jit, node, size_of, validate};
+use super::{CompileError, Id, MAX_NODES, Node, NodeKind, Vector, jit, node, size_of, validate, vector};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, Value, types};
@@ -82,6 +82,8 @@ pub enum Inst {
         carried: usize,
         /// The arena to record in.
         arena: Option<usize>,
+        /// How its trips run side by side.
+        vector: Option<Box<Vector>>,
     },
     /// A loop backwards over a record.
     Back {
@@ -97,6 +99,8 @@ pub enum Inst {
         record: Vec<DType>,
         /// Whether nobody reads the record afterwards.
         last: bool,
+        /// How its trips run side by side.
+        vector: Option<Box<Vector>>,
     },
     /// The length of a list.
     Len(Id),
@@ -185,9 +189,22 @@ impl ScalarProgram {
         self.insts.iter().any(|i| match i {
             Inst::Node(_) | Inst::Argument(_) | Inst::Result { .. } | Inst::Len(_) | Inst::Sum(_) => false,
             Inst::If { branches, .. } => branches.iter().any(ScalarProgram::needs_frame),
-            Inst::While { cond, body, arena, .. } => arena.is_some() || cond.needs_frame() || body.needs_frame(),
+            Inst::While { cond, body, arena, vector, .. } => {
+                arena.is_some() || vector.is_some() || cond.needs_frame() || body.needs_frame()
+            }
             _ => true,
         })
+    }
+    /// The loops that have a form for trips side by side, sub-programs included.
+    pub fn vectors<'a>(&'a self) -> Vec<&'a Vector> {
+        let of = |i: &'a Inst| match i {
+            Inst::If { branches, .. } => branches.iter().flat_map(ScalarProgram::vectors).collect(),
+            Inst::While { vector: Some(v), .. } | Inst::Back { vector: Some(v), .. } => vec![&**v],
+            Inst::While { cond, body, .. } => [cond.vectors(), body.vectors()].concat(),
+            Inst::Back { step, .. } => step.vectors(),
+            _ => Vec::new(),
+        };
+        self.insts.iter().flat_map(of).collect()
     }
     /// Whether it makes lists, sub-programs included.
     fn makes_lists(&self) -> bool {
@@ -259,9 +276,10 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                 results.insert(id as Id, outs);
                 Form::Scalar(DType::Bool)
             }
-            Inst::While { cond, body, args, carried, arena } => {
+            Inst::While { cond, body, args, carried, arena, vector } => {
                 let ins = of(&forms, args)?;
                 let outs = check(body)?;
+                vector.as_ref().map_or(Ok(()), |v| vector::check(v, &ins, 0..*carried))?;
                 let recorded = outs.get(*carried..).unwrap_or_default();
                 let fits = cond.inputs == ins && body.inputs == ins && check(cond)? == [Form::Scalar(DType::Bool)];
                 let scalars = recorded.iter().all(|f| matches!(f, Form::Scalar(_)));
@@ -273,12 +291,13 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                 results.insert(id as Id, [&outs[..*carried], more].concat());
                 Form::Scalar(DType::Bool)
             }
-            Inst::Back { step, args, carried, record, .. } => {
+            Inst::Back { step, args, carried, record, vector, .. } => {
                 let given = of(&forms, args)?;
                 let saved: Vec<Form> = record.iter().map(|&d| Form::Scalar(d)).collect();
                 let Some(state) = given.len().checked_sub(*carried).filter(|&n| n >= 2) else { return wrong() };
                 let ins = [&saved[..], &[integer], &given[2..]].concat();
                 let outs = check(step)?;
+                vector.as_ref().map_or(Ok(()), |v| vector::check(v, &ins, ins.len() - carried..ins.len()))?;
                 if given[..2] != [integer; 2] || step.inputs != ins || outs != given[state..] {
                     return wrong();
                 }
@@ -347,13 +366,13 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
 
 /// A value in generated code.
 #[derive(Clone, Copy)]
-enum Val {
+pub(super) enum Val {
     Scalar(Lane),
     List { at: Value, len: Value, dtype: DType },
 }
 
 impl Val {
-    fn lane(self) -> Lane {
+    pub(super) fn lane(self) -> Lane {
         match self {
             Val::Scalar(l) => l,
             Val::List { len, .. } => Lane { value: len, dtype: DType::I64 },
@@ -374,8 +393,8 @@ impl Val {
 }
 
 /// What all parts of a function share.
-struct Cx {
-    frame: Value,
+pub(super) struct Cx {
+    pub(super) frame: Value,
     /// Returns that memory is lacking.
     lacking: Block,
     /// Notes a fault, its parameters, and returns that there is one.
@@ -475,11 +494,11 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
             Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } => {
                 let outs = match inst {
                     Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
-                    Inst::While { cond, body, args, carried, arena } => {
-                        repeat(l, cx, [cond, body], &of(args), *carried, *arena)?
+                    Inst::While { cond, body, args, carried, arena, vector } => {
+                        repeat(l, cx, [cond, body], &of(args), *carried, *arena, vector.as_deref())?
                     }
-                    Inst::Back { step, args, carried, arena, record, last } => {
-                        let outs = back(l, cx, step, &of(args), *carried, *arena, record)?;
+                    Inst::Back { step, args, carried, arena, record, last, vector } => {
+                        let outs = back(l, cx, step, &of(args), *carried, *arena, record, vector.as_deref())?;
                         if *last {
                             // the record makes room for the next one
                             let [trips, end] = [args[0], args[1]].map(|a| lane(a).value);
@@ -563,7 +582,7 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
     Ok(program.outputs.iter().map(|&o| values[o as usize]).collect())
 }
 
-fn parts(v: Val) -> (Value, Value, DType) {
+pub(super) fn parts(v: Val) -> (Value, Value, DType) {
     match v {
         Val::List { at, len, dtype } => (at, len, dtype),
         Val::Scalar(l) => (l.value, l.value, l.dtype),
@@ -674,7 +693,12 @@ fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Val], load: Load
 }
 
 /// A sub-program over these arguments.
-fn inner(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
+pub(super) fn inner(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx,
+    program: &ScalarProgram,
+    args: &[Val],
+) -> Result<Vec<Val>, CompileError> {
     // what is compared inside is not known to hold afterwards
     let checked = cx.checked.borrow().clone();
     let outs = region(l, cx, program, &mut |_, k| args[k]);
@@ -683,7 +707,7 @@ fn inner(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, args: &[Val]) 
 }
 
 /// A block with parameters for these values, and the values.
-fn block(l: &mut Lanes<'_, '_>, like: &[Form]) -> (Block, Vec<Val>) {
+pub(super) fn block(l: &mut Lanes<'_, '_>, like: &[Form]) -> (Block, Vec<Val>) {
     let block = l.b.create_block();
     let val = |&form: &Form| match form {
         Form::Scalar(dtype) => Val::Scalar(Lane { value: l.b.append_block_param(block, scalar_type(dtype)), dtype }),
@@ -698,14 +722,14 @@ fn block(l: &mut Lanes<'_, '_>, like: &[Form]) -> (Block, Vec<Val>) {
 fn forms(vals: &[Val]) -> Vec<Form> {
     vals.iter().map(|v| v.form()).collect()
 }
-fn words(vals: &[Val]) -> Vec<Value> {
+pub(super) fn words(vals: &[Val]) -> Vec<Value> {
     vals.iter().flat_map(|v| v.values()).collect()
 }
-fn jump(l: &mut Lanes<'_, '_>, to: Block, values: impl IntoIterator<Item = Value>) {
+pub(super) fn jump(l: &mut Lanes<'_, '_>, to: Block, values: impl IntoIterator<Item = Value>) {
     let args: Vec<BlockArg> = values.into_iter().map(BlockArg::Value).collect();
     l.b.ins().jump(to, &args);
 }
-fn enter(l: &mut Lanes<'_, '_>, block: Block) {
+pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
     l.b.switch_to_block(block);
     l.b.seal_block(block);
 }
@@ -757,6 +781,7 @@ fn repeat(
     args: &[Val],
     carried: usize,
     arena: Option<usize>,
+    vector: Option<&Vector>,
 ) -> Result<Vec<Val>, CompileError> {
     let integer = Form::Scalar(DType::I64);
     // carried values; with a record the number of trips, where the record ends, where records are and how many fit
@@ -769,6 +794,26 @@ fn repeat(
         start.push(l.b.ins().load(types::I64, mem(), at, frame::LEN));
         start.push(l.b.ins().load(types::I64, mem(), at, frame::RECORDS));
         start.push(l.b.ins().load(types::I64, mem(), at, frame::CAPACITY));
+    }
+    if let Some(v) = vector {
+        let attempt = vector::begin(l, cx, v, args, &args[..carried], None)?;
+        let mut record = None;
+        if let Some(at) = at {
+            let [end, records, capacity] = [1, 2, 3].map(|k| start[words(&args[..carried]).len() + k]);
+            let bytes = (body.outputs.len() - carried) as i64 * 8;
+            let until = l.b.ins().iadd(end, attempt.trips);
+            let need = l.b.ins().imul_imm_s(until, bytes);
+            let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, need, records, capacity)? };
+            let by = l.b.ins().imul_imm_s(end, bytes);
+            record = Some((l.b.ins().iadd(room.0, by), [until, room.0, room.1]));
+        }
+        let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, record.map(|r| r.0))?;
+        let mut done = words(&outs);
+        if let Some((_, more)) = record {
+            done.push(attempt.trips);
+            done.extend(more);
+        }
+        start = vector::end(l, attempt, &like, done, start);
     }
     let (head, vals) = block(l, &like);
     jump(l, head, start);
@@ -786,7 +831,8 @@ fn repeat(
         let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
         let bytes = (recorded.len() * 8) as i64;
         let by = l.b.ins().imul_imm_s(end, bytes);
-        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, by, bytes, records, capacity)? };
+        let need = l.b.ins().iadd_imm_s(by, bytes);
+        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, need, records, capacity)? };
         let to = l.b.ins().iadd(room.0, by);
         for (k, v) in recorded.into_iter().enumerate() {
             let word = to_word(l, v.lane());
@@ -806,19 +852,17 @@ fn repeat(
     Ok(vals[..carried + if at.is_some() { 2 } else { 0 }].to_vec())
 }
 
-/// Makes sure that a record of so many bytes fits at an offset: where the records are now, and how many bytes fit.
+/// Makes sure that records up to so many bytes fit: where they are now, and how many bytes fit.
 fn room(
     l: &mut Lanes<'_, '_>,
     cx: &Cx,
     at: Value,
-    offset: Value,
-    bytes: i64,
+    end: Value,
     records: Value,
     capacity: Value,
 ) -> Result<(Value, Value), CompileError> {
     let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
     l.b.set_cold_block(full);
-    let end = l.b.ins().iadd_imm_s(offset, bytes);
     let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
     l.b.ins().brif(fits, go, &[BlockArg::Value(records), BlockArg::Value(capacity)], full, &[]);
     enter(l, full);
@@ -836,6 +880,7 @@ fn room(
     Ok((vals[0].lane().value, vals[1].lane().value))
 }
 
+#[allow(clippy::too_many_arguments)] // the parts of one instruction
 fn back(
     l: &mut Lanes<'_, '_>,
     cx: &Cx,
@@ -844,6 +889,7 @@ fn back(
     carried: usize,
     arena: usize,
     record: &[DType],
+    vector: Option<&Vector>,
 ) -> Result<Vec<Val>, CompileError> {
     let (trips, end) = (args[0].lane().value, args[1].lane().value);
     let (captures, state) = args[2..].split_at(args.len() - 2 - carried);
@@ -855,8 +901,19 @@ fn back(
     let first = l.b.ins().iadd(records, by);
     let mut like = vec![Form::Scalar(DType::I64)];
     like.extend(forms(state));
+    let mut start: Vec<Value> = std::iter::once(trips).chain(words(state)).collect();
+    if let Some(v) = vector {
+        // the arguments of trip 0, without what was recorded of it
+        let none = l.b.ins().iconst(types::I64, 0);
+        let number = Val::Scalar(Lane { value: none, dtype: DType::I64 });
+        let now = [&vec![number; record.len() + 1], &args[2..]].concat();
+        let attempt = vector::begin(l, cx, v, &now, state, Some(trips))?;
+        let outs = vector::run(l, cx, v, &now, state, &attempt, Some(first))?;
+        let done = std::iter::once(none).chain(words(&outs)).collect();
+        start = vector::end(l, attempt, &like, done, start);
+    }
     let (head, vals) = block(l, &like);
-    jump(l, head, std::iter::once(trips).chain(words(state)));
+    jump(l, head, start);
     l.b.switch_to_block(head);
     let left = vals[0].lane().value;
     let (go, exit) = (l.b.create_block(), l.b.create_block());

@@ -41,6 +41,8 @@ pub(super) enum Body {
         frame: bool,
         /// Loops that record.
         arenas: usize,
+        /// Bytes that blocks of vector code need.
+        scratch: usize,
         /// Slots of the arguments and of the results.
         slots: (usize, usize),
     },
@@ -60,7 +62,8 @@ pub(super) enum Body {
 /// What `explain` tells of a kernel or step.
 #[derive(Clone, Debug)]
 pub struct KernelInfo {
-    /// `kernel`, `matmul`, `library`, `control flow` or `scalar function`.
+    /// `kernel`, `matmul`, `library`, `control flow`, `scalar function`, or `vector loop` for a loop of one whose trips run
+    /// side by side.
     pub kind: &'static str,
     /// The operations it computes.
     pub ops: Vec<String>,
@@ -139,7 +142,15 @@ impl Program {
                 let count = |tys: &mut dyn Iterator<Item = &Ty>| tys.map(|t| if t.is_list() { 2 } else { 1 }).sum();
                 let slots = (count(&mut g.input_types()), count(&mut g.output_types()));
                 let frame = program.needs_frame();
-                (Body::Scalar { f, frame, arenas: *arenas, slots }, code)
+                let vectors = program.vectors();
+                let loops = vectors.iter().map(|v| KernelInfo {
+                    kind: "vector loop",
+                    ops: v.ops.iter().map(|&o| o.into()).collect(),
+                    domain: Vec::new(),
+                });
+                stats.kernels.extend(loops);
+                let scratch = vectors.iter().map(|v| v.plan.scratch_bytes).max().unwrap_or(0);
+                (Body::Scalar { f, frame, arenas: *arenas, scratch, slots }, code)
             }
             None => {
                 let fused = fuse(g)?;

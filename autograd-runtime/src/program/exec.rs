@@ -167,9 +167,10 @@ impl Program {
     /// # Safety
     /// The slots are those of the program's arguments and results, and the lists among them are as long as they say.
     unsafe fn run_frame<R>(&self, args: &[u64], outs: &mut [u64], read: impl FnOnce(&[u64]) -> R) -> Result<R, Fault> {
-        let Body::Scalar { f, arenas, .. } = &self.body else { return Err(Fault::Memory) };
-        Frame::with(*arenas, |frame| {
-            // SAFETY: the caller's word for the slots; the frame has as many arenas as the program uses, and is this run's alone.
+        let Body::Scalar { f, arenas, scratch, .. } = &self.body else { return Err(Fault::Memory) };
+        Frame::with(*arenas, *scratch, |frame| {
+            // SAFETY: the caller's word for the slots; the frame has as many arenas and as much scratch as the program uses, and is
+            // this run's alone.
             let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), frame) };
             if status == 0 { Ok(read(outs)) } else { Err(frame.fault(status)) }
         })

@@ -10,7 +10,10 @@
 //!
 //! Afterwards every result of control flow is read through a projection.
 
-use super::{split, sums};
+use super::{
+    extrema::{Extremum, extremum},
+    split, sums,
+};
 use crate::{
     diff,
     error::Result,
@@ -81,9 +84,19 @@ impl Lowering {
     /// going to be cut, choices that mix what is known with cotangents by one of each kind.
     fn expand(&self, g: &Graph, inputs: Option<&Inputs<'_>>) -> Result<Graph> {
         let live = g.live();
+        // whether the backward part may read a list as it is now
+        let free = |a: NodeId| {
+            let n = g.node(a);
+            inputs.is_none_or(|x| n.op.is(&create::INPUT) && x.free[n.op.int(0) as usize])
+        };
+        // loops that are read once more and not recorded
+        let read = |n: &Node| -> Option<Extremum> {
+            let open = self.scalar && n.args.iter().all(|&a| !g.ty(a).is_list() || free(a));
+            open.then(|| extremum(&n.op)).flatten()
+        };
         // what each loop is differentiated in
         let mut wanted: FxHashMap<Key, BTreeSet<usize>> = FxHashMap::default();
-        for (_, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_VJP)) {
+        for (_, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_VJP) && read(n).is_none()) {
             let carried = n.op.int(2);
             let of = wanted.entry(key(n)).or_default();
             of.extend(n.op.ints(3).iter().filter(|&&i| i >= carried).map(|&i| i as usize));
@@ -97,11 +110,6 @@ impl Lowering {
             map[i.index()] = Some(b.input(g.ty(i)));
             unknown[i.index()] = inputs.is_some_and(|x| x.unknown[k]);
         }
-        // whether the backward part may read a list as it is now
-        let free = |a: NodeId| {
-            let n = g.node(a);
-            inputs.is_none_or(|x| n.op.is(&create::INPUT) && x.free[n.op.int(0) as usize])
-        };
         for (id, n) in g.nodes() {
             if !live[id.index()] || n.op.is(&create::INPUT) {
                 continue;
@@ -117,7 +125,11 @@ impl Lowering {
                 continue;
             }
             let loops = n.op.is(&WHILE) || n.op.is(&WHILE_VJP);
-            let outs = if let Some(captured) = loops.then(|| wanted.get(&key(n))).flatten() {
+            let again = if n.op.is(&WHILE_VJP) { read(n) } else { None };
+            let outs = if let Some(again) = again {
+                let (loop_args, ct) = args.split_at(args.len() - 1);
+                again.back(&b, &n.op, loop_args, ct[0])?
+            } else if let Some(captured) = loops.then(|| wanted.get(&key(n))).flatten() {
                 let at = match recorded.iter().position(|r| r.0 == key(n)) {
                     Some(at) => at,
                     None => {
@@ -370,7 +382,7 @@ impl Lowering {
 }
 
 /// The step of a reverse mode with the sums so far as inputs: its terms are added to them.
-fn with_sums(step: &Graph, n: usize, captured: usize) -> Result<Graph> {
+pub(super) fn with_sums(step: &Graph, n: usize, captured: usize) -> Result<Graph> {
     let b = Builder::new();
     let ins: Vec<NodeId> = step.input_types().map(|ty| b.input(ty)).collect();
     let cotangents = ins.len() - n;

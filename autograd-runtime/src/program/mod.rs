@@ -1,16 +1,20 @@
 //! From an optimised graph to a program that runs: `flow` makes loops of the reverse mode of loops, [`fuse`] groups nodes
 //! into kernels and steps, [`plan`] gives the intermediate values places in one buffer,
 //! [`compile`](Program::compile) makes machine code, and `exec` runs the steps.
+//! Control flow over scalars and lists is one function (`scalar`), in which `vector` finds the loops whose trips run side by side.
 
 mod compile;
 mod exec;
+mod extrema;
 mod flow;
+mod folds;
 pub mod fuse;
 pub mod plan;
 mod scalar;
 mod split;
 mod steps;
 mod sums;
+mod vector;
 
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};

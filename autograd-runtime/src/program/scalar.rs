@@ -5,6 +5,7 @@
 //! and each value is traced to the buffers that may hold it. A loop owns the buffers of the lists that it carries, and what a
 //! trip makes for itself is given back at its end: a list that a trip leaves in such memory is copied to the loop's own.
 
+use super::vector::{Trips, vector};
 use crate::{
     graph::{Graph, Node, NodeId},
     kernel::{self, Form, Id, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
@@ -137,8 +138,8 @@ fn may_write(n: &Node, x: NodeId) -> bool {
 }
 
 /// A sub-program and what it does with the lists that it is given.
-struct Region {
-    program: ScalarProgram,
+pub(super) struct Region {
+    pub(super) program: ScalarProgram,
     /// For each output that is a list, the buffers that may hold it.
     outs: Vec<Held>,
     /// Which arguments it writes to.
@@ -230,7 +231,8 @@ impl Regions<'_> {
     }
 }
 
-fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
+/// A graph as a sub-program that may write to the arguments that are `owned`.
+pub(super) fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
     let mut r = Regions {
         g,
         insts: Vec::new(),
@@ -358,7 +360,7 @@ fn own(n: &Node, a: &[Id]) -> Option<Inst> {
     })
 }
 
-fn single(n: &Node, args: SmallVec<[u32; 3]>) -> Option<NodeKind> {
+pub(super) fn single(n: &Node, args: SmallVec<[u32; 3]>) -> Option<NodeKind> {
     let elementwise = |lowering| NodeKind::Elementwise { lowering, args: args.clone() };
     Some(match n.op.def.lower {
         _ if n.op.is(&create::INPUT) => {
@@ -429,12 +431,16 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, V
         let arena = usize::try_from(op.int(3)).ok()?;
         *arenas = (*arenas).max(arena + 1);
         let last = reads_last(r, n);
-        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record, last }, held));
+        let trips = Trips { body, cond: None, record: op.int(1) as usize, carried: inside..inside + carried };
+        let vector = vector(&trips).map(Box::new);
+        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record, last, vector }, held));
     }
     let arena = if op.is(&WHILE_SAVE) { Some(usize::try_from(op.int(3)).ok()?) } else { None };
     *arenas = (*arenas).max(arena.map_or(0, |a| a + 1));
     let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
-    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena }, held))
+    let trips = Trips { body, cond: Some(op.graph(0)), record: 0, carried: 0..carried };
+    let vector = vector(&trips).map(Box::new);
+    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena, vector }, held))
 }
 
 /// Whether a loop over a record is the last to read it: the loop that recorded is beside it, and where its record ends is
