@@ -30,8 +30,8 @@ struct Hand {
 }
 
 /// Rows of tensors without axes as a matrix.
-fn matrix(rows: [&[&Tensor<f64>]; 3]) -> Tensor<f64> {
-    let rows = rows.map(|row| Tensor::stack(row, 0));
+fn matrix(rows: [[&Tensor<f64>; 3]; 3]) -> Tensor<f64> {
+    let rows = rows.map(|row| Tensor::stack(&row, 0));
     Tensor::stack(&[&rows[0], &rows[1], &rows[2]], 0)
 }
 
@@ -47,9 +47,9 @@ fn rotation(axis: &Tensor<f64>) -> Tensor<f64> {
     let (s, c) = (&angle.sin(), &angle.cos());
     let rest = &(1.0 - c);
     matrix([
-        &[&(x * x + (1.0 - x * x) * c), &(x * y * rest - z * s), &(x * z * rest + y * s)],
-        &[&(x * y * rest + z * s), &(y * y + (1.0 - y * y) * c), &(y * z * rest - x * s)],
-        &[&(x * z * rest - y * s), &(z * y * rest + x * s), &(z * z + (1.0 - z * z) * c)],
+        [&(x * x + (1.0 - x * x) * c), &(x * y * rest - z * s), &(x * z * rest + y * s)],
+        [&(x * y * rest + z * s), &(y * y + (1.0 - y * y) * c), &(y * z * rest - x * s)],
+        [&(x * z * rest - y * s), &(z * y * rest + x * s), &(z * z + (1.0 - z * z) * c)],
     ])
 }
 
