@@ -296,6 +296,7 @@ fn rows() -> Vec<Row> {
         op_row("trip", &[("i64[]", Given(&[3.0]))], vec![int(0), int(4)], 0, None),
         // lists, of a known length here
         op_row("list_len", &[("f64[4]", R2)], vec![], 0, None),
+        op_row("list_within", &[("i64[]", Given(&[2.0])), ("i64[]", Given(&[3.0]))], vec![int(0), int(0)], 0, None),
         op_row("list_get", &[("f64[4]", R2), ("i64[]", Given(&[2.0]))], vec![int(0)], 2, None),
         op_row("list_set", &[("f64[4]", R2), ("i64[]", Given(&[2.0])), ("f64[]", R2)], vec![int(0)], 2, None),
         op_row("list_add", &[("f64[4]", R2), ("i64[]", Given(&[2.0])), ("f64[]", R2)], vec![int(0)], 2, None),

@@ -284,7 +284,8 @@ impl Integers<'_> {
             Expr::Paren(inner) => self.cond(&mut inner.expr),
             Expr::Group(inner) => self.cond(&mut inner.expr),
             Expr::Unary(unary) if matches!(unary.op, UnOp::Not(_)) => self.cond(&mut unary.expr),
-            Expr::MethodCall(call) if call.method == "is_empty" && self.list(&call.receiver).is_some() => {
+            Expr::MethodCall(call) if call.method == "is_empty" && self.place_of(&call.receiver).is_some() => {
+                self.make_place(&mut call.receiver);
                 let (list, span) = (&call.receiver, call.span());
                 *e = parse_quote_spanned!(span=> ::autograd::__private::int(#list.len()) == 0);
             }
@@ -400,11 +401,8 @@ impl Integers<'_> {
         if let Some(id) = self.list(&call.receiver) {
             return self.list_method(e, id);
         }
-        if let Some(id) = self.slice(&call.receiver)
-            && !super::lists::reads(&call.method.to_string())
-            && !self.vars[id].lent
-        {
-            self.reject(id);
+        if let Some(kind) = self.part_method(call) {
+            return kind;
         }
         let var = self.var(&call.receiver);
         let receiver = self.expr(&mut call.receiver);
@@ -525,12 +523,9 @@ impl Integers<'_> {
         if let Expr::Reference(r) = e
             && r.mutability.is_none()
         {
-            if let Some(id) = self.list(&r.expr) {
-                self.vars[id].used = true;
+            if self.place_of(&r.expr).is_some() {
+                self.make_place(&mut r.expr);
                 return;
-            }
-            if self.slice(&r.expr).is_some() {
-                return self.make_slice(&mut r.expr);
             }
         }
         if self.expr(e) == Kind::List {
@@ -622,6 +617,11 @@ impl Integers<'_> {
             Pat::Type(pat) => (&mut *pat.pat, Some(&mut *pat.ty)),
             pat => (pat, None),
         };
+        if let (Pat::Tuple(pat), None) = (&*names, &annotation)
+            && let Some(halves) = self.halves(pat, init)
+        {
+            *init = halves;
+        }
         match (names, init) {
             (Pat::Ident(name), init) if name.by_ref.is_none() && name.subpat.is_none() => {
                 let (bare, id) = self.open(&name.ident);

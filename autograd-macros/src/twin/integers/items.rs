@@ -23,6 +23,16 @@ pub(super) enum Items {
         start: Box<Expr>,
         end: Option<Box<Expr>>,
     },
+    /// Lists, one after the other: what a method of a list gives for a size.
+    Parts {
+        list: Box<Expr>,
+        method: &'static str,
+        size: Box<Expr>,
+    },
+    /// Those from one on, no more than so many, every so manieth.
+    Skip(Box<Items>, Box<Expr>),
+    Take(Box<Items>, Box<Expr>),
+    StepBy(Box<Items>, Box<Expr>),
     Enumerate(Box<Items>),
     Zip(Box<Items>, Box<Items>),
     Rev(Box<Items>),
@@ -48,6 +58,23 @@ impl Integers<'_> {
             }
             Expr::MethodCall(call) => match (call.method.to_string().as_str(), call.args.first()) {
                 ("iter", None) => self.listed(&call.receiver),
+                (name @ ("windows" | "chunks" | "chunks_exact"), Some(size)) if call.args.len() == 1 => {
+                    let method = match name {
+                        "windows" => "windows_of",
+                        "chunks" => "chunks_of",
+                        _ => "whole_chunks_of",
+                    };
+                    self.place_of(&call.receiver)?;
+                    Some(Items::Parts { list: call.receiver.clone(), method, size: Box::new(size.clone()) })
+                }
+                (name @ ("skip" | "take" | "step_by"), Some(n)) if call.args.len() == 1 => {
+                    let (items, n) = (Box::new(self.items(&call.receiver)?), Box::new(n.clone()));
+                    Some(match name {
+                        "skip" => Items::Skip(items, n),
+                        "take" => Items::Take(items, n),
+                        _ => Items::StepBy(items, n),
+                    })
+                }
                 ("enumerate", None) => Some(Items::Enumerate(Box::new(self.items(&call.receiver)?))),
                 ("rev", None) => {
                     let items = self.items(&call.receiver)?;
@@ -71,8 +98,7 @@ impl Integers<'_> {
     /// The items of a list or of a slice of one, by reference.
     fn listed(&self, e: &Expr) -> Option<Items> {
         let e = unparenthesised(e);
-        let found = self.list(e).is_some() || self.slice(e).is_some();
-        found.then(|| Items::List { list: Box::new(e.clone()), by_ref: true })
+        self.place_of(e).is_some().then(|| Items::List { list: Box::new(e.clone()), by_ref: true })
     }
 
     /// Rewrites the expressions in what is gone over. The closures see their parameters.
@@ -81,13 +107,23 @@ impl Integers<'_> {
             Items::List { list, .. } => match self.list(list) {
                 Some(id) => self.vars[id].used = true,
                 None => {
-                    self.make_slice(list);
-                    let name = quote::format_ident!("__slice{}", self.sliced);
-                    self.sliced += 1;
-                    self.slices.push(parse_quote!(let #name = #list;));
-                    **list = parse_quote!(#name);
+                    self.make_part(list);
+                    self.keep(list);
                 }
             },
+            Items::Parts { list, method, size } => {
+                let id = self.make_place(list);
+                self.vars[id].needed |= self.bound(size) == Kind::Int;
+                let method = super::hidden(method);
+                **list = parse_quote!(#list.#method(#size));
+                self.keep(list);
+            }
+            Items::Skip(items, n) | Items::Take(items, n) | Items::StepBy(items, n) => {
+                self.compute(items);
+                self.bound(n);
+                **n = parse_quote!(::autograd::__private::int::<usize>(#n));
+                self.keep(n);
+            }
             Items::Range { start, end } => {
                 for bound in std::iter::once(start).chain(end) {
                     match self.expr(bound) {
@@ -112,6 +148,14 @@ impl Integers<'_> {
         }
     }
 
+    /// Puts an expression into a variable before the loop.
+    fn keep(&mut self, e: &mut Expr) {
+        let name = quote::format_ident!("__slice{}", self.sliced);
+        self.sliced += 1;
+        self.slices.push(parse_quote!(let #name = #e;));
+        *e = parse_quote!(#name);
+    }
+
     /// The names of a pattern over items, with their kinds.
     pub(super) fn names(&self, items: &Items, pat: &Pat) -> Vec<Named> {
         let mut names = Vec::new();
@@ -123,7 +167,9 @@ impl Integers<'_> {
     pub(super) fn bind_names(&mut self, names: &[Named]) {
         for (name, kind) in names {
             let id = self.bind(name);
-            self.vars[id].kind = *kind;
+            let list = *kind == Kind::List;
+            let var = &mut self.vars[id];
+            (var.kind, var.lent, var.needed) = (*kind, list, list);
         }
     }
 
@@ -136,11 +182,13 @@ impl Integers<'_> {
     /// Whether one among the parameters of closures has.
     pub(super) fn has_plain_inside(&self, items: &Items) -> bool {
         match items {
-            Items::List { .. } | Items::Range { .. } => false,
+            Items::List { .. } | Items::Range { .. } | Items::Parts { .. } => false,
             Items::Enumerate(items) | Items::Rev(items) => self.has_plain_inside(items),
+            Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => self.has_plain_inside(items),
             Items::Zip(a, b) => self.has_plain_inside(a) || self.has_plain_inside(b),
             Items::Map(items, f) => {
                 self.has_plain_inside(items)
+                    || !items.fits(&f.inputs[0])
                     || self.has_plain(&self.names(items, &f.inputs[0]))
                     || !self.gives_floats(items) && !is_written(f)
             }
@@ -151,7 +199,9 @@ impl Integers<'_> {
     pub(super) fn gives_floats(&self, items: &Items) -> bool {
         match items {
             Items::List { .. } => true,
-            Items::Rev(items) => self.gives_floats(items),
+            Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => {
+                self.gives_floats(items)
+            }
             Items::Map(inner, closure) => {
                 let names = self.names(inner, &closure.inputs[0]);
                 // a name by itself may be a reference
@@ -167,9 +217,10 @@ impl Items {
     /// Whether there is a list among what is gone over.
     pub fn has_list(&self) -> bool {
         match self {
-            Items::List { .. } => true,
+            Items::List { .. } | Items::Parts { .. } => true,
             Items::Range { .. } => false,
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.has_list(),
+            Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_list(),
             Items::Zip(a, b) => a.has_list() || b.has_list(),
         }
     }
@@ -177,10 +228,44 @@ impl Items {
     /// Whether there are so many and no more.
     pub fn ends(&self) -> bool {
         match self {
-            Items::List { .. } => true,
+            Items::List { .. } | Items::Parts { .. } | Items::Take(..) => true,
             Items::Range { end, .. } => end.is_some(),
+            Items::Skip(items, _) | Items::StepBy(items, _) => items.ends(),
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.ends(),
             Items::Zip(a, b) => a.ends() || b.ends(),
+        }
+    }
+
+    /// Whether a pattern can take them: of a part there is a list, which has no pattern but a name.
+    pub fn fits(&self, pat: &Pat) -> bool {
+        match (self, pat) {
+            (_, Pat::Paren(pat)) => self.fits(&pat.pat),
+            (_, Pat::Type(pat)) => self.fits(&pat.pat),
+            (Items::Parts { .. }, Pat::Ident(pat)) => {
+                pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none()
+            }
+            (Items::Parts { .. }, pat) => matches!(pat, Pat::Wild(_)),
+            (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
+                items.fits(pat)
+            }
+            (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => items.fits(&pat.elems[1]),
+            (Items::Zip(a, b), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
+                a.fits(&pat.elems[0]) && b.fits(&pat.elems[1])
+            }
+            (Items::Enumerate(items), _) => !items.has_parts(),
+            (Items::Zip(a, b), _) => !a.has_parts() && !b.has_parts(),
+            _ => true,
+        }
+    }
+
+    /// Whether there are lists among the items.
+    pub fn has_parts(&self) -> bool {
+        match self {
+            Items::Parts { .. } => true,
+            Items::List { .. } | Items::Range { .. } | Items::Map(..) => false,
+            Items::Enumerate(items) | Items::Rev(items) => items.has_parts(),
+            Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_parts(),
+            Items::Zip(a, b) => a.has_parts() || b.has_parts(),
         }
     }
 
@@ -189,7 +274,10 @@ impl Items {
         match (self, pat) {
             (_, Pat::Paren(pat)) => self.kinds(integers, &pat.pat, names),
             (_, Pat::Type(pat)) => self.kinds(integers, &pat.pat, names),
-            (Items::Rev(items), pat) => items.kinds(integers, pat, names),
+            (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
+                items.kinds(integers, pat, names)
+            }
+            (Items::Parts { .. }, pat) => each_name(pat, Kind::List, names),
             (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
                 each_name(&pat.elems[0], Kind::Int, names);
                 items.kinds(integers, &pat.elems[1], names);
@@ -209,7 +297,10 @@ impl Items {
     /// How many there are.
     pub fn len(&self) -> Option<TokenStream> {
         match self {
-            Items::List { list, .. } => Some(quote!(#list.len())),
+            Items::List { list, .. } | Items::Parts { list, .. } => Some(quote!(#list.len())),
+            Items::Skip(items, n) => items.len().map(|len| quote!(#len.saturating_sub(#n))),
+            Items::Take(items, n) => Some(items.len().map_or_else(|| quote!(#n), |len| quote!(#len.min(#n)))),
+            Items::StepBy(items, n) => items.len().map(|len| quote!((#len / #n + (#len % #n).min(1)))),
             Items::Range { start, end } => {
                 let end = end.as_ref()?;
                 Some(quote!(::autograd::__private::convert::<usize, _>(#end.max(#start) - #start)))
@@ -227,8 +318,12 @@ impl Items {
         match self {
             Items::List { list, by_ref } => {
                 let reference = by_ref.then(|| quote!(&));
-                quote!(#reference #list.at(#at))
+                quote!(#reference #list.item(#at))
             }
+            Items::Parts { list, .. } => quote!(&#list.item(#at)),
+            Items::Skip(items, n) => items.item(&quote!((#at + #n))),
+            Items::Take(items, _) => items.item(at),
+            Items::StepBy(items, n) => items.item(&quote!((#at * #n))),
             Items::Range { start, .. } => quote!((#start + ::autograd::__private::convert(#at))),
             Items::Rev(items) => {
                 let len = items.len();
@@ -253,6 +348,9 @@ impl Items {
         Some(match self {
             Items::List { list, by_ref: true } => Items::List { list, by_ref: false },
             Items::Rev(items) => Items::Rev(Box::new(items.by_value()?)),
+            Items::Skip(items, n) => Items::Skip(Box::new(items.by_value()?), n),
+            Items::Take(items, n) => Items::Take(Box::new(items.by_value()?), n),
+            Items::StepBy(items, n) => Items::StepBy(Box::new(items.by_value()?), n),
             _ => return None,
         })
     }

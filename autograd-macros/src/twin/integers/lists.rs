@@ -60,7 +60,7 @@ impl Integers<'_> {
             Expr::Binary(e) => {
                 flow::calculates(&e.op) && self.is_float_with(&e.left, names) && self.is_float_with(&e.right, names)
             }
-            Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
+            Expr::Index(e) => self.place_of(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
             Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
             Expr::Call(call) => is_float_call(call),
             Expr::If(e) => match &e.then_branch.stmts[..] {
@@ -80,14 +80,10 @@ impl Integers<'_> {
     pub(super) fn is_list(&self, e: &Expr) -> bool {
         match unparenthesised(e) {
             Expr::Path(_) => self.list(e).is_some(),
-            Expr::Reference(r) if r.mutability.is_none() => {
-                self.slice(&r.expr).is_some() || self.list(&r.expr).is_some()
-            }
+            Expr::Reference(r) if r.mutability.is_none() => self.place_of(&r.expr).is_some(),
             Expr::MethodCall(call) => {
                 let copies = ["to_vec", "clone", "to_owned"].iter().any(|name| call.method == name);
-                copies
-                    && call.args.is_empty()
-                    && (self.list(&call.receiver).is_some() || self.slice(&call.receiver).is_some())
+                copies && call.args.is_empty() && self.place_of(&call.receiver).is_some()
             }
             Expr::Macro(m) if macros::is(&m.mac, "vec") => {
                 let mut float = false;
@@ -124,7 +120,7 @@ impl Integers<'_> {
                     self.vars[from].used = true;
                     self.links.push((id, from));
                 } else {
-                    self.make_slice(&mut r.expr);
+                    self.make_part(&mut r.expr);
                 }
                 (self.vars[id].lent, self.vars[id].optional) = (true, false);
             }
@@ -136,7 +132,7 @@ impl Integers<'_> {
                     // of a reference as well, the list
                     *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::clone(&#receiver));
                 } else {
-                    self.make_slice(&mut call.receiver);
+                    self.make_part(&mut call.receiver);
                     self.vars[id].needed = true;
                     *e = (*call.receiver).clone();
                 }
@@ -169,48 +165,23 @@ impl Integers<'_> {
         }
     }
 
-    /// The list of `x[a..b]`.
-    pub(super) fn slice(&self, e: &Expr) -> Option<usize> {
-        match unparenthesised(e) {
-            Expr::Index(e) if matches!(&*e.index, Expr::Range(_)) => self.list(&e.expr),
-            _ => None,
-        }
-    }
-
-    /// `x.slice(a..b)` of `x[a..b]`.
-    pub(super) fn make_slice(&mut self, e: &mut Expr) {
-        *e = unparenthesised(e).clone();
-        let id = self.slice(e).expect("a slice of a list");
-        self.vars[id].used = true;
-        let Expr::Index(index) = e else { unreachable!("a slice is an index") };
-        let Expr::Range(range) = &mut *index.index else { unreachable!("a slice has a range") };
-        for bound in [&mut range.start, &mut range.end].into_iter().flatten() {
-            match self.expr(bound) {
-                Kind::Number => number(bound),
-                Kind::Int => {
-                    self.vars[id].needed = true;
-                    int(bound);
-                }
-                _ => int(bound),
-            }
-        }
-        let (list, range, span) = (&index.expr, &index.index, index.span());
-        *e = parse_quote_spanned!(span=> #list.slice(#range));
-    }
-
     /// An index expression; its kind.
     pub(super) fn index(&mut self, e: &mut Expr) -> Kind {
         let Expr::Index(index) = e else { return Kind::Plain };
-        let Some(id) = self.list(&index.expr) else {
-            self.plain(&mut index.expr);
-            self.plain(&mut index.index);
-            return Kind::Plain;
-        };
-        self.vars[id].used = true;
         let ranges = match unparenthesised(&index.index) {
             Expr::Range(_) => true,
             e => self.root_range(e),
         };
+        let id = match self.list(&index.expr) {
+            Some(id) => id,
+            None if !ranges && self.part(&index.expr).is_some() => self.make_part(&mut index.expr),
+            None => {
+                self.plain(&mut index.expr);
+                self.plain(&mut index.index);
+                return Kind::Plain;
+            }
+        };
+        self.vars[id].used = true;
         if ranges {
             self.plain(&mut index.index);
             return Kind::Plain;
@@ -230,7 +201,7 @@ impl Integers<'_> {
     }
 
     /// An index as an `Int`.
-    fn subscript(&mut self, id: usize, e: &mut Expr) {
+    pub(super) fn subscript(&mut self, id: usize, e: &mut Expr) {
         *e = unparenthesised(e).clone();
         match self.expr(e) {
             Kind::Number => number(e),
@@ -391,7 +362,7 @@ pub(super) fn mentions(tokens: &TokenStream, name: &str, opened: bool) -> bool {
 }
 
 /// Whether the order in which it is evaluated does not matter.
-fn is_simple(e: &Expr) -> bool {
+pub(super) fn is_simple(e: &Expr) -> bool {
     match unparenthesised(e) {
         Expr::Path(_) | Expr::Lit(_) => true,
         Expr::Binary(e) => flow::calculates(&e.op) && is_simple(&e.left) && is_simple(&e.right),
@@ -399,7 +370,7 @@ fn is_simple(e: &Expr) -> bool {
             matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple)
         }
         Expr::MethodCall(call) => {
-            ["at", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
+            ["at", "item", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
         }
         _ => false,
     }

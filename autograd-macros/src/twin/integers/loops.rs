@@ -18,7 +18,7 @@ impl Integers<'_> {
         }
         if let Some(items) = self.items(&repeat.expr).filter(|items| items.has_list() && items.ends()) {
             let names = self.names(&items, &repeat.pat);
-            if !self.has_plain(&names) && !self.has_plain_inside(&items) {
+            if items.fits(&repeat.pat) && !self.has_plain(&names) && !self.has_plain_inside(&items) {
                 let slices = self.over_items(repeat, items, &names);
                 if !slices.is_empty() {
                     *e = parse_quote!({ #(#slices)* #repeat });

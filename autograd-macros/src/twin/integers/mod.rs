@@ -13,6 +13,7 @@ mod items;
 mod lists;
 mod loops;
 mod names;
+mod parts;
 
 pub use loops::is_trips;
 
