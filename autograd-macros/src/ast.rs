@@ -53,6 +53,8 @@ pub enum Form {
     Int,
     /// A list of floats whose length is left open.
     List,
+    /// A list of arrays of floats whose length is left open.
+    Table,
 }
 
 /// How a parameter enters the compiled function.
@@ -189,6 +191,11 @@ pub fn scalar(ty: &Type) -> Option<&'static str> {
         Type::Path(ty) if ty.qself.is_none() && ty.path.is_ident("f32") => Some("f32"),
         _ => None,
     }
+}
+
+/// Whether the type is an array of floats.
+pub fn is_row(ty: &Type) -> bool {
+    matches!(ungroup(ty), Type::Array(ty) if scalar(&ty.elem).is_some())
 }
 
 /// The type inside parentheses and invisible groups.

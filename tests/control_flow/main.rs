@@ -18,6 +18,7 @@ mod gallery;
 mod integers;
 mod limits;
 mod parts;
+mod rows;
 mod tables;
 
 use autograd::{Engine, with_engine};

@@ -5,9 +5,11 @@
 
 mod int;
 mod list;
+mod table;
 
 pub use int::{Int, Integer, Known, convert, int, known};
 pub use list::{AsList, List, Parts};
+pub use table::{AsTable, Row, Table};
 
 use super::args::{Arg, Binder, GradReader, Lifter, Visitor};
 use crate::{
@@ -80,4 +82,53 @@ rolled_lists! {
     [] [T], Vec<T>, [T], |v| v;
     [] Vec<T>, Vec<T>, Vec<T>, |v| v;
     [const N: usize] [T; N], [T; N], [T; N], |v| std::array::from_fn(|i| v.get(i).copied().unwrap_or_default());
+}
+
+macro_rules! rolled_tables {
+    ($([$($g:tt)*] $t:ty, $grad:ty, $buf:ty, |$rows:ident| $form:expr;)*) => {$(
+        impl<T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>, const N: usize, $($g)*> Arg for Rolled<'_, $t> {
+            type Twin = Table<[Real<T>; N]>;
+            type Grad = $grad;
+            type GradBuf = $buf;
+            fn visit(&self, v: &mut Visitor<'_>) {
+                if v.listed {
+                    return self.0.visit(v);
+                }
+                // of empty rows the elements do not tell how many there are
+                if N == 0 {
+                    v.key.fixed(self.0.len());
+                }
+                v.list(self.0.as_flattened());
+            }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+                if l.listed {
+                    let items = self.0.as_flattened().iter().map(|x| x.lift(l)).collect();
+                    return Table::of_list(List::of_items(items), Int::number(self.0.len()), Int::number(N));
+                }
+                let list = List::lifted(l.next());
+                let rows = if N == 0 { Int::number(self.0.len()) } else { list.len() / N };
+                Table::of_list(list, rows, Int::number(N))
+            }
+            fn collect(&self, g: &mut GradReader<'_>) -> $grad {
+                if g.listed {
+                    return self.0.collect(g);
+                }
+                let all: Vec<T> = g.list();
+                let mut $rows = all.chunks_exact(N.max(1)).map(|row| std::array::from_fn(|j| row[j]));
+                $form
+            }
+            fn bind(out: &mut $buf, b: &mut Binder<'_>) {
+                if b.listed() { <$t as Arg>::bind(out, b) } else { b.list(out.as_flattened_mut()) }
+            }
+            fn fits(&self, out: &$buf) -> bool {
+                self.0.len() == out.len()
+            }
+        }
+    )*};
+}
+rolled_tables! {
+    [] [[T; N]], Vec<[T; N]>, [[T; N]], |rows| rows.by_ref().collect();
+    [] Vec<[T; N]>, Vec<[T; N]>, Vec<[T; N]>, |rows| rows.by_ref().collect();
+    [const M: usize] [[T; N]; M], [[T; N]; M], [[T; N]; M],
+        |rows| std::array::from_fn(|_| rows.next().unwrap_or([T::zero(); N]));
 }

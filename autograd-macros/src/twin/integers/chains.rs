@@ -39,6 +39,9 @@ impl Integers<'_> {
         if next.is_some_and(|pat| !items.fits(pat)) || filter.is_some() && items.has_parts() {
             return None;
         }
+        if let Some(pat) = next {
+            items.settle(pat);
+        }
         // what the closures call the items
         let of = |v: &Self, f: &Option<ExprClosure>| {
             f.as_ref().map(|f| v.names(&items, unreferenced(f))).unwrap_or_default()

@@ -6,6 +6,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{BinOp, Block, Expr, ExprCall, ExprIf, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
 
 use super::super::{calls, flow, macros};
+use super::tables::table_type;
 use super::{Integers, Kind, int, integer, number, unparenthesised};
 use crate::ast;
 
@@ -45,7 +46,7 @@ impl Integers<'_> {
             self.vars[id].used = true;
             match self.vars[id].kind {
                 Kind::Int => self.reject(id),
-                Kind::List => self.plain_list(e, id),
+                Kind::List | Kind::Table => self.plain_list(e, id),
                 _ => {}
             }
             return;
@@ -53,7 +54,7 @@ impl Integers<'_> {
         if let Expr::Reference(r) = e
             && r.mutability.is_none()
             && let Expr::Index(index) = &mut *r.expr
-            && self.list(&index.expr).is_some()
+            && (self.list(&index.expr).is_some() || self.table(&index.expr).is_some())
             && let Expr::Range(_) = &*index.index
         {
             return self.plain(&mut index.index);
@@ -80,7 +81,7 @@ impl Integers<'_> {
         match self.expr(e) {
             Kind::Number => number(e),
             Kind::Int => {}
-            Kind::List => self.spoil(e),
+            Kind::List | Kind::Table => self.spoil(e),
             _ => int(e),
         }
     }
@@ -102,7 +103,7 @@ impl Integers<'_> {
             Expr::Unary(unary) => match unary.op {
                 UnOp::Neg(_) | UnOp::Not(_) => match self.expr(&mut unary.expr) {
                     kind @ (Kind::Int | Kind::Number) => kind,
-                    Kind::List => {
+                    Kind::List | Kind::Table => {
                         self.spoil(&mut unary.expr);
                         Kind::Plain
                     }
@@ -270,7 +271,7 @@ impl Integers<'_> {
     /// An operand beside an `Int`; its kind.
     fn operand(&mut self, e: &mut Expr) -> Kind {
         match self.expr(e) {
-            Kind::List => {
+            Kind::List | Kind::Table => {
                 self.spoil(e);
                 Kind::Plain
             }
@@ -288,6 +289,11 @@ impl Integers<'_> {
                 self.make_place(&mut call.receiver);
                 let (list, span) = (&call.receiver, call.span());
                 *e = parse_quote_spanned!(span=> ::autograd::__private::int(#list.len()) == 0);
+            }
+            Expr::MethodCall(call) if call.method == "is_empty" && self.table_place(&call.receiver).is_some() => {
+                self.make_table_place(&mut call.receiver);
+                let (table, span) = (&call.receiver, call.span());
+                *e = parse_quote_spanned!(span=> ::autograd::__private::int(#table.len()) == 0);
             }
             // by a literal, which is not 0 as it would have to be for another result
             Expr::MethodCall(call)
@@ -376,9 +382,12 @@ impl Integers<'_> {
                 }
                 self.int(right);
             }
-            Some((id, Kind::List)) => {
-                if !self.vars[id].lent && self.is_list(right) && !matches!(unparenthesised(right), Expr::Reference(_)) {
-                    self.make_list(right, id);
+            Some((id, kind @ (Kind::List | Kind::Table))) => {
+                if !self.vars[id].lent
+                    && kind == self.listed_kind(right)
+                    && !matches!(unparenthesised(right), Expr::Reference(_))
+                {
+                    self.make_listed(right, id);
                 } else {
                     self.reject(id);
                     self.plain(right);
@@ -401,6 +410,9 @@ impl Integers<'_> {
         if let Some(id) = self.list(&call.receiver) {
             return self.list_method(e, id);
         }
+        if let Some(id) = self.table(&call.receiver) {
+            return self.table_method(e, id);
+        }
         if let Some(kind) = self.part_method(call) {
             return kind;
         }
@@ -412,7 +424,7 @@ impl Integers<'_> {
             call.args.iter_mut().for_each(|arg| self.plain(arg));
             return Kind::Int;
         }
-        if known_method && receiver != Kind::List && !call.args.is_empty() {
+        if known_method && !receiver.is_list() && !call.args.is_empty() {
             let kinds: Vec<Kind> = call.args.iter_mut().map(|arg| self.operand(arg)).collect();
             if receiver == Kind::Int {
                 return Kind::Int;
@@ -433,7 +445,7 @@ impl Integers<'_> {
             (Kind::Int, Some(id)) => self.reject(id),
             (Kind::Int, None) if name == "clone" => return Kind::Int,
             (Kind::Int, None) => self.known(&mut call.receiver),
-            (Kind::List, _) => self.spoil(&mut call.receiver),
+            (Kind::List | Kind::Table, _) => self.spoil(&mut call.receiver),
             _ => {}
         }
         call.args.iter_mut().for_each(|arg| self.plain(arg));
@@ -495,8 +507,9 @@ impl Integers<'_> {
             && let [Expr::Reference(a), Expr::Reference(b)] = &call.args.iter().collect::<Vec<_>>()[..]
             && let (Some(one), Some(other)) = (self.var(&a.expr), self.var(&b.expr))
         {
-            let lists = self.local_list(&a.expr).is_some() && self.local_list(&b.expr).is_some();
-            if lists || self.vars[one].kind == self.vars[other].kind && self.vars[one].kind == Kind::Int {
+            let own =
+                |id: usize| self.vars[id].kind == Kind::Int || self.vars[id].kind.is_list() && !self.vars[id].lent;
+            if self.vars[one].kind == self.vars[other].kind && own(one) && own(other) {
                 self.links.push((one, other));
                 let (a, b) = (&a.expr, &b.expr);
                 return Called::Other(parse_quote_spanned!(span=> (#a, #b) = (#b, #a)), Kind::Plain);
@@ -515,7 +528,7 @@ impl Integers<'_> {
     fn argument(&mut self, e: &mut Expr) {
         if let Some(id) = self.var(e) {
             self.vars[id].used = true;
-            if self.vars[id].kind == Kind::List && !self.vars[id].lent {
+            if self.vars[id].kind.is_list() && !self.vars[id].lent {
                 self.reject(id);
             }
             return;
@@ -527,8 +540,12 @@ impl Integers<'_> {
                 self.make_place(&mut r.expr);
                 return;
             }
+            if self.table_place(&r.expr).is_some() {
+                self.make_table_place(&mut r.expr);
+                return;
+            }
         }
-        if self.expr(e) == Kind::List {
+        if self.expr(e).is_list() {
             self.spoil(e);
         }
     }
@@ -559,7 +576,7 @@ impl Integers<'_> {
         // names that the macro's text holds elsewhere
         for scope in &self.scopes {
             for (name, &id) in scope {
-                let special = matches!(self.vars[id].kind, Kind::Int | Kind::List) && !self.vars[id].lent;
+                let special = matches!(self.vars[id].kind, Kind::Int | Kind::List | Kind::Table) && !self.vars[id].lent;
                 if special && super::lists::mentions(&mac.tokens, name, opened) {
                     self.rejected.insert(id);
                 }
@@ -577,7 +594,7 @@ impl Integers<'_> {
                     Stmt::Local(local) => v.local(local),
                     Stmt::Expr(e, None) => {
                         kind = v.expr(e);
-                        if kind == Kind::List {
+                        if kind.is_list() {
                             v.spoil(e);
                             kind = Kind::Plain;
                         } else if v.var(e).is_some_and(|id| v.is_inner(id)) && kind == Kind::Int {
@@ -670,14 +687,15 @@ impl Integers<'_> {
     fn initialised(&mut self, id: usize, ty: Option<&Type>, mutable: bool, init: &mut Expr) -> (Option<Type>, Kind) {
         let candidate = !self.plain.contains(&id);
         let span = ty.map_or_else(proc_macro2::Span::call_site, Spanned::span);
+        let kind = self.listed_kind(init);
         if candidate
-            && self.is_list(init)
-            && let Some(to) = list_type(ty)
+            && kind.is_list()
+            && let Some(to) = if kind == Kind::List { list_type(ty) } else { table_type(ty) }
             && !(mutable && matches!(unparenthesised(init), Expr::Reference(_)))
         {
             self.vars[id].optional = true;
-            self.make_list(init, id);
-            return (to, Kind::List);
+            self.make_listed(init, id);
+            return (to, kind);
         }
         let float = self.is_float(init) && ty.is_none_or(|ty| real(ty).is_some());
         let inferred = matches!(ty, None | Some(Type::Infer(_)));
@@ -708,7 +726,7 @@ impl Integers<'_> {
                 }
                 (None, Kind::Plain)
             }
-            Kind::List => {
+            Kind::List | Kind::Table => {
                 self.spoil(init);
                 (None, Kind::Plain)
             }
@@ -772,7 +790,7 @@ fn list_type(ty: Option<&Type>) -> Option<Option<Type>> {
 }
 
 /// `f64` of `Real<f64>`.
-fn real(ty: &Type) -> Option<Type> {
+pub(super) fn real(ty: &Type) -> Option<Type> {
     let Type::Path(path) = ast::ungroup(ty) else { return None };
     let real = path.path.segments.last().is_some_and(|last| last.ident == "Real");
     ast::first_argument(path).filter(|ty| real && ast::scalar(ty).is_some()).cloned()

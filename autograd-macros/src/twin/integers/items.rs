@@ -5,6 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, parse_quote};
 
+use super::tables::takes_array;
 use super::{Integers, Kind, int, number, unparenthesised};
 
 /// A name in a pattern over items, and what it is.
@@ -17,6 +18,12 @@ pub(super) enum Items {
     List {
         list: Box<Expr>,
         by_ref: bool,
+    },
+    /// The rows of a table, by value or by reference, as arrays or as lists.
+    Rows {
+        table: Box<Expr>,
+        by_ref: bool,
+        arrays: bool,
     },
     /// The integers of a range; without an end there are no fewer than of what it is zipped with.
     Range {
@@ -47,6 +54,10 @@ impl Integers<'_> {
         if let Some(id) = self.list(e) {
             let by_ref = self.vars[id].lent;
             return Some(Items::List { list: Box::new(e.clone()), by_ref });
+        }
+        if let Some(id) = self.table(e) {
+            let by_ref = self.vars[id].lent;
+            return Some(Items::Rows { table: Box::new(e.clone()), by_ref, arrays: !by_ref });
         }
         match e {
             Expr::Reference(r) if r.mutability.is_none() => self.listed(&r.expr),
@@ -98,6 +109,9 @@ impl Integers<'_> {
     /// The items of a list or of a slice of one, by reference.
     fn listed(&self, e: &Expr) -> Option<Items> {
         let e = unparenthesised(e);
+        if self.table_place(e).is_some() {
+            return Some(Items::Rows { table: Box::new(e.clone()), by_ref: true, arrays: false });
+        }
         self.place_of(e).is_some().then(|| Items::List { list: Box::new(e.clone()), by_ref: true })
     }
 
@@ -109,6 +123,13 @@ impl Integers<'_> {
                 None => {
                     self.make_part(list);
                     self.keep(list);
+                }
+            },
+            Items::Rows { table, .. } => match self.table(table) {
+                Some(id) => self.vars[id].used = true,
+                None => {
+                    self.make_table_place(table);
+                    self.keep(table);
                 }
             },
             Items::Parts { list, method, size } => {
@@ -139,6 +160,7 @@ impl Integers<'_> {
             }
             Items::Map(inner, closure) => {
                 let names = self.names(inner, &closure.inputs[0]);
+                inner.settle(&closure.inputs[0]);
                 self.compute(inner);
                 self.nested(|v| {
                     v.bind_names(&names);
@@ -182,7 +204,7 @@ impl Integers<'_> {
     /// Whether one among the parameters of closures has.
     pub(super) fn has_plain_inside(&self, items: &Items) -> bool {
         match items {
-            Items::List { .. } | Items::Range { .. } | Items::Parts { .. } => false,
+            Items::List { .. } | Items::Rows { .. } | Items::Range { .. } | Items::Parts { .. } => false,
             Items::Enumerate(items) | Items::Rev(items) => self.has_plain_inside(items),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => self.has_plain_inside(items),
             Items::Zip(a, b) => self.has_plain_inside(a) || self.has_plain_inside(b),
@@ -217,7 +239,7 @@ impl Items {
     /// Whether there is a list among what is gone over.
     pub fn has_list(&self) -> bool {
         match self {
-            Items::List { .. } | Items::Parts { .. } => true,
+            Items::List { .. } | Items::Rows { .. } | Items::Parts { .. } => true,
             Items::Range { .. } => false,
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.has_list(),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_list(),
@@ -228,11 +250,29 @@ impl Items {
     /// Whether there are so many and no more.
     pub fn ends(&self) -> bool {
         match self {
-            Items::List { .. } | Items::Parts { .. } | Items::Take(..) => true,
+            Items::List { .. } | Items::Rows { .. } | Items::Parts { .. } | Items::Take(..) => true,
             Items::Range { end, .. } => end.is_some(),
             Items::Skip(items, _) | Items::StepBy(items, _) => items.ends(),
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.ends(),
             Items::Zip(a, b) => a.ends() || b.ends(),
+        }
+    }
+
+    /// Gives rows in the form that a pattern takes.
+    pub fn settle(&mut self, pat: &Pat) {
+        match (self, pat) {
+            (items, Pat::Paren(pat)) => items.settle(&pat.pat),
+            (items, Pat::Type(pat)) => items.settle(&pat.pat),
+            (Items::Rows { arrays, .. }, pat) => *arrays |= takes_array(pat),
+            (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
+                items.settle(pat)
+            }
+            (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => items.settle(&pat.elems[1]),
+            (Items::Zip(a, b), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
+                a.settle(&pat.elems[0]);
+                b.settle(&pat.elems[1]);
+            }
+            _ => {}
         }
     }
 
@@ -241,10 +281,12 @@ impl Items {
         match (self, pat) {
             (_, Pat::Paren(pat)) => self.fits(&pat.pat),
             (_, Pat::Type(pat)) => self.fits(&pat.pat),
-            (Items::Parts { .. }, Pat::Ident(pat)) => {
+            (Items::Rows { by_ref, .. }, pat) if takes_array(pat) => *by_ref || matches!(pat, Pat::Slice(_)),
+            (Items::Rows { by_ref: false, .. }, pat) => matches!(pat, Pat::Ident(_) | Pat::Wild(_)),
+            (Items::Parts { .. } | Items::Rows { .. }, Pat::Ident(pat)) => {
                 pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none()
             }
-            (Items::Parts { .. }, pat) => matches!(pat, Pat::Wild(_)),
+            (Items::Parts { .. } | Items::Rows { .. }, pat) => matches!(pat, Pat::Wild(_)),
             (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
                 items.fits(pat)
             }
@@ -261,7 +303,7 @@ impl Items {
     /// Whether there are lists among the items.
     pub fn has_parts(&self) -> bool {
         match self {
-            Items::Parts { .. } => true,
+            Items::Parts { .. } | Items::Rows { .. } => true,
             Items::List { .. } | Items::Range { .. } | Items::Map(..) => false,
             Items::Enumerate(items) | Items::Rev(items) => items.has_parts(),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_parts(),
@@ -277,6 +319,11 @@ impl Items {
             (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
                 items.kinds(integers, pat, names)
             }
+            (Items::Rows { .. }, Pat::Reference(inner)) if matches!(&*inner.pat, Pat::Slice(_)) => {
+                each_name(pat, Kind::Float, names);
+            }
+            (Items::Rows { .. }, Pat::Slice(_)) => each_name(pat, Kind::Float, names),
+            (Items::Rows { by_ref: true, .. }, pat) if !takes_array(pat) => each_name(pat, Kind::List, names),
             (Items::Parts { .. }, pat) => each_name(pat, Kind::List, names),
             (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
                 each_name(&pat.elems[0], Kind::Int, names);
@@ -297,7 +344,9 @@ impl Items {
     /// How many there are.
     pub fn len(&self) -> Option<TokenStream> {
         match self {
-            Items::List { list, .. } | Items::Parts { list, .. } => Some(quote!(#list.len())),
+            Items::List { list, .. } | Items::Parts { list, .. } | Items::Rows { table: list, .. } => {
+                Some(quote!(#list.len()))
+            }
             Items::Skip(items, n) => items.len().map(|len| quote!(#len.saturating_sub(#n))),
             Items::Take(items, n) => Some(items.len().map_or_else(|| quote!(#n), |len| quote!(#len.min(#n)))),
             Items::StepBy(items, n) => items.len().map(|len| quote!((#len / #n + (#len % #n).min(1)))),
@@ -321,6 +370,11 @@ impl Items {
                 quote!(#reference #list.item(#at))
             }
             Items::Parts { list, .. } => quote!(&#list.item(#at)),
+            Items::Rows { table, by_ref, arrays } => {
+                let reference = by_ref.then(|| quote!(&));
+                let item = super::hidden(if *arrays { "at" } else { "item" });
+                quote!(#reference #table.#item(#at))
+            }
             Items::Skip(items, n) => items.item(&quote!((#at + #n))),
             Items::Take(items, _) => items.item(at),
             Items::StepBy(items, n) => items.item(&quote!((#at * #n))),
@@ -347,6 +401,7 @@ impl Items {
     fn by_value(self) -> Option<Items> {
         Some(match self {
             Items::List { list, by_ref: true } => Items::List { list, by_ref: false },
+            Items::Rows { table, by_ref: true, .. } => Items::Rows { table, by_ref: false, arrays: true },
             Items::Rev(items) => Items::Rev(Box::new(items.by_value()?)),
             Items::Skip(items, n) => Items::Skip(Box::new(items.by_value()?), n),
             Items::Take(items, n) => Items::Take(Box::new(items.by_value()?), n),

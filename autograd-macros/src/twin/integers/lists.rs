@@ -80,6 +80,10 @@ impl Integers<'_> {
     pub(super) fn is_list(&self, e: &Expr) -> bool {
         match unparenthesised(e) {
             Expr::Path(_) => self.list(e).is_some(),
+            // a row, which is an array
+            Expr::Index(e) if !matches!(unparenthesised(&e.index), Expr::Range(_)) => {
+                !self.root_range(&e.index) && self.table_place(&e.expr).is_some()
+            }
             Expr::Reference(r) if r.mutability.is_none() => self.place_of(&r.expr).is_some(),
             Expr::MethodCall(call) => {
                 let copies = ["to_vec", "clone", "to_owned"].iter().any(|name| call.method == name);
@@ -114,6 +118,10 @@ impl Integers<'_> {
                     self.links.push((id, from));
                     *e = parse_quote_spanned!(span=> #e.clone());
                 }
+            }
+            Expr::Index(_) => {
+                let from = self.make_part(e);
+                self.links.push((id, from));
             }
             Expr::Reference(r) => {
                 if let Some(from) = self.list(&r.expr) {
@@ -174,6 +182,14 @@ impl Integers<'_> {
         };
         let id = match self.list(&index.expr) {
             Some(id) => id,
+            // a row as the array that it is
+            None if !ranges && let Some(id) = self.table_place(&index.expr) => {
+                self.make_table_place(&mut index.expr);
+                self.subscript(id, &mut index.index);
+                let (table, at, span) = (&index.expr, unparenthesised(&index.index), index.span());
+                *e = parse_quote_spanned!(span=> #table.at(#at));
+                return Kind::Plain;
+            }
             None if !ranges && self.part(&index.expr).is_some() => self.make_part(&mut index.expr),
             None => {
                 self.plain(&mut index.expr);
@@ -193,7 +209,7 @@ impl Integers<'_> {
     }
 
     /// Whether the expression is, or is made of, a variable that holds a range.
-    fn root_range(&self, e: &Expr) -> bool {
+    pub(super) fn root_range(&self, e: &Expr) -> bool {
         match e {
             Expr::MethodCall(call) => self.root_range(&call.receiver),
             e => self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Range),
@@ -206,45 +222,66 @@ impl Integers<'_> {
         match self.expr(e) {
             Kind::Number => number(e),
             Kind::Int => self.vars[id].needed = true,
-            Kind::List => self.spoil(e),
+            Kind::List | Kind::Table => self.spoil(e),
             _ => int(e),
         }
     }
 
-    /// Whether the place is an element of a list of the function's own.
+    /// Whether the place is an element of a list or table of the function's own, or a row of a table.
     pub(super) fn is_element(&self, place: &Expr) -> bool {
-        match unparenthesised(place) {
-            Expr::Index(e) => self.local_list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
-            _ => false,
-        }
+        self.element(place).is_some()
     }
 
-    /// `v.set(i, e)` for `v[i] = e`.
-    pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
-        self.plain(value);
-        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
-        let id = self.local_list(&index.expr).expect("a list of the function's own");
-        let mut at = index.index;
-        self.subscript(id, &mut at);
-        let (list, span) = (&index.expr, place.span());
-        if is_simple(&at) || is_simple(value) {
-            return parse_quote_spanned!(span=> #list.set(#at, #value));
+    /// What an element belongs to, and its indices.
+    fn element(&self, place: &Expr) -> Option<(usize, Expr, Vec<Expr>)> {
+        let Expr::Index(e) = unparenthesised(place) else { return None };
+        if matches!(unparenthesised(&e.index), Expr::Range(_)) || self.root_range(&e.index) {
+            return None;
         }
-        parse_quote_spanned!(span=> { let __value = #value; #list.set(#at, __value) })
+        let own = |e: &Expr| self.local_list(e).or_else(|| self.table(e).filter(|&id| !self.vars[id].lent));
+        if let Some(id) = own(&e.expr) {
+            return Some((id, (*e.expr).clone(), vec![(*e.index).clone()]));
+        }
+        let (id, of, mut at) = self.element(&e.expr)?;
+        at.push((*e.index).clone());
+        (at.len() == 2 && self.vars[id].kind == Kind::Table).then_some((id, of, at))
+    }
+
+    /// The element's list or table, and its indices as `Int`s.
+    fn make_element(&mut self, place: &Expr) -> (Expr, Vec<Expr>) {
+        let (id, of, mut at) = self.element(place).expect("an element of the function's own");
+        self.vars[id].used = true;
+        at.iter_mut().for_each(|at| self.subscript(id, at));
+        (of, at)
+    }
+
+    /// `v.set(i, e)` for `v[i] = e`, `t.set(i, j, e)` for `t[i][j] = e`, `t.set_row(i, e)` for `t[i] = e`.
+    pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
+        let row = self.element(place).is_some_and(|(id, _, at)| self.vars[id].kind == Kind::Table && at.len() == 1);
+        self.plain(value);
+        let (list, at) = self.make_element(place);
+        let (span, set) = (place.span(), super::hidden(if row { "set_row" } else { "set" }));
+        if at.iter().all(is_simple) || is_simple(value) {
+            return parse_quote_spanned!(span=> #list.#set(#(#at,)* #value));
+        }
+        parse_quote_spanned!(span=> { let __value = #value; #list.#set(#(#at,)* __value) })
     }
 
     /// `v[i] += e`.
     pub(super) fn change(&mut self, place: &mut Expr, op: BinOp, value: &mut Expr) -> Expr {
         self.plain(value);
-        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
-        let id = self.local_list(&index.expr).expect("a list of the function's own");
-        let mut at = index.index;
-        self.subscript(id, &mut at);
-        let (list, span, op) = (&index.expr, place.span(), flow::calculation(&op));
-        parse_quote_spanned!(span=> {
-            let (__value, __at) = (#value, #at);
-            #list.set(__at, #list.at(__at) #op __value)
-        })
+        let (list, at) = self.make_element(place);
+        let (span, op) = (place.span(), flow::calculation(&op));
+        match &at[..] {
+            [at] => parse_quote_spanned!(span=> {
+                let (__value, __at) = (#value, #at);
+                #list.set(__at, #list.at(__at) #op __value)
+            }),
+            at => parse_quote_spanned!(span=> {
+                let (__value, (__row, __at)) = (#value, (#(#at),*));
+                #list.set(__row, __at, #list.row(__row).at(__at) #op __value)
+            }),
+        }
     }
 
     /// A method of a list; its kind.

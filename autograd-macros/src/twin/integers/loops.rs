@@ -90,6 +90,7 @@ impl Integers<'_> {
 
     /// `for v in x.iter()`: a counted loop, whose body takes the items. What has to stand before it.
     fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named]) -> Vec<Stmt> {
+        items.settle(&repeat.pat);
         self.compute(&mut items);
         let slices = std::mem::take(&mut self.slices);
         let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));

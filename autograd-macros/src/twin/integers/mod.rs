@@ -14,6 +14,7 @@ mod lists;
 mod loops;
 mod names;
 mod parts;
+mod tables;
 
 pub use loops::is_trips;
 
@@ -57,6 +58,8 @@ enum Kind {
     Number,
     /// A `List`, or a reference to one.
     List,
+    /// A `Table`, or a reference to one.
+    Table,
     /// A traced float, or a reference to one.
     Float,
     /// A range.
@@ -64,6 +67,12 @@ enum Kind {
     /// Anything else.
     #[default]
     Plain,
+}
+
+impl Kind {
+    fn is_list(self) -> bool {
+        matches!(self, Kind::List | Kind::Table)
+    }
 }
 
 /// A binding of the body.
@@ -120,12 +129,12 @@ impl<'p> Integers<'p> {
         let forms = params.iter().zip(&ids).map(|(param, id)| match id.map(|id| self.vars[id].kind) {
             Some(Kind::Int) => Form::Int,
             Some(Kind::List) => Form::List,
-            _ if is_lent_list(param) => Form::List,
-            _ => Form::Plain,
+            Some(Kind::Table) => Form::Table,
+            _ => lent_form(param).unwrap_or(Form::Plain),
         });
         let forms = forms.collect();
         for (param, id) in params.iter().zip(&ids) {
-            let slice = is_lent_list(param) && matches!(&param.pat, Pat::Ident(pat) if pat.mutability.is_some());
+            let slice = lent_form(param).is_some() && matches!(&param.pat, Pat::Ident(pat) if pat.mutability.is_some());
             if let (true, Pat::Ident(pat)) = (slice, &param.pat) {
                 let name = &pat.ident;
                 body.stmts.insert(0, parse_quote!(let mut #name = &#name[..];));
@@ -149,19 +158,24 @@ impl<'p> Integers<'p> {
         };
         let id = self.bind(&pat.ident);
         let simple = pat.by_ref.is_none() && pat.subpat.is_none();
-        let array = |ty: &Type| matches!(ast::ungroup(ty), Type::Array(ty) if ast::scalar(&ty.elem).is_some());
+        let array = match ast::ungroup(&param.inner) {
+            Type::Array(ty) if ast::scalar(&ty.elem).is_some() => Some(Kind::List),
+            Type::Array(ty) if ast::is_row(&ty.elem) => Some(Kind::Table),
+            _ => None,
+        };
         if ast::scalar(&param.inner).is_some() && param.role != Role::Constant {
             self.vars[id].kind = Kind::Float;
         } else if !simple {
         } else if ast::counts(param) && !recursive && !self.plain.contains(&id) {
             self.vars[id].kind = Kind::Int;
             return Some(id);
-        } else if is_lent_list(param) && pat.mutability.is_none() {
+        } else if let Some(form) = lent_form(param).filter(|_| pat.mutability.is_none()) {
+            let kind = if form == Form::Table { Kind::Table } else { Kind::List };
             let var = &mut self.vars[id];
-            (var.kind, var.lent, var.needed) = (Kind::List, true, true);
-        } else if param.role == Role::Differentiable && array(&param.inner) && !self.plain.contains(&id) {
+            (var.kind, var.lent, var.needed) = (kind, true, true);
+        } else if let Some(kind) = array.filter(|_| param.role == Role::Differentiable && !self.plain.contains(&id)) {
             let var = &mut self.vars[id];
-            (var.kind, var.optional, var.lent) = (Kind::List, true, false);
+            (var.kind, var.optional, var.lent) = (kind, true, false);
             return Some(id);
         }
         None
@@ -179,7 +193,7 @@ impl<'p> Integers<'p> {
                 break;
             }
         }
-        let unneeded = |var: &Var| var.kind == Kind::List && var.optional && !var.needed;
+        let unneeded = |var: &Var| var.kind.is_list() && var.optional && !var.needed;
         self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
     }
 
@@ -242,6 +256,11 @@ impl<'p> Integers<'p> {
         self.var(e).filter(|&id| self.vars[id].kind == Kind::List)
     }
 
+    /// The variable that an expression names, if it is a table.
+    fn table(&self, e: &Expr) -> Option<usize> {
+        self.var(e).filter(|&id| self.vars[id].kind == Kind::Table)
+    }
+
     /// The variable that an expression names, if it is a list of the function's own.
     fn local_list(&self, e: &Expr) -> Option<usize> {
         self.list(e).filter(|&id| !self.vars[id].lent)
@@ -289,17 +308,21 @@ fn is_recursive(name: &Ident, body: &Block) -> bool {
     calls.1
 }
 
-/// Whether the parameter is a slice or vector of floats by reference, whose twin is always a list.
-fn is_lent_list(param: &Param) -> bool {
-    let float = |ty: &Type| ast::scalar(ty).is_some();
-    let list = match ast::ungroup(&param.inner) {
-        Type::Slice(ty) => float(&ty.elem),
-        Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => {
-            ast::first_argument(ty).is_some_and(float)
-        }
-        _ => false,
+/// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is.
+fn lent_form(param: &Param) -> Option<Form> {
+    let item = match ast::ungroup(&param.inner) {
+        Type::Slice(ty) => &*ty.elem,
+        Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => ast::first_argument(ty)?,
+        _ => return None,
     };
-    list && param.by_ref && param.role == Role::Differentiable
+    if !param.by_ref || param.role != Role::Differentiable {
+        return None;
+    }
+    match () {
+        () if ast::scalar(item).is_some() => Some(Form::List),
+        () if ast::is_row(item) => Some(Form::Table),
+        () => None,
+    }
 }
 
 /// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).

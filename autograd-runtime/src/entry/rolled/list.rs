@@ -24,7 +24,7 @@ use std::{cell::OnceCell, fmt, ops};
 pub struct List<T> {
     repr: Items<T>,
     /// The items of a traced list, for plain code that has asked for them.
-    read: OnceCell<Box<Read<T>>>,
+    read: OnceCell<Box<Read<Real<T>>>>,
 }
 
 #[derive(Clone)]
@@ -35,12 +35,24 @@ enum Items<T> {
     Traced { all: Value, from: Option<Int<usize>>, len: Int<usize> },
 }
 
-/// The items as values of one session: those of a part that is traced are of no use after it.
+/// Items as values of one session: those of a part that is traced are of no use after it.
 #[derive(Clone)]
-struct Read<T> {
+pub(super) struct Read<X> {
     session: u64,
-    items: Vec<Real<T>>,
-    others: OnceCell<Box<Read<T>>>,
+    items: Vec<X>,
+    others: OnceCell<Box<Read<X>>>,
+}
+impl<X> Read<X> {
+    /// Those of the session that runs, from `read` if they are asked for the first time.
+    pub fn of(found: &OnceCell<Box<Read<X>>>, read: impl Fn() -> Vec<X>) -> &[X] {
+        let session = session::current();
+        let read = || Box::new(Read { session, items: read(), others: OnceCell::new() });
+        let mut found = found.get_or_init(read);
+        while found.session != session {
+            found = found.others.get_or_init(read);
+        }
+        &found.items
+    }
 }
 
 /// Lists of no more items that a trace makes are items of their own at first: what is indexed by numbers stays so.
@@ -167,51 +179,31 @@ impl<T: Float> List<T> {
     }
     /// The items, each by itself. Of a list whose length is not known the trace is given up.
     #[track_caller]
-    fn items(&self) -> &[Real<T>] {
+    pub(super) fn items(&self) -> &[Real<T>] {
         match &self.repr {
             Items::Each(items) => items,
             Items::Traced { all, from, len } => {
-                let (place, session) = (Place::caller(), session::current());
-                let read = || {
-                    let known = len.constant().filter(|_| all.is_traced() && session::is_tracing());
-                    let items = match known {
-                        Some(n) => (0..n).map(|i| self.item(Int::number(i))).collect(),
-                        None => {
-                            session::opaque_read(all, "plain code goes over a list", place);
-                            let items = unpack(&session::concrete(all)).into_iter();
-                            items.skip(from.map_or(0, Int::plain)).take(len.plain()).collect()
-                        }
-                    };
-                    Box::new(Read { session, items, others: OnceCell::new() })
-                };
-                let mut found = self.read.get_or_init(read);
-                while found.session != session {
-                    found = found.others.get_or_init(read);
-                }
-                &found.items
+                let place = Place::caller();
+                Read::of(&self.read, || match len.constant().filter(|_| all.is_traced() && session::is_tracing()) {
+                    Some(n) => (0..n).map(|i| self.item(Int::number(i))).collect(),
+                    None => {
+                        session::opaque_read(all, "plain code goes over a list", place);
+                        let items = unpack(&session::concrete(all)).into_iter();
+                        items.skip(from.map_or(0, Int::plain)).take(len.plain()).collect()
+                    }
+                })
             }
         }
     }
     /// Items of a range: a view of them.
     #[track_caller]
     pub fn slice<R: ops::RangeBounds<Int<usize>>>(&self, range: R) -> List<T> {
-        let start = match range.start_bound() {
-            ops::Bound::Included(&n) => n,
-            ops::Bound::Excluded(&n) => n + 1,
-            ops::Bound::Unbounded => Int::number(0),
-        };
-        let end = match range.end_bound() {
-            ops::Bound::Included(&n) => n + 1,
-            ops::Bound::Excluded(&n) => n,
-            ops::Bound::Unbounded => self.len(),
-        };
-        let end = if let ops::Bound::Unbounded = range.end_bound() { end } else { within(end, self.len(), true) };
-        let start = if let ops::Bound::Unbounded = range.start_bound() { start } else { within(start, end, true) };
-        self.part(start, end - start)
+        let (start, len) = bounds(&range, self.len());
+        self.part(start, len)
     }
     /// So many items from one on, which are known to be there.
     #[track_caller]
-    fn part(&self, start: Int<usize>, len: Int<usize>) -> List<T> {
+    pub(super) fn part(&self, start: Int<usize>, len: Int<usize>) -> List<T> {
         let traced = match &self.repr {
             Items::Each(_) => start.traced().is_some() || len.traced().is_some(),
             Items::Traced { all, .. } => all.is_traced(),
@@ -283,7 +275,7 @@ fn placed(def: &'static OpDef, place: Place, attrs: &[Attr], args: impl IntoIter
 }
 /// An index below a length, or a bound of a range that is not above another one: anything else is an error.
 #[track_caller]
-fn within(i: Int<usize>, limit: Int<usize>, range: bool) -> Int<usize> {
+pub(super) fn within(i: Int<usize>, limit: Int<usize>, range: bool) -> Int<usize> {
     let (place, attr) = (Place::caller(), Attr::Int(range.into()));
     if session::is_tracing() && (i.traced().is_some() || limit.traced().is_some()) {
         return Int::from_value(placed(&list::WITHIN, place, &[attr], [i.value(), limit.value()]));
@@ -297,6 +289,21 @@ fn within(i: Int<usize>, limit: Int<usize>, range: bool) -> Int<usize> {
             Int::number(n.min(most))
         }
     }
+}
+/// Where a range of so many items starts, and how many are in it.
+#[track_caller]
+pub(super) fn bounds(range: &impl ops::RangeBounds<Int<usize>>, len: Int<usize>) -> (Int<usize>, Int<usize>) {
+    let end = match range.end_bound() {
+        ops::Bound::Included(&n) => within(n, len, false) + 1,
+        ops::Bound::Excluded(&n) => within(n, len, true),
+        ops::Bound::Unbounded => len,
+    };
+    let start = match range.start_bound() {
+        ops::Bound::Included(&n) => within(n, end, true),
+        ops::Bound::Excluded(&n) => within(n, end, false) + 1,
+        ops::Bound::Unbounded => Int::number(0),
+    };
+    (start, end - start)
 }
 /// A size that is not 0.
 #[track_caller]
@@ -339,7 +346,7 @@ impl<T: Float> fmt::Debug for List<T> {
 
 /// How a list reports itself.
 #[derive(Clone, PartialEq)]
-enum Form {
+pub(super) enum Form {
     /// Its items are leaves.
     Each(usize),
     /// It is one leaf, of a length that is known, or is this value of a trace: a loop must not change it.
@@ -347,7 +354,7 @@ enum Form {
     Open(u64, usize),
 }
 impl Form {
-    fn of_value(len: Int<usize>) -> Form {
+    pub fn of_value(len: Int<usize>) -> Form {
         match len.traced().as_ref().map(Value::repr) {
             Some(crate::tensor::Repr::Traced { session, node }) => Form::Open(*session, node.index()),
             _ => Form::Known(len.plain()),
