@@ -68,7 +68,10 @@ pub mod __private {
             Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Staged, Twinned, Visitor, bench,
             check, compile, explain, fit, flow, grad, grad_into, hvp, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
-            rolled::{AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known},
+            rolled::{
+                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
+                truncated,
+            },
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
             value_and_grad_into, vjp,
         },

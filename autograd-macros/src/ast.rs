@@ -20,6 +20,8 @@ pub struct Function {
     pub ret: Option<Type>,
     /// The only float type that the text mentions, if it mentions one only.
     pub float: Option<&'static str>,
+    /// Whether the twin gives a list in the place of a vector, once the body has been looked at.
+    pub lists: bool,
     /// The options beside `wrt`.
     pub max_trips: Option<u64>,
     pub memory: Option<u64>,
@@ -86,7 +88,7 @@ impl Function {
         let mut original = item;
         strip_constant(&mut original);
         let (max_trips, memory) = (options.max_trips, options.memory);
-        Function { original, params, ret, float: floats.only(), max_trips, memory }
+        Function { original, params, ret, float: floats.only(), lists: false, max_trips, memory }
     }
 
     pub fn name(&self) -> &Ident {

@@ -17,7 +17,9 @@ mod forms;
 mod gallery;
 mod integers;
 mod limits;
+mod lookups;
 mod parts;
+mod results;
 mod rows;
 mod tables;
 

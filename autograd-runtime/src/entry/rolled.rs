@@ -7,8 +7,9 @@ mod int;
 mod list;
 mod table;
 
-pub use int::{Int, Integer, Known, convert, int, known};
-pub use list::{AsList, List, Parts};
+pub use int::{Int, Integer, Known, convert, int, known, truncated};
+pub(super) use list::length_of;
+pub use list::{AsList, List, Parts, looked_up};
 pub use table::{AsTable, Row, Table};
 
 use super::args::{Arg, Binder, GradReader, Lifter, Visitor};

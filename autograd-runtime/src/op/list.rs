@@ -199,7 +199,7 @@ pub static FILL: OpDef = op(
 const LONGEST: i64 = 1 << 40;
 
 /// A length that can be one.
-fn length(n: i64, op: &Op) -> Result<usize> {
+pub(crate) fn length(n: i64, op: &Op) -> Result<usize> {
     let wrong = || Error::value(op.name(), format!("expected a length that fits in memory, found {n}"));
     usize::try_from(n).ok().filter(|_| n < LONGEST).ok_or_else(wrong)
 }

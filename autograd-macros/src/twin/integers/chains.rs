@@ -40,7 +40,7 @@ impl Integers<'_> {
             return None;
         }
         if let Some(pat) = next {
-            items.settle(pat);
+            items.settle(self, pat);
         }
         // what the closures call the items
         let of = |v: &Self, f: &Option<ExprClosure>| {

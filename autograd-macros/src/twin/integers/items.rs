@@ -5,7 +5,6 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, parse_quote};
 
-use super::tables::takes_array;
 use super::{Integers, Kind, int, number, unparenthesised};
 
 /// A name in a pattern over items, and what it is.
@@ -160,7 +159,7 @@ impl Integers<'_> {
             }
             Items::Map(inner, closure) => {
                 let names = self.names(inner, &closure.inputs[0]);
-                inner.settle(&closure.inputs[0]);
+                inner.settle(self, &closure.inputs[0]);
                 self.compute(inner);
                 self.nested(|v| {
                     v.bind_names(&names);
@@ -189,9 +188,10 @@ impl Integers<'_> {
     pub(super) fn bind_names(&mut self, names: &[Named]) {
         for (name, kind) in names {
             let id = self.bind(name);
-            let list = *kind == Kind::List;
-            let var = &mut self.vars[id];
-            (var.kind, var.lent, var.needed) = (*kind, list, list);
+            let (row, var) = (*kind == Kind::Row, &mut self.vars[id]);
+            let kind = if row { Kind::List } else { *kind };
+            let list = kind == Kind::List;
+            (var.kind, var.lent, var.needed, var.row, var.traced) = (kind, list, list, row, true);
         }
     }
 
@@ -259,18 +259,18 @@ impl Items {
     }
 
     /// Gives rows in the form that a pattern takes.
-    pub fn settle(&mut self, pat: &Pat) {
+    pub fn settle(&mut self, integers: &Integers<'_>, pat: &Pat) {
         match (self, pat) {
-            (items, Pat::Paren(pat)) => items.settle(&pat.pat),
-            (items, Pat::Type(pat)) => items.settle(&pat.pat),
-            (Items::Rows { arrays, .. }, pat) => *arrays |= takes_array(pat),
+            (items, Pat::Paren(pat)) => items.settle(integers, &pat.pat),
+            (items, Pat::Type(pat)) => items.settle(integers, &pat.pat),
+            (Items::Rows { arrays, .. }, pat) => *arrays |= integers.takes_array(pat),
             (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
-                items.settle(pat)
+                items.settle(integers, pat)
             }
-            (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => items.settle(&pat.elems[1]),
+            (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => items.settle(integers, &pat.elems[1]),
             (Items::Zip(a, b), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
-                a.settle(&pat.elems[0]);
-                b.settle(&pat.elems[1]);
+                a.settle(integers, &pat.elems[0]);
+                b.settle(integers, &pat.elems[1]);
             }
             _ => {}
         }
@@ -281,7 +281,9 @@ impl Items {
         match (self, pat) {
             (_, Pat::Paren(pat)) => self.fits(&pat.pat),
             (_, Pat::Type(pat)) => self.fits(&pat.pat),
-            (Items::Rows { by_ref, .. }, pat) if takes_array(pat) => *by_ref || matches!(pat, Pat::Slice(_)),
+            (Items::Rows { by_ref, .. }, pat @ (Pat::Slice(_) | Pat::Reference(_))) => {
+                *by_ref || matches!(pat, Pat::Slice(_))
+            }
             (Items::Rows { by_ref: false, .. }, pat) => matches!(pat, Pat::Ident(_) | Pat::Wild(_)),
             (Items::Parts { .. } | Items::Rows { .. }, Pat::Ident(pat)) => {
                 pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none()
@@ -297,6 +299,17 @@ impl Items {
             (Items::Enumerate(items), _) => !items.has_parts(),
             (Items::Zip(a, b), _) => !a.has_parts() && !b.has_parts(),
             _ => true,
+        }
+    }
+
+    /// Whether the items are references to floats.
+    pub fn by_ref(&self) -> bool {
+        match self {
+            Items::List { by_ref, .. } => *by_ref,
+            Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => {
+                items.by_ref()
+            }
+            _ => false,
         }
     }
 
@@ -323,7 +336,7 @@ impl Items {
                 each_name(pat, Kind::Float, names);
             }
             (Items::Rows { .. }, Pat::Slice(_)) => each_name(pat, Kind::Float, names),
-            (Items::Rows { by_ref: true, .. }, pat) if !takes_array(pat) => each_name(pat, Kind::List, names),
+            (Items::Rows { by_ref: true, .. }, pat) if !integers.takes_array(pat) => each_name(pat, Kind::Row, names),
             (Items::Parts { .. }, pat) => each_name(pat, Kind::List, names),
             (Items::Enumerate(items), Pat::Tuple(pat)) if pat.elems.len() == 2 => {
                 each_name(&pat.elems[0], Kind::Int, names);

@@ -54,11 +54,16 @@ impl Integers<'_> {
             Expr::Path(path) => {
                 let Some(name) = path.path.get_ident() else { return is_constant(path) };
                 let own = names.iter().find(|(own, _)| super::names::parts(own).0 == *name).map(|(_, kind)| *kind);
-                own.or_else(|| self.var(e).map(|id| self.vars[id].kind)) == Some(Kind::Float)
+                // what is looked up is one only if something needs it
+                own.or_else(|| self.var(e).filter(|&id| !self.vars[id].looked_up).map(|id| self.vars[id].kind))
+                    == Some(Kind::Float)
             }
             Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float_with(&e.expr, names),
             Expr::Binary(e) => {
-                flow::calculates(&e.op) && self.is_float_with(&e.left, names) && self.is_float_with(&e.right, names)
+                let float = |e: &Expr| self.is_float_with(e, names);
+                let (left, right) = (float(&e.left), float(&e.right));
+                let beside = |e: &Expr, other: &Expr| self.is_traced_with(e, names) && self.is_lookup(other);
+                flow::calculates(&e.op) && (left && right || beside(&e.left, &e.right) || beside(&e.right, &e.left))
             }
             Expr::Index(e) => self.place_of(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
             Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
@@ -72,6 +77,26 @@ impl Integers<'_> {
                 values.visit_block(&e.body);
                 values.values.iter().any(|e| !values.binds(e) && self.is_float_with(e, names))
             }
+            _ => false,
+        }
+    }
+
+    /// Whether the value of an expression is certainly a traced float, and no plain one. These names are known as well.
+    pub(super) fn is_traced_with(&self, e: &Expr, names: &[Named]) -> bool {
+        let traced = |e: &Expr| self.is_traced_with(e, names);
+        match unparenthesised(e) {
+            Expr::Path(path) => {
+                let Some(name) = path.path.get_ident() else { return false };
+                match names.iter().find(|(own, _)| super::names::parts(own).0 == *name) {
+                    Some((_, kind)) => *kind == Kind::Float,
+                    None => self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Float && self.vars[id].traced),
+                }
+            }
+            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && traced(&e.expr),
+            Expr::Binary(e) => flow::calculates(&e.op) && (traced(&e.left) || traced(&e.right)),
+            Expr::Index(_) => self.is_float(e),
+            Expr::MethodCall(e) => traced(&e.receiver) && gives_float(&e.method.to_string()),
+            Expr::Call(call) => is_float_call(call),
             _ => false,
         }
     }
@@ -113,7 +138,8 @@ impl Integers<'_> {
                 let from = self.list(e).expect("a list");
                 self.vars[from].used = true;
                 if self.vars[from].lent {
-                    (self.vars[id].lent, self.vars[id].needed) = (true, true);
+                    let row = self.vars[from].row;
+                    (self.vars[id].lent, self.vars[id].needed, self.vars[id].row) = (true, true, row);
                 } else {
                     self.links.push((id, from));
                     *e = parse_quote_spanned!(span=> #e.clone());
@@ -128,6 +154,7 @@ impl Integers<'_> {
                     self.vars[from].used = true;
                     self.links.push((id, from));
                 } else {
+                    self.vars[id].row = self.is_row(&r.expr);
                     self.make_part(&mut r.expr);
                 }
                 (self.vars[id].lent, self.vars[id].optional) = (true, false);
@@ -258,6 +285,12 @@ impl Integers<'_> {
     /// `v.set(i, e)` for `v[i] = e`, `t.set(i, j, e)` for `t[i][j] = e`, `t.set_row(i, e)` for `t[i] = e`.
     pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
         let row = self.element(place).is_some_and(|(id, _, at)| self.vars[id].kind == Kind::Table && at.len() == 1);
+        if let Some((id, ..)) = self.element(place)
+            && self.vars[id].untyped
+            && !self.is_float(value)
+        {
+            self.reject(id);
+        }
         self.plain(value);
         let (list, at) = self.make_element(place);
         let (span, set) = (place.span(), super::hidden(if row { "set_row" } else { "set" }));
@@ -331,7 +364,7 @@ impl Integers<'_> {
     /// `x` or `&x[..]` where a plain slice is needed. A list of the function's own stays what it was.
     pub(super) fn plain_list(&mut self, e: &mut Expr, id: usize) {
         self.vars[id].used = true;
-        if self.vars[id].lent {
+        if self.vars[id].lent && !self.vars[id].row {
             *e = parse_quote!((&#e[..]));
         } else {
             self.reject(id);
@@ -407,7 +440,8 @@ pub(super) fn is_simple(e: &Expr) -> bool {
             matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple)
         }
         Expr::MethodCall(call) => {
-            ["at", "item", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
+            let names = ["at", "item", "len", "min", "max", "saturating_sub"];
+            names.iter().any(|name| call.method == name) && is_simple(&call.receiver) && call.args.iter().all(is_simple)
         }
         _ => false,
     }
@@ -441,7 +475,7 @@ fn is_float_call(call: &syn::ExprCall) -> bool {
     };
     let float = matches!(target, Some(syn::GenericArgument::Type(ty)) if ast::scalar(ty).is_some());
     match last.ident.to_string().as_str() {
-        "literal" | "lift" => true,
+        "literal" | "lift" | "looked_up" => true,
         "cast" => float,
         _ => false,
     }

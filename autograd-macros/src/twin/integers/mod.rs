@@ -6,14 +6,18 @@
 //! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
 //! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
 
+mod bindings;
+mod calls;
 mod chains;
 mod choices;
 mod exprs;
 mod items;
 mod lists;
+mod lookups;
 mod loops;
 mod names;
 mod parts;
+pub mod results;
 mod tables;
 
 pub use loops::is_trips;
@@ -27,15 +31,16 @@ use syn::{Block, Expr, Ident, Pat, Stmt, Type, parse_quote};
 
 use crate::ast::{self, Form, Function, Param, Role};
 
-/// Rewrites a body, after casts and annotations have been. Says which form each parameter takes.
-pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
+/// Rewrites a body, after casts and annotations have been. Says which form each parameter takes, and whether the result
+/// is a list.
+pub fn rewrite(function: &Function, body: &mut Block) -> (Vec<Form>, bool) {
     let mut plain = HashSet::new();
     let recursive = is_recursive(function.name(), body);
     let count = names::number(body);
     loop {
         let mut attempt = body.clone();
         let mut pass = Integers::new(&plain, function.float, count);
-        let forms = pass.function(&function.params, recursive, &mut attempt);
+        let forms = pass.function(function, recursive, &mut attempt);
         if pass.rejected.is_subset(&plain) {
             names::strip(&mut attempt);
             *body = attempt;
@@ -58,6 +63,8 @@ enum Kind {
     Number,
     /// A `List`, or a reference to one.
     List,
+    /// A `List` that is a row of a table, among the names of a pattern: the variable is a list.
+    Row,
     /// A `Table`, or a reference to one.
     Table,
     /// A traced float, or a reference to one.
@@ -85,10 +92,20 @@ struct Var {
     used: bool,
     /// Of a list: whether it is one that was lent, whose slice may be taken.
     lent: bool,
+    /// Of one that was lent: whether it is a row, which to plain code is an array.
+    row: bool,
     /// Of a list: whether something needs it to be one, an index or a length that is an `Int`.
     needed: bool,
     /// Of a list that has to be needed.
     optional: bool,
+    /// Of a list that is empty, and may grow by a loop.
+    grows: bool,
+    /// Of a float: whether it is traced for certain, and no plain one.
+    traced: bool,
+    /// Calculated from constant tables: traced, if something needs it to be.
+    looked_up: bool,
+    /// Of a list of which only what is written to it says that it is one of floats.
+    untyped: bool,
 }
 
 struct Integers<'p> {
@@ -105,6 +122,8 @@ struct Integers<'p> {
     scopes: Vec<HashMap<String, usize>>,
     closures: usize,
     float: Option<&'static str>,
+    /// The variable that is the function's result, a vector of floats.
+    result: Option<String>,
 }
 
 impl<'p> Integers<'p> {
@@ -120,12 +139,14 @@ impl<'p> Integers<'p> {
             scopes: vec![HashMap::new()],
             closures: 0,
             float,
+            result: None,
         }
     }
 
-    fn function(&mut self, params: &[Param], recursive: bool, body: &mut Block) -> Vec<Form> {
+    fn function(&mut self, function: &Function, recursive: bool, body: &mut Block) -> (Vec<Form>, bool) {
+        let params = &function.params;
         let ids: Vec<Option<usize>> = params.iter().map(|param| self.param(param, recursive)).collect();
-        self.block_value(body);
+        let list = self.body(function.ret.as_ref(), body);
         let forms = params.iter().zip(&ids).map(|(param, id)| match id.map(|id| self.vars[id].kind) {
             Some(Kind::Int) => Form::Int,
             Some(Kind::List) => Form::List,
@@ -147,7 +168,7 @@ impl<'p> Integers<'p> {
             }
         }
         self.unneeded();
-        forms
+        (forms, list)
     }
 
     /// Declares a parameter; its variable if its form depends on its uses.
@@ -164,7 +185,7 @@ impl<'p> Integers<'p> {
             _ => None,
         };
         if ast::scalar(&param.inner).is_some() && param.role != Role::Constant {
-            self.vars[id].kind = Kind::Float;
+            (self.vars[id].kind, self.vars[id].traced) = (Kind::Float, true);
         } else if !simple {
         } else if ast::counts(param) && !recursive && !self.plain.contains(&id) {
             self.vars[id].kind = Kind::Int;
@@ -193,7 +214,7 @@ impl<'p> Integers<'p> {
                 break;
             }
         }
-        let unneeded = |var: &Var| var.kind.is_list() && var.optional && !var.needed;
+        let unneeded = |var: &Var| (var.kind.is_list() && var.optional || var.looked_up) && !var.needed;
         self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
     }
 

@@ -49,6 +49,12 @@ impl Integers<'_> {
         }
     }
 
+    /// Whether a part is a row of a table.
+    pub(super) fn is_row(&self, e: &Expr) -> bool {
+        let row = |e: &syn::ExprIndex| !matches!(unparenthesised(&e.index), Expr::Range(_));
+        matches!(unparenthesised(e), Expr::Index(e) if row(e)) && self.part(e).is_some()
+    }
+
     /// The list that an expression is, or is a part of.
     pub(super) fn place_of(&self, e: &Expr) -> Option<usize> {
         self.list(e).or_else(|| self.part(e))

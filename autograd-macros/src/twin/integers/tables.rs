@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, Pat, Type, parse_quote, parse_quote_spanned};
 
 use super::super::macros;
-use super::exprs::real;
+use super::bindings::real;
 use super::{Integers, Kind, unparenthesised};
 use crate::ast;
 
@@ -31,6 +31,16 @@ impl Integers<'_> {
     /// Makes a list or table of an expression, for the variable.
     pub(super) fn make_listed(&mut self, e: &mut Expr, id: usize) {
         if self.is_list(e) { self.make_list(e, id) } else { self.make_table(e, id) }
+    }
+
+    /// Whether a pattern over the rows of a table takes an array, as a name does that plain code uses: others take a list.
+    pub(super) fn takes_array(&self, pat: &Pat) -> bool {
+        match pat {
+            Pat::Paren(pat) => self.takes_array(&pat.pat),
+            Pat::Type(pat) => self.takes_array(&pat.pat),
+            Pat::Ident(pat) => super::names::parts(&pat.ident).1.is_some_and(|id| self.plain.contains(&id)),
+            pat => matches!(pat, Pat::Slice(_) | Pat::Reference(_)),
+        }
     }
 
     fn is_table(&self, e: &Expr) -> bool {
@@ -125,15 +135,6 @@ fn repeated(e: &Expr) -> Option<(Expr, Expr, bool)> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// Whether a pattern over the rows of a table takes an array: others take a list.
-pub(super) fn takes_array(pat: &Pat) -> bool {
-    match pat {
-        Pat::Paren(pat) => takes_array(&pat.pat),
-        Pat::Type(pat) => takes_array(&pat.pat),
-        pat => matches!(pat, Pat::Slice(_) | Pat::Reference(_)),
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::{
 };
 use super::emitted;
 use crate::{
-    array::Element,
+    array::{Element, Float},
     emit::{Ex, V, apply},
     error::{Error, Place},
     op::{Attr, Op, OpDef, arith, compare, integer},
@@ -28,6 +28,8 @@ pub trait Integer:
     const BITS: u32;
     /// The low bits.
     fn from_i64(x: i64) -> Self;
+    /// `x as Self`.
+    fn of_float(x: f64) -> Self;
 }
 macro_rules! integers {
     ($($t:ty: $wide:literal),*) => {$(
@@ -35,6 +37,7 @@ macro_rules! integers {
             const WIDE: bool = $wide;
             const BITS: u32 = <$t>::BITS;
             fn from_i64(x: i64) -> Self { x as $t }
+            fn of_float(x: f64) -> Self { x as $t }
         }
     )*};
 }
@@ -404,6 +407,31 @@ casts!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, u128, i128);
 /// `n as J` of an integer that stays traced.
 pub fn convert<J: Integer, I: Integer>(x: Int<I>) -> Int<J> {
     x.retyped::<J>().cut()
+}
+/// `x as I` of a float: towards zero, to the nearest number that there is, 0 for NaN.
+#[track_caller]
+pub fn truncated<I: Integer, T: Float>(x: Real<T>) -> Int<I> {
+    let Some(v) = x.slot().filter(Value::is_traced) else { return Int::number(I::of_float(x.to_plain().f64())) };
+    let bits = Int::<i64>::from_value(emitted(|e| {
+        let x = Ex::new(e, V::Tensor(v)).cast(DType::F64);
+        let low = x.cast(DType::I64);
+        if !I::WIDE {
+            return low;
+        }
+        // from 2⁶³ on what is above it, whose sum has other bits than an i64's
+        let half = x.lit(9_223_372_036_854_775_808.0);
+        let sign = Ex::new(e, e.constant(DType::I64, 1 << 63));
+        Ex::select(&x.ge(&half), &(&x - &half).cast(DType::I64).op2(&integer::XOR, &sign), &low)
+    }));
+    if I::WIDE {
+        // negative floats, and no large ones
+        let zero = emitted(|e| {
+            let (x, bits) = (Ex::new(e, V::Tensor(x.value())), Ex::new(e, V::Tensor(bits.value())));
+            Ex::select(&x.lt(&x.lit(0.0)), &bits.lit(0.0), &bits)
+        });
+        return Int::from_value(zero);
+    }
+    bits.clamp(AsPrimitive::<i64>::as_(I::min_value()), AsPrimitive::<i64>::as_(I::max_value())).retyped()
 }
 macro_rules! float_casts {
     ($($f:ty),*) => {$(

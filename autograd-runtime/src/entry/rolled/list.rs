@@ -6,7 +6,7 @@ use super::super::{
     flow::{self, StagedFlow},
     twins::{AsTwin, Leaf, LeafReader, Leaves, Outcome, Slot, Twinned},
 };
-use super::{Int, emitted};
+use super::{Int, emitted, known};
 use crate::{
     Result,
     array::Float,
@@ -17,7 +17,7 @@ use crate::{
     session,
     tensor::Value,
 };
-use std::{cell::OnceCell, fmt, ops};
+use std::{any::Any, cell::OnceCell, fmt, ops};
 
 /// A list of floats of a twin.
 #[derive(Clone)]
@@ -78,17 +78,31 @@ impl<T: Float> List<T> {
     pub fn of<X: Into<Real<T>>>(items: impl IntoIterator<Item = X>) -> List<T> {
         List::of_items(items.into_iter().map(Into::into).collect())
     }
+    /// An empty one.
+    pub fn none() -> List<T> {
+        List::of_items(Vec::new())
+    }
     /// `n` times the same.
     #[track_caller]
     pub fn repeat(x: impl Into<Real<T>>, n: impl Into<Int<usize>>) -> List<T> {
         let (x, n): (Real<T>, Int<usize>) = (x.into(), n.into());
         match n.constant() {
-            Some(n) if n <= SHORT || !session::is_tracing() => List::of_items(vec![x; n]),
+            Some(n) if n <= SHORT => List::of_items(vec![x; n]),
             _ => List::filled(x, n),
         }
     }
     /// `n` times the same, as one value.
     fn filled(x: Real<T>, n: Int<usize>) -> List<T> {
+        // a trace that was given up goes on with numbers
+        if !session::is_tracing() {
+            return match list::length(n.plain() as i64, &Op::new(&list::FILL)) {
+                Ok(n) => List::of_items(vec![x; n]),
+                Err(e) => {
+                    crate::tensor_report(e);
+                    List::none()
+                }
+            };
+        }
         let args = [x.value(), n.value()];
         let v = emitted(|e| {
             let [x, n] = args.map(|v| Ex::new(e, V::Tensor(v)));
@@ -108,6 +122,11 @@ impl<T: Float> List<T> {
     fn value(&self) -> Value {
         match &self.repr {
             Items::Traced { all, from: None, .. } => all.clone(),
+            // a trace that was given up goes on with numbers
+            Items::Traced { .. } if !session::is_tracing() => {
+                let items: ndarray::Array1<T> = self.items().iter().map(|x| x.to_plain()).collect();
+                Value::stored(T::into_array(items.into_dyn()))
+            }
             Items::Traced { len, .. } if len.constant().is_some_and(|n| n <= SHORT) => pack(self.items()),
             Items::Traced { len, .. } => {
                 let copy = |i, (mut list, ()): (List<T>, ())| {
@@ -265,6 +284,26 @@ impl<T: Float> Parts<T> {
     }
 }
 
+/// Longest constant table that a program holds.
+const LONGEST_TABLE: usize = 512;
+
+/// Element `i` of a constant table.
+#[track_caller]
+pub fn looked_up<T: Float>(table: &[T], i: impl Into<Int<usize>>) -> Real<T> {
+    let i: Int<usize> = i.into();
+    if i.traced().is_none() || !session::is_tracing() || table.len() > LONGEST_TABLE {
+        let i = known(i);
+        return match table.get(i) {
+            Some(&x) => literal(x),
+            None => List::of(table.iter().copied()).at(Int::number(i)),
+        };
+    }
+    // made once, not in each trip of the loops around
+    let len = Int::number(table.len());
+    let all = session::outermost(|| pack(&table.iter().map(|&x| literal(x)).collect::<Vec<_>>()));
+    List::of_value(all, |_| len).at(i)
+}
+
 fn placed(def: &'static OpDef, place: Place, attrs: &[Attr], args: impl IntoIterator<Item = Value>) -> Value {
     let args: Vec<Value> = args.into_iter().collect();
     emitted(|e| {
@@ -353,6 +392,14 @@ pub(super) enum Form {
     Known(usize),
     Open(u64, usize),
 }
+/// The length of a list that is a result, from its static part: none if it is one leaf.
+pub(crate) fn length_of(part: &dyn Any) -> Option<usize> {
+    match part.downcast_ref::<Form>() {
+        Some(Form::Each(n)) => Some(*n),
+        Some(_) => None,
+        None => part.downcast_ref::<usize>().copied(),
+    }
+}
 impl Form {
     pub fn of_value(len: Int<usize>) -> Form {
         match len.traced().as_ref().map(Value::repr) {
@@ -367,6 +414,11 @@ impl<T: Float> Twinned for List<T> {
         match &self.repr {
             // nothing can be written to an empty one
             Items::Each(items) if !out.packs() || items.is_empty() || !session::is_tracing() => {
+                out.constant(&Form::Each(items.len()));
+                items.iter().for_each(|x| x.leaves(out));
+            }
+            _ if out.spreads() && self.len().constant().is_some() => {
+                let items = self.items();
                 out.constant(&Form::Each(items.len()));
                 items.iter().for_each(|x| x.leaves(out));
             }
