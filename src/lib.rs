@@ -69,7 +69,10 @@ pub mod __private {
             Staged, Twinned, Visitor, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
             jacobian, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
-            rolled::{AsList, Int, Integer, Known, List, Rolled, convert, int, known},
+            rolled::{
+                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
+                truncated,
+            },
             staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
             value_and_grad_into, vjp,
         },

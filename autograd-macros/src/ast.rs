@@ -20,6 +20,8 @@ pub struct Function {
     pub ret: Option<Type>,
     /// The only float type that the text mentions, if it mentions one only.
     pub float: Option<&'static str>,
+    /// Whether the twin gives a list in the place of a vector, once the body has been looked at.
+    pub lists: bool,
     /// The options beside `wrt`.
     pub max_trips: Option<u64>,
     pub memory: Option<u64>,
@@ -57,6 +59,8 @@ pub enum Form {
     Int,
     /// A list of floats whose length is left open.
     List,
+    /// A list of arrays of floats whose length is left open.
+    Table,
 }
 
 /// How a parameter enters the compiled function.
@@ -89,7 +93,7 @@ impl Function {
         strip_constant(&mut original);
         let (max_trips, memory) = (options.max_trips, options.memory);
         let (float, title) = (floats.only(), bare(&original.sig.ident));
-        Function { original, params, ret, float, max_trips, memory, title, delegate: None }
+        Function { original, params, ret, float, max_trips, memory, title, delegate: None, lists: false }
     }
 
     pub fn name(&self) -> &Ident {
@@ -194,6 +198,11 @@ pub fn scalar(ty: &Type) -> Option<&'static str> {
         Type::Path(ty) if ty.qself.is_none() && ty.path.is_ident("f32") => Some("f32"),
         _ => None,
     }
+}
+
+/// Whether the type is an array of floats.
+pub fn is_row(ty: &Type) -> bool {
+    matches!(ungroup(ty), Type::Array(ty) if scalar(&ty.elem).is_some())
 }
 
 /// The type inside parentheses and invisible groups.

@@ -111,6 +111,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         quote!(l.param(#index); let #name = ::autograd::__private::Arg::lift(#arg, l);)
     });
     let passed = function.params.iter().map(twin_arg);
+    let twin = format_ident!("{}", if function.lists { "__listed" } else { "__twin" });
     let collected: Vec<TokenStream> = wrt
         .iter()
         .map(|param| {
@@ -168,7 +169,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
             ) -> ::autograd::__private::Staged {
                 let (#(#names,)*) = args;
                 #(#lifts)*
-                ::autograd::__private::staged(Self::__twin(#(#passed),*))
+                ::autograd::__private::staged(Self::#twin(#(#passed),*))
             }
 
             #[inline]

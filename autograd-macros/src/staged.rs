@@ -20,16 +20,23 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
     let inferred = function.params.iter().enumerate().map(|(index, param)| inferred(index, param));
     let arguments = function.params.iter().enumerate().map(|(index, param)| {
         let name = format_ident!("__arg{index}");
-        if param.form == Form::List {
-            let (item, by_ref) = (types::item(param), param.by_ref.then(|| quote!(&'s)));
-            let clone = (!param.by_ref).then(|| quote!(.clone()));
+        if let Some((form, method)) = types::listed(param) {
+            let twin = types::owned(param);
+            if !param.by_ref {
+                return quote! {
+                    #[doc(hidden)]
+                    pub fn #name(slot: &::autograd::__private::Slot, x: impl #form) -> #twin {
+                        x.#method(slot).clone()
+                    }
+                };
+            }
             return quote! {
                 #[doc(hidden)]
                 pub fn #name<'s>(
                     slot: &'s ::autograd::__private::Slot,
-                    x: &'s (impl ::autograd::__private::AsList<#item> + ?::core::marker::Sized),
-                ) -> #by_ref ::autograd::__private::List<#item> {
-                    ::autograd::__private::AsList::as_list(x, slot)#clone
+                    x: &'s (impl #form + ?::core::marker::Sized),
+                ) -> &'s #twin {
+                    x.#method(slot)
                 }
             };
         }
@@ -144,12 +151,12 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let params: Vec<TokenStream> = function.params.iter().map(staged_param).collect();
     let converted = function.params.iter().map(|param| {
         let (name, ty) = (&param.name, types::parameter(param));
-        if param.form == Form::List {
+        if let Some((_, method)) = types::listed(param) {
             let slot = format_ident!("__slot_{}", bare(name));
             let clone = (!param.by_ref).then(|| quote!(.clone()));
             Some(quote! {
                 let #slot = ::autograd::__private::Slot::new();
-                let #name: #ty = ::autograd::__private::AsList::as_list(#name, &#slot)#clone;
+                let #name: #ty = #name.#method(&#slot)#clone;
             })
         } else if let Some((_, _, converted)) = integer(param, quote!(#name)) {
             Some(quote!(let #name: #ty = #converted;))
@@ -219,9 +226,8 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
                 let push = push(quote!(&#name));
                 quote!(let #name: #ty = ::core::convert::Into::into(#name); #push)
             }
-            None if param.form == Form::List => {
-                let slot = quote!(&::autograd::__private::Slot::new());
-                push(quote!(::autograd::__private::AsList::as_list(#name, #slot)))
+            None if let Some((_, method)) = types::listed(param) => {
+                push(quote!(#name.#method(&::autograd::__private::Slot::new())))
             }
             None if types::is_open(param) => {
                 let slot = quote!(&::autograd::__private::Slot::new());
@@ -282,9 +288,8 @@ fn staged_param(param: &Param) -> TokenStream {
 /// A parameter of a `__staged_` entry point: floats may be plain, slices of any kind.
 fn staged_type(param: &Param) -> TokenStream {
     let ty = types::parameter(param);
-    if param.form == Form::List {
-        let item = types::item(param);
-        return quote!(&(impl ::autograd::__private::AsList<#item> + ?::core::marker::Sized));
+    if let Some((form, _)) = types::listed(param) {
+        return if param.by_ref { quote!(&(impl #form + ?::core::marker::Sized)) } else { quote!(impl #form) };
     }
     if let Some((taken, ..)) = integer(param, quote!(_)) {
         return taken;

@@ -196,7 +196,7 @@ fn loops_over_counters_and_lists_count() {
         "for (a, &b) in v.iter().zip(v[n..].iter().rev()) { x.foo(a, b); } x",
         "{ let __slice0 = v.slice(__p::int(n)..);
            for __item in __p::flow::trips(__p::Int::number(0), v.len().min(__slice0.len())) {
-             let (a, &b) = (&v.at(__item), &__slice0.at((__slice0.len() - 1 - __item)));
+             let (a, &b) = (&v.item(__item), &__slice0.item((__slice0.len() - 1 - __item)));
              x.foo(a, b); } }",
     );
     // what is short is unrolled, and what names an index elsewhere goes over the items

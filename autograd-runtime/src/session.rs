@@ -439,6 +439,22 @@ pub(crate) fn current() -> u64 {
     top().map_or(0, |s| s.id)
 }
 
+/// Runs `f` under the outermost trace that is running: what it records is computed once, not in each trip of a loop.
+pub(crate) fn outermost<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(Vec<Rc<Session>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            STACK.with_borrow_mut(|stack| stack.append(&mut self.0));
+        }
+    }
+    let inner = STACK.with_borrow_mut(|stack| match stack.iter().position(|s| s.live_trace().is_some()) {
+        Some(at) => stack.split_off(at + 1),
+        None => Vec::new(),
+    });
+    let _back = Back(inner);
+    f()
+}
+
 /// How many sessions run inside one another on this thread.
 pub(crate) fn depth() -> usize {
     STACK.with_borrow(Vec::len)

@@ -98,12 +98,13 @@ impl<'b> Make<'b, '_, '_> {
     /// A number below the length, not always a simple one.
     fn index(&mut self) -> Ex<'b> {
         let counter = self.indices.last().map(|&k| self.at(k));
-        match (self.t.below(7), counter) {
+        match (self.t.below(8), counter) {
             (0 | 1, Some(c)) => c,
             (2, Some(c)) => self.at(LEN) - self.int(1) - c,
             (3, _) => self.at(INDEX),
             (4, _) => self.int(0),
             (5, _) => self.at(LEN) - self.int(1),
+            (6, _) => op(&list::WITHIN, &[&self.wrapped(), &self.at(LEN)]),
             _ => self.wrapped(),
         }
     }

@@ -421,11 +421,11 @@ fn break_continue_and_early_return_compile() {
     }
 }
 
-/// A choice for each pair of neighbours, in a loop that is unrolled.
+/// A choice for each pair, in a loop that is unrolled.
 #[differentiable]
 fn ascents(v: &[f64]) -> f64 {
     let mut sum = 0.0;
-    for pair in v.windows(2) {
+    for pair in v.rchunks(2) {
         if pair[1] > pair[0] {
             sum += pair[1].sin() - pair[0];
         }

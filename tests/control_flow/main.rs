@@ -17,6 +17,10 @@ mod forms;
 mod gallery;
 mod integers;
 mod limits;
+mod lookups;
+mod parts;
+mod results;
+mod rows;
 mod tables;
 
 use autograd::{Engine, with_engine};
@@ -64,6 +68,15 @@ fn agrees_on(
             plain(&x)
         };
         near(grad[i], (at(h) - at(-h)) / (2.0 * h), 1e-5);
+    }
+}
+
+/// Checks that all are explanations of one program, which is not made for some lengths or integers alone.
+#[track_caller]
+fn one_program(all: &[autograd::Explanation]) {
+    for e in all {
+        assert!(e.per_length.is_none(), "{e}");
+        assert_eq!((e.nodes, e.code_bytes), (all[0].nodes, all[0].code_bytes));
     }
 }
 

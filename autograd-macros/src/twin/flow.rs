@@ -27,9 +27,9 @@ use super::{integers, macros};
 const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
 
 /// Methods that are known not to change their receiver.
-const READING: [&str; 27] = [
-    "is_set", "at", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs", "sqrt",
-    "sin", "cos", "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
+const READING: [&str; 28] = [
+    "is_set", "at", "row", "slice", "len", "is_empty", "iter", "clone", "get", "first", "last", "to_vec", "abs",
+    "sqrt", "sin", "cos", "exp", "ln", "powi", "powf", "norm", "sum", "mean", "dot", "matmul", "item", "shape", "max",
 ];
 
 /// Methods by which something that is no `mut` variable is changed: cells, locks, atomics, referred-to containers.

@@ -44,9 +44,25 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
             }
         }
     });
+    let (name, listed) =
+        (quote::format_ident!("{}", if function.lists { "__listed" } else { "__twin" }), function.lists);
+    let made = if listed { list(function) } else { quote!(#ret) };
+    // what other twins call gives a vector
+    let vector = listed.then(|| {
+        let names: Vec<_> = (0..function.params.len()).map(|index| quote::format_ident!("__x{index}")).collect();
+        let tys = function.params.iter().map(types::parameter);
+        quote! {
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn __twin(#(#names: #tys),*) -> #ret {
+                Self::__listed(#(#names),*).to_vec()
+            }
+        }
+    });
     quote! {
+        #vector
         #[doc(hidden)]
-        pub fn __twin(#(#pats: #tys),*) -> #ret {
+        pub fn #name(#(#pats: #tys),*) -> #made {
             use ::autograd::__private::Item as _;
             use ::autograd::__private::flow::{PlainFlow as _, PlainTest as _, StagedFlow as _, StagedTest as _};
             #aliases
@@ -55,6 +71,12 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
             #body
         }
     }
+}
+
+/// The list that a function gives in the place of a vector.
+fn list(function: &Function) -> TokenStream {
+    let float = function.ret.as_ref().and_then(integers::results::vector);
+    quote!(::autograd::__private::List<#float>)
 }
 
 /// The rewritten body.
@@ -73,7 +95,8 @@ fn body(function: &mut Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
-    let forms = integers::rewrite(function, &mut body);
+    let (forms, list) = integers::rewrite(function, &mut body);
+    function.lists = list;
     function.params.iter_mut().zip(forms).for_each(|(param, form)| param.form = form);
     let params = &function.params;
     let ret = function.ret.as_ref();

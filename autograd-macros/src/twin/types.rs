@@ -219,10 +219,37 @@ pub fn owned(param: &Param) -> TokenStream {
             let ty = item(param);
             return quote_spanned!(span=> ::autograd::__private::List<#ty>);
         }
+        Form::Table => {
+            let row = row(param);
+            return quote_spanned!(span=> ::autograd::__private::Table<#row>);
+        }
         Form::Plain => {}
     }
     let ty = projection(&param.inner, "Twin");
     quote_spanned!(span=> #ty)
+}
+
+/// The twin of a row of a parameter that is a table.
+fn row(param: &Param) -> Type {
+    let mut row = item(param).clone();
+    if let Type::Array(ty) = &mut row
+        && let Some(float) = ast::scalar(&ty.elem)
+    {
+        let float = Ident::new(float, param.span);
+        *ty.elem = parse_quote!(::autograd::__private::Real<#float>);
+    }
+    row
+}
+
+/// The trait by which a caller's twin gives a list or table, its method, and its result's element or row.
+pub fn listed(param: &Param) -> Option<(TokenStream, Ident)> {
+    let (name, method, item) = match param.form {
+        Form::List => ("AsList", "as_list", item(param).clone()),
+        Form::Table => ("AsTable", "as_table", row(param)),
+        Form::Int | Form::Plain => return None,
+    };
+    let (name, method) = (Ident::new(name, param.span), Ident::new(method, param.span));
+    Some((quote!(::autograd::__private::#name<#item>), method))
 }
 
 /// The element of a parameter that is a list.

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    array::Data,
+    array::{Data, Element},
     program::{Input, Output, Program},
     random::{Draws, States},
     session,
     tensor::{Locked, Repr, Storage, Sweep, Target, Value},
-    ty::Layout,
+    ty::{DType, Layout, Ty},
 };
 use smallvec::SmallVec;
 use std::{
@@ -498,6 +498,8 @@ enum With {
         captures: Vec<Value>,
         /// Versions of the arguments and captures.
         versions: Vec<u64>,
+        /// The lengths of the results that are lists.
+        lengths: Vec<usize>,
     },
     /// Inside an annotated function: the function is differentiated again, so that derivatives of the
     /// gradients flow, and draws the same random numbers.
@@ -537,9 +539,17 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     }
     // the value draws the same random numbers once more
     captures.extend(draws.states().again(|| draws.keys()));
-    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
+    let o = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?;
     let versions = versions(&v.leaves, &captures);
-    let with = With::Entry { entry, captures, versions };
+    let lengths = match &entry.body {
+        Body::Compiled { program, .. } => {
+            let outs = o.outs.iter().zip(program.outputs()).filter(|(_, ty)| ty.is_list());
+            outs.map(|(out, _)| if let OutVal::Tensor(v) = out { v.ty().numel() } else { 0 }).collect()
+        }
+        Body::Dynamic { .. } | Body::PerLength { .. } => Vec::new(),
+    };
+    let value = o.read::<F>();
+    let with = With::Entry { entry, captures, versions, lengths };
     Ok((value, Pullback { leaves: v.leaves, with, function, listed: v.listed }))
 }
 
@@ -571,6 +581,32 @@ fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
     tensors.chain(captures).map(Value::version).collect()
 }
 
+/// Cotangents as a program takes them: a list in the place of as many scalars.
+fn listed(cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
+    let (mut rest, mut lengths, mut out) = (cts, lengths.iter(), LeafList::new());
+    for ty in want {
+        let n = if ty.is_list() { lengths.next().copied().unwrap_or(0) } else { 1 };
+        let Some((these, others)) = rest.split_at_checked(n) else { break };
+        rest = others;
+        if !ty.is_list() {
+            out.extend(these.iter().cloned());
+            continue;
+        }
+        let mut data = Data::zeros(ty.dtype, n);
+        for (i, ct) in these.iter().enumerate() {
+            match (&mut data, ct) {
+                (Data::F32(x), LeafIn::Bits(DType::F32, b)) => x[i] = Element::from_bits(*b),
+                (Data::F64(x), LeafIn::Bits(DType::F64, b)) => x[i] = Element::from_bits(*b),
+                _ => return Err(Error::dtype("vjp", ty.dtype.name(), ct.dtype())),
+            }
+        }
+        out.push(LeafIn::List(Value::from_data(Ty { dtype: ty.dtype, shape: smallvec::smallvec![n] }, data)));
+    }
+    // too many: they do not fit
+    out.extend(rest.iter().cloned());
+    Ok(out)
+}
+
 impl<F: Function> Pullback<F> {
     fn pull(&self, args: F::Args<'_>, cts: &[LeafIn]) -> Result<Outs> {
         match &self.with {
@@ -579,7 +615,7 @@ impl<F: Function> Pullback<F> {
                 let o = states.again(|| run::<F>(args, v, Kind::Vjp, Extra::Leaves(cts), None))?;
                 Ok(o.outs[o.values..].iter().cloned().collect())
             }
-            With::Entry { entry: e, captures, versions: then } => {
+            With::Entry { entry: e, captures, versions: then, lengths } => {
                 if *then != versions(&self.leaves, captures) {
                     return Err(Error::Autograd(
                         "one of the variables needed for gradient computation has been modified by an inplace \
@@ -588,7 +624,9 @@ impl<F: Function> Pullback<F> {
                     ));
                 }
                 let Body::Compiled { program, .. } = &e.body else { unreachable!("compiled entries only") };
-                check_extra(F::META.name, Kind::Vjp, program, self.leaves.len() + captures.len(), cts)?;
+                let from = self.leaves.len() + captures.len();
+                let cts = &listed(cts, &program.inputs()[from..], lengths)?;
+                check_extra(F::META.name, Kind::Vjp, program, from, cts)?;
                 let outs = execute(program, &self.leaves, captures, cts, &e.scalar, e.values, None)?;
                 Ok(outs[e.values..].iter().cloned().collect())
             }

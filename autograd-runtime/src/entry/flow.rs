@@ -427,6 +427,10 @@ impl<I: Integer> Trips<I> {
         let count = self.count / n + (self.count % n).min(1);
         Trips { step: self.step * n, count, ..self }
     }
+    /// How many there are.
+    pub fn count(&self) -> Int<usize> {
+        self.count.retyped()
+    }
     fn number(&self, k: Int<i64>) -> Int<i64> {
         let by = if self.step.constant() == Some(1) { k } else { k * self.step };
         if self.down { self.start - by } else { self.start + by }

@@ -3,773 +3,26 @@
 //! them stay loops. Where plain code needs the number or the elements, [`known`] or `Deref`, the trace is given up and
 //! made again for these lengths and integers alone: lists are then items of their own, integers numbers.
 
-use super::{
-    args::{Arg, Binder, GradReader, Lifter, Slots, Visitor},
-    plain::{Cast, CastTarget},
-    twins::{AsTwin, Leaf, LeafReader, Leaves, Outcome, Slot, Twinned},
-};
+mod int;
+mod list;
+mod table;
+
+pub use int::{Int, Integer, Known, convert, int, known, truncated};
+pub(super) use list::length_of;
+pub use list::{AsList, List, Parts, looked_up};
+pub use table::{AsTable, Row, Table};
+
+use super::args::{Arg, Binder, GradReader, Lifter, Slots, Visitor};
 use crate::{
-    Result,
-    array::{Element, Float},
-    emit::{Emit, Ex, V, apply},
-    error::{Error, Place},
-    op::{Attr, Op, OpDef, arith, compare, integer, list},
-    real::{Real, literal},
-    session,
+    array::Float,
+    emit::{Emit, Ex},
+    real::Real,
     tensor::Value,
-    ty::{DType, Ty},
 };
-use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul, WrappingSub};
-use std::{cell::OnceCell, cmp::Ordering, fmt, marker::PhantomData, ops};
-
-/// A primitive integer type.
-pub trait Integer:
-    PrimInt + WrappingAdd + WrappingSub + WrappingMul + AsPrimitive<i64> + fmt::Display + fmt::Debug + Send + Sync + 'static
-{
-    /// Whether values from 2⁶³ on exist, which a traced integer holds as negative ones: `usize::MAX` is one that is used.
-    const WIDE: bool;
-    /// Bits.
-    const BITS: u32;
-    /// The low bits.
-    fn from_i64(x: i64) -> Self;
-}
-macro_rules! integers {
-    ($($t:ty: $wide:literal),*) => {$(
-        impl Integer for $t {
-            const WIDE: bool = $wide;
-            const BITS: u32 = <$t>::BITS;
-            fn from_i64(x: i64) -> Self { x as $t }
-        }
-    )*};
-}
-integers!(u8: false, u16: false, u32: false, u64: true, usize: true, i8: false, i16: false, i32: false, i64: false, isize: false);
-
-/// An integer of a twin: a number, or a traced one.
-#[derive(Clone, Copy)]
-pub struct Int<I> {
-    repr: Repr<I>,
-    /// Not `Send`: sessions are a thread's own.
-    thread: PhantomData<*const ()>,
-}
-
-#[derive(Clone, Copy)]
-enum Repr<I> {
-    Const(I),
-    Slot { slot: u32, session: u64 },
-}
-
-/// An integer as one of a twin.
-pub fn int<I: Integer>(x: impl Into<Int<I>>) -> Int<I> {
-    x.into()
-}
-
-/// Integers of which plain code gets the number.
-pub trait Known {
-    /// The plain type.
-    type Plain;
-    #[doc(hidden)]
-    fn __known(self) -> Self::Plain;
-}
-impl<I: Integer> Known for Int<I> {
-    type Plain = I;
-    #[track_caller]
-    fn __known(self) -> I {
-        self.read("an integer or a length is used by plain code")
-    }
-}
-macro_rules! known {
-    ($($t:ty),*) => {$(
-        impl Known for $t { type Plain = $t; fn __known(self) -> $t { self } }
-        impl From<$t> for Int<$t> { fn from(x: $t) -> Self { Int { repr: Repr::Const(x), thread: PhantomData } } }
-    )*};
-}
-known!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
-/// The number; a trace is then good for it alone.
-#[track_caller]
-pub fn known<K: Known>(x: K) -> K::Plain {
-    x.__known()
-}
+use num_traits::AsPrimitive;
 
 fn emitted(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
     crate::tensor_evaluate(f)
-}
-
-impl<I: Integer> Int<I> {
-    /// A number.
-    pub fn number(x: I) -> Int<I> {
-        Int { repr: Repr::Const(x), thread: PhantomData }
-    }
-    /// The value in the running session.
-    pub(crate) fn value(self) -> Value {
-        match self.repr {
-            Repr::Const(x) if session::is_tracing() => emitted(|e| {
-                let bits: i64 = x.as_();
-                Ex::new(e, e.constant(DType::I64, bits.cast_unsigned()))
-            }),
-            Repr::Const(x) => Value::stored(i64::into_array(ndarray::arr0(x.as_()).into_dyn())),
-            Repr::Slot { slot, session } => session::load_real(slot, session).unwrap_or_else(|| {
-                let e = Error::Autograd("a traced integer was used after the call that traced it had ended".into());
-                crate::tensor_report(e);
-                Value::absent(Ty::scalar(DType::I64))
-            }),
-        }
-    }
-    /// The value if it is traced by the session that runs.
-    pub(crate) fn traced(self) -> Option<Value> {
-        match self.repr {
-            Repr::Const(_) => None,
-            Repr::Slot { .. } => Some(self.value()).filter(Value::is_traced),
-        }
-    }
-    /// The number, if it is no traced value.
-    pub(crate) fn constant(self) -> Option<I> {
-        if let Repr::Const(x) = self.repr { Some(x) } else { None }
-    }
-    pub(crate) fn from_value(v: Value) -> Int<I> {
-        match if v.is_traced() { session::store_real(v.clone()) } else { None } {
-            Some((slot, session)) => Int { repr: Repr::Slot { slot, session }, thread: PhantomData },
-            None => Int::number(first(&v)),
-        }
-    }
-    #[track_caller]
-    fn read(self, what: &str) -> I {
-        self.read_at(what, Place::caller())
-    }
-    /// The number, for plain code: a traced one ends the trace.
-    pub(crate) fn read_at(self, what: &str, place: Place) -> I {
-        match self.repr {
-            Repr::Const(x) => x,
-            Repr::Slot { .. } => {
-                let v = self.value();
-                session::opaque_read(&v, what, place);
-                if v.is_traced() && super::flow::is_astray() { I::zero() } else { first(&session::concrete(&v)) }
-            }
-        }
-    }
-    /// `f` of numbers now, `op` of traced values.
-    fn zip(self, o: Int<I>, f: impl FnOnce(I, I) -> I, op: Op) -> Int<I> {
-        if self.traced().is_some() || o.traced().is_some() {
-            let (a, b) = (self.value(), o.value());
-            return Int::from_value(emitted(|e| apply(op, &[&Ex::new(e, V::Tensor(a)), &Ex::new(e, V::Tensor(b))])));
-        }
-        Int::number(f(self.plain(), o.plain()))
-    }
-    /// The number of one that is not traced.
-    fn plain(self) -> I {
-        match self.repr {
-            Repr::Const(x) => x,
-            Repr::Slot { .. } => first(&session::concrete(&self.value())),
-        }
-    }
-    #[track_caller]
-    fn divide(self, o: Int<I>, signed: &'static OpDef, unsigned: &'static OpDef, f: fn(&I, &I) -> I) -> Int<I> {
-        let place = Place::caller();
-        let op = Op::with(if I::WIDE { unsigned } else { signed }, [Attr::Int(place.number())]);
-        // the least number divided by −1 does not fit: it wraps
-        let overflows =
-            |a: I, b: I| I::min_value() != I::zero() && a == I::min_value() && b.wrapping_add(&I::one()).is_zero();
-        let safe = |a: I, b: I| match () {
-            () if b.is_zero() => {
-                crate::tensor_report(integer::by_zero(&op));
-                I::zero()
-            }
-            () if overflows(a, b) => I::zero().wrapping_sub(&f(&I::zero().wrapping_sub(&a), &I::one())),
-            () => f(&a, &b),
-        };
-        self.zip(o, safe, op.clone())
-    }
-    /// Cut to the type's bits, as wrapping arithmetic does.
-    fn cut(self) -> Int<I> {
-        if I::BITS == 64 || self.traced().is_none() {
-            return self;
-        }
-        let by = Int::<i64>::number(i64::from(64 - I::BITS)).value();
-        let shift = if I::min_value() == I::zero() { &integer::USHR } else { &integer::SHR };
-        let x = self.value();
-        Int::from_value(emitted(|e| {
-            let by = Ex::new(e, V::Tensor(by));
-            Ex::new(e, V::Tensor(x)).op2(&integer::SHL, &by).op2(shift, &by)
-        }))
-    }
-    /// The number of a trip, which is an error from `limit` on.
-    pub(crate) fn trip(self, limit: i64, place: Place) -> Int<I> {
-        let op = Op::with(&integer::TRIP, [Attr::Int(place.number()), Attr::Int(limit)]);
-        if self.traced().is_some() {
-            let k = self.value();
-            return Int::from_value(emitted(|e| apply(op, &[&Ex::new(e, V::Tensor(k))])));
-        }
-        if AsPrimitive::<i64>::as_(self.plain()) >= limit {
-            crate::tensor_report(integer::too_many(&op, limit));
-        }
-        self
-    }
-    /// A key by which signed comparison orders the values.
-    pub(crate) fn ordered(self) -> Value {
-        let v = self.value();
-        if !I::WIDE {
-            return v;
-        }
-        emitted(|e| {
-            let sign = Ex::new(e, e.constant(DType::I64, 1 << 63));
-            Ex::new(e, V::Tensor(v)).op2(&integer::XOR, &sign)
-        })
-    }
-    /// How far it is from `start` to here, which is not below it; no more than the largest number.
-    pub(crate) fn since(self, start: Int<I>) -> Int<i64> {
-        if self.traced().is_none() && start.traced().is_none() {
-            let far = self.plain().to_i128().zip(start.plain().to_i128()).map(|(a, b)| a - b);
-            return Int::number(far.and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX));
-        }
-        let far = self.retyped::<i64>() - start.retyped();
-        if !I::WIDE {
-            return far;
-        }
-        let v = far.value();
-        Int::from_value(emitted(|e| {
-            let far = Ex::new(e, V::Tensor(v));
-            let most = Ex::new(e, e.constant(DType::I64, i64::MAX.cast_unsigned()));
-            Ex::select(&far.lt(&far.lit(0.0)), &most, &far)
-        }))
-    }
-    /// The same bits as another type, which they fit.
-    pub(crate) fn retyped<J: Integer>(self) -> Int<J> {
-        match self.traced() {
-            Some(v) => Int::from_value(v),
-            None => Int::number(J::from_i64(self.plain().as_())),
-        }
-    }
-    fn as_float(self, to: DType) -> Value {
-        let v = self.value();
-        emitted(|e| {
-            let x = Ex::new(e, V::Tensor(v));
-            if !I::WIDE {
-                return x.cast(to);
-            }
-            // half of it with the lost bit kept, twice
-            let one = Ex::new(e, e.constant(DType::I64, 1));
-            let half = x.op2(&integer::USHR, &one).op2(&integer::OR, &x.op2(&integer::AND, &one));
-            let wide = half.cast(to) * 2.0;
-            Ex::select(&x.lt(&x.lit(0.0)), &wide, &x.cast(to))
-        })
-    }
-}
-
-fn first<I: Integer>(v: &Value) -> I {
-    let x = i64::view_of(&v.to_array().view()).and_then(|a| a.iter().next().copied());
-    I::from_i64(x.unwrap_or_default())
-}
-
-macro_rules! operators {
-    ($($trait:ident $fn:ident $assign:ident $fn_assign:ident |$a:ident, $b:ident| $e:expr;)*) => {$(
-        impl<I: Integer> ops::$trait for Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: Int<I>) -> Int<I> { let ($a, $b) = (self, o); $e } }
-        impl<I: Integer> ops::$trait<I> for Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: I) -> Int<I> { let ($a, $b) = (self, Int::number(o)); $e } }
-        impl<I: Integer> ops::$trait<&Int<I>> for Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: &Int<I>) -> Int<I> { ops::$trait::$fn(self, *o) } }
-        impl<I: Integer> ops::$trait<&I> for Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: &I) -> Int<I> { ops::$trait::$fn(self, *o) } }
-        impl<I: Integer> ops::$trait<Int<I>> for &Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: Int<I>) -> Int<I> { ops::$trait::$fn(*self, o) } }
-        impl<I: Integer> ops::$trait<I> for &Int<I> { type Output = Int<I>; #[track_caller] fn $fn(self, o: I) -> Int<I> { ops::$trait::$fn(*self, o) } }
-        operators!(@plain $trait $fn |$a, $b| $e; u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
-        impl<I: Integer> ops::$assign<Int<I>> for Int<I> { #[track_caller] fn $fn_assign(&mut self, o: Int<I>) { let ($a, $b) = (*self, o); *self = $e } }
-        impl<I: Integer> ops::$assign<I> for Int<I> { #[track_caller] fn $fn_assign(&mut self, o: I) { let ($a, $b) = (*self, Int::number(o)); *self = $e } }
-    )*};
-    (@plain $trait:ident $fn:ident |$a:ident, $b:ident| $e:expr; $($t:ty)*) => {$(
-        impl ops::$trait<Int<$t>> for $t { type Output = Int<$t>; #[track_caller] fn $fn(self, o: Int<$t>) -> Int<$t> { let ($a, $b) = (Int::<$t>::number(self), o); $e } }
-    )*};
-}
-operators! {
-    Add add AddAssign add_assign |a, b| a.zip(b, |a, b| WrappingAdd::wrapping_add(&a, &b), Op::new(&arith::ADD));
-    Sub sub SubAssign sub_assign |a, b| a.zip(b, |a, b| WrappingSub::wrapping_sub(&a, &b), Op::new(&arith::SUB));
-    Mul mul MulAssign mul_assign |a, b| a.zip(b, |a, b| WrappingMul::wrapping_mul(&a, &b), Op::new(&arith::MUL));
-    Div div DivAssign div_assign |a, b| a.divide(b, &integer::DIV, &integer::UDIV, |a, b| *a / *b);
-    Rem rem RemAssign rem_assign |a, b| a.divide(b, &integer::REM, &integer::UREM, |a, b| *a % *b);
-    BitAnd bitand BitAndAssign bitand_assign |a, b| a.zip(b, |a, b| a & b, Op::new(&integer::AND));
-    BitOr bitor BitOrAssign bitor_assign |a, b| a.zip(b, |a, b| a | b, Op::new(&integer::OR));
-    BitXor bitxor BitXorAssign bitxor_assign |a, b| a.zip(b, |a, b| a ^ b, Op::new(&integer::XOR));
-}
-fn shifted<I: Integer>(a: I, by: I, left: bool) -> I {
-    let by = (AsPrimitive::<i64>::as_(by) & i64::from(I::BITS - 1)) as usize;
-    if left { a << by } else { a >> by }
-}
-macro_rules! shifts {
-    ($($trait:ident $fn:ident $assign:ident $fn_assign:ident |$a:ident, $b:ident| $e:expr;)*) => {$(
-        impl<I: Integer, J: Integer> ops::$trait<Int<J>> for Int<I> { type Output = Int<I>; fn $fn(self, o: Int<J>) -> Int<I> { let ($a, $b) = (self, o.retyped()); $e } }
-        impl<I: Integer, J: Integer> ops::$trait<J> for Int<I> { type Output = Int<I>; fn $fn(self, o: J) -> Int<I> { let ($a, $b) = (self, Int::number(o).retyped()); $e } }
-        impl<I: Integer, J: Integer> ops::$assign<Int<J>> for Int<I> { fn $fn_assign(&mut self, o: Int<J>) { *self = ops::$trait::$fn(*self, o) } }
-        impl<I: Integer, J: Integer> ops::$assign<J> for Int<I> { fn $fn_assign(&mut self, o: J) { *self = ops::$trait::$fn(*self, o) } }
-    )*};
-}
-shifts! {
-    Shl shl ShlAssign shl_assign |a, b| a.zip(b, |a, b| shifted(a, b, true), Op::new(&integer::SHL)).cut();
-    Shr shr ShrAssign shr_assign |a, b| a.zip(b, |a, b| shifted(a, b, false), Op::new(if I::WIDE { &integer::USHR } else { &integer::SHR }));
-}
-impl<I: Integer> ops::Neg for Int<I> {
-    type Output = Int<I>;
-    fn neg(self) -> Int<I> {
-        Int::number(I::zero()) - self
-    }
-}
-impl<I: Integer> ops::Not for Int<I> {
-    type Output = Int<I>;
-    fn not(self) -> Int<I> {
-        self ^ Int::number(!I::zero())
-    }
-}
-
-#[allow(missing_docs)] // each is the primitive integers' method of the same name
-impl<I: Integer> Int<I> {
-    fn less(self, o: Int<I>, than: fn(&I, &I) -> bool, def: &'static OpDef) -> Int<I> {
-        // the one for which the comparison holds
-        if self.traced().is_some() || o.traced().is_some() {
-            let (a, b, x, y) = (self.ordered(), o.ordered(), self.value(), o.value());
-            return Int::from_value(emitted(|e| {
-                let [a, b, x, y] = [a, b, x, y].map(|v| Ex::new(e, V::Tensor(v)));
-                Ex::select(&a.op2(def, &b), &x, &y)
-            }));
-        }
-        let (a, b) = (self.plain(), o.plain());
-        Int::number(if than(&a, &b) { a } else { b })
-    }
-    pub fn min(self, o: impl Into<Int<I>>) -> Int<I> {
-        self.less(o.into(), I::lt, &compare::LT)
-    }
-    pub fn max(self, o: impl Into<Int<I>>) -> Int<I> {
-        self.less(o.into(), I::gt, &compare::GT)
-    }
-    pub fn clamp(self, lo: impl Into<Int<I>>, hi: impl Into<Int<I>>) -> Int<I> {
-        self.max(lo).min(hi)
-    }
-    pub fn abs(self) -> Int<I> {
-        self.max(-self)
-    }
-    pub fn signum(self) -> Int<I> {
-        let one = Int::number(I::one());
-        if I::min_value() == I::zero() { self.min(one) } else { self.min(one).max(-one) }
-    }
-    pub fn abs_diff(self, o: impl Into<Int<I>>) -> Int<I> {
-        let o = o.into();
-        self.max(o) - self.min(o)
-    }
-    #[track_caller]
-    pub fn rem_euclid(self, o: impl Into<Int<I>>) -> Int<I> {
-        let o = o.into();
-        let r = self % o;
-        let wraps = r.less(Int::number(I::zero()), I::lt, &compare::LT);
-        // r + |o| if r is negative; wraps is r then, else 0
-        let up = if I::min_value() == I::zero() { return r } else { o.abs() };
-        let negative = -wraps.signum();
-        r + up * negative
-    }
-    #[track_caller]
-    pub fn div_euclid(self, o: impl Into<Int<I>>) -> Int<I> {
-        let o = o.into();
-        (self - self.rem_euclid(o)) / o
-    }
-    pub fn saturating_sub(self, o: impl Into<Int<I>>) -> Int<I> {
-        let o = o.into();
-        if I::min_value() == I::zero() {
-            return self - self.min(o);
-        }
-        let saturated = |a: I, b: I| a.saturating_sub(b);
-        self.zip(o, saturated, Op::new(&arith::SUB))
-    }
-    pub fn wrapping_add(self, o: impl Into<Int<I>>) -> Int<I> {
-        (self + o.into()).cut()
-    }
-    pub fn wrapping_sub(self, o: impl Into<Int<I>>) -> Int<I> {
-        (self - o.into()).cut()
-    }
-    pub fn wrapping_mul(self, o: impl Into<Int<I>>) -> Int<I> {
-        (self * o.into()).cut()
-    }
-    pub fn pow(self, n: impl Known<Plain = u32>) -> Int<I> {
-        let mut left = known(n);
-        let (mut y, mut base) = (Int::number(I::one()), self);
-        while left > 0 {
-            if left % 2 == 1 {
-                y *= base;
-            }
-            left /= 2;
-            if left > 0 {
-                base = base * base;
-            }
-        }
-        y
-    }
-    pub fn is_power_of_two(self) -> bool {
-        self.read("an integer is asked whether it is a power of two").count_ones() == 1
-    }
-}
-
-macro_rules! casts {
-    ($($to:ty),*) => {$(
-        impl<I: Integer> Cast<$to> for Int<I> {
-            fn cast(self) -> <$to as CastTarget>::Twin {
-                self.read("an integer is converted in plain code").to_i128().unwrap_or_default() as $to
-            }
-        }
-    )*};
-}
-casts!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, u128, i128);
-/// `n as J` of an integer that stays traced.
-pub fn convert<J: Integer, I: Integer>(x: Int<I>) -> Int<J> {
-    x.retyped::<J>().cut()
-}
-macro_rules! float_casts {
-    ($($f:ty),*) => {$(
-        impl<I: Integer> Cast<$f> for Int<I> {
-            fn cast(self) -> Real<$f> {
-                match self.traced() {
-                    None => literal(self.plain().to_f64().unwrap_or(f64::NAN) as $f),
-                    Some(_) => Real::from_value(self.as_float(<$f>::DTYPE)),
-                }
-            }
-        }
-        impl<I: Integer> From<Int<I>> for Real<$f> {
-            fn from(x: Int<I>) -> Self { Cast::<$f>::cast(x) }
-        }
-    )*};
-}
-float_casts!(f32, f64);
-
-const COMPARED: &str = "an integer is compared";
-impl<I: Integer, J: Copy + Into<Int<I>>> PartialEq<J> for Int<I> {
-    #[track_caller]
-    fn eq(&self, o: &J) -> bool {
-        self.read(COMPARED) == (*o).into().read(COMPARED)
-    }
-}
-impl<I: Integer, J: Copy + Into<Int<I>>> PartialOrd<J> for Int<I> {
-    #[track_caller]
-    fn partial_cmp(&self, o: &J) -> Option<Ordering> {
-        self.read(COMPARED).partial_cmp(&(*o).into().read(COMPARED))
-    }
-}
-impl<I: Integer> Eq for Int<I> {}
-impl<I: Integer> Ord for Int<I> {
-    fn cmp(&self, o: &Self) -> Ordering {
-        self.read(COMPARED).cmp(&o.read(COMPARED))
-    }
-}
-macro_rules! compare_plain {
-    ($($t:ty),*) => {$(
-        impl PartialEq<Int<$t>> for $t { #[track_caller] fn eq(&self, o: &Int<$t>) -> bool { *self == o.read(COMPARED) } }
-        impl PartialOrd<Int<$t>> for $t { #[track_caller] fn partial_cmp(&self, o: &Int<$t>) -> Option<Ordering> { self.partial_cmp(&o.read(COMPARED)) } }
-    )*};
-}
-compare_plain!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
-impl<I: Integer> fmt::Display for Int<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.read("an integer is printed"), f)
-    }
-}
-impl<I: Integer> fmt::Debug for Int<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.read("an integer is printed"), f)
-    }
-}
-impl<I: Integer> Twinned for Int<I> {
-    fn leaves(&self, out: &mut Leaves) {
-        out.leaves.push(Leaf::Tensor(self.value()));
-    }
-    fn from_leaves(&self, next: &mut LeafReader<'_>) -> Self {
-        Int::from_value(next.next().expect("as many leaves as were reported").value().clone())
-    }
-}
-
-/// A list of floats of a twin: items of their own, or one traced value.
-#[derive(Clone)]
-pub struct List<T> {
-    repr: Items<T>,
-    /// The items of a traced list, for plain code that has asked for them.
-    read: OnceCell<Box<Read<T>>>,
-}
-
-#[derive(Clone)]
-enum Items<T> {
-    Each(Vec<Real<T>>),
-    Traced(Value, Int<usize>),
-}
-
-/// The items as values of one session: those of a part that is traced are of no use after it.
-#[derive(Clone)]
-struct Read<T> {
-    session: u64,
-    items: Vec<Real<T>>,
-    others: OnceCell<Box<Read<T>>>,
-}
-
-/// Lists of no more items that a trace makes are items of their own at first: what is indexed by numbers stays so.
-const SHORT: usize = 16;
-
-impl<T: Float> List<T> {
-    fn of_items(items: Vec<Real<T>>) -> List<T> {
-        List { repr: Items::Each(items), read: OnceCell::new() }
-    }
-    /// Of a value; `len` is its length.
-    fn of_value(v: Value, len: impl FnOnce(&Value) -> Int<usize>) -> List<T> {
-        if v.is_traced() {
-            let len = len(&v);
-            return List { repr: Items::Traced(v, len), read: OnceCell::new() };
-        }
-        List::of_items(unpack(&v))
-    }
-    /// The list of these.
-    pub fn of<X: Into<Real<T>>>(items: impl IntoIterator<Item = X>) -> List<T> {
-        List::of_items(items.into_iter().map(Into::into).collect())
-    }
-    /// `n` times the same.
-    #[track_caller]
-    pub fn repeat(x: impl Into<Real<T>>, n: impl Into<Int<usize>>) -> List<T> {
-        let (x, n): (Real<T>, Int<usize>) = (x.into(), n.into());
-        match n.constant() {
-            Some(n) if n <= SHORT || !session::is_tracing() => List::of_items(vec![x; n]),
-            _ => {
-                let args = [x.value(), n.value()];
-                let v = emitted(|e| {
-                    let [x, n] = args.map(|v| Ex::new(e, V::Tensor(v)));
-                    apply(Op::new(&list::FILL), &[&x, &n])
-                });
-                List::of_value(v, |_| n)
-            }
-        }
-    }
-    /// The number of items.
-    #[allow(clippy::len_without_is_empty)] // a slice's, through Deref
-    pub fn len(&self) -> Int<usize> {
-        match &self.repr {
-            Items::Each(items) => Int::number(items.len()),
-            Items::Traced(_, n) => *n,
-        }
-    }
-    /// The traced list.
-    fn value(&self) -> Value {
-        match &self.repr {
-            Items::Traced(v, _) => v.clone(),
-            Items::Each(items) => pack(items),
-        }
-    }
-    fn op(&self, def: &'static OpDef, place: Place, rest: &[Value]) -> Value {
-        let list = self.value();
-        emitted(|e| {
-            let rest: Vec<Ex<'_>> = rest.iter().map(|v| Ex::new(e, V::Tensor(v.clone()))).collect();
-            let list = Ex::new(e, V::Tensor(list));
-            let args: Vec<&Ex<'_>> = std::iter::once(&list).chain(&rest).collect();
-            apply(Op::with(def, [Attr::Int(place.number())]), &args)
-        })
-    }
-    fn beyond(&self, i: usize, place: Place) {
-        let n = self.items().len();
-        let op = Op::with(&list::GET, [Attr::Int(place.number())]);
-        crate::tensor_report(list::out_of_range(&op, i as i64, n as i64));
-    }
-    /// Item `i`.
-    #[track_caller]
-    pub fn at(&self, i: Int<usize>) -> Real<T> {
-        let place = Place::caller();
-        match (&self.repr, i.traced()) {
-            (Items::Traced(v, _), _) if v.is_traced() && session::is_tracing() => {
-                Real::from_value(self.op(&list::GET, place, &[i.value()]))
-            }
-            (Items::Each(_), Some(i)) if session::is_tracing() => Real::from_value(self.op(&list::GET, place, &[i])),
-            _ => {
-                let i = i.plain();
-                self.items().get(i).copied().unwrap_or_else(|| {
-                    self.beyond(i, place);
-                    literal(T::zero())
-                })
-            }
-        }
-    }
-    /// Makes `x` item `i`.
-    #[track_caller]
-    pub fn set(&mut self, i: Int<usize>, x: impl Into<Real<T>>) {
-        let (x, place): (Real<T>, Place) = (x.into(), Place::caller());
-        let traced = matches!(&self.repr, Items::Traced(..)) || i.traced().is_some();
-        if traced && session::is_tracing() {
-            let (v, n) = (self.op(&list::SET, place, &[i.value(), x.value()]), self.len());
-            *self = List::of_value(v, |_| n);
-            return;
-        }
-        if let Items::Traced(..) = self.repr {
-            *self = List::of_items(self.items().to_vec());
-        }
-        let i = i.plain();
-        match &mut self.repr {
-            Items::Each(items) if i < items.len() => items[i] = x,
-            _ => self.beyond(i, place),
-        }
-    }
-    /// The items, each by itself. Of a list whose length is not known the trace is given up.
-    #[track_caller]
-    fn items(&self) -> &[Real<T>] {
-        match &self.repr {
-            Items::Each(items) => items,
-            Items::Traced(v, n) => {
-                let (place, session) = (Place::caller(), session::current());
-                let read = || {
-                    let known = n.constant().filter(|_| v.is_traced() && session::is_tracing());
-                    let items = match known {
-                        Some(n) => (0..n).map(|i| self.at(Int::number(i))).collect(),
-                        None => {
-                            session::opaque_read(v, "plain code goes over a list", place);
-                            unpack(&session::concrete(v))
-                        }
-                    };
-                    Box::new(Read { session, items, others: OnceCell::new() })
-                };
-                let mut found = self.read.get_or_init(read);
-                while found.session != session {
-                    found = found.others.get_or_init(read);
-                }
-                &found.items
-            }
-        }
-    }
-    /// Items of a range.
-    #[track_caller]
-    pub fn slice<R: ops::RangeBounds<Int<usize>>>(&self, range: R) -> List<T> {
-        let place = Place::caller();
-        let start = match range.start_bound() {
-            ops::Bound::Included(&n) => known(n),
-            ops::Bound::Excluded(&n) => known(n) + 1,
-            ops::Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            ops::Bound::Included(&n) => known(n) + 1,
-            ops::Bound::Excluded(&n) => known(n),
-            ops::Bound::Unbounded => self.items().len(),
-        };
-        match self.items().get(start..end) {
-            Some(items) => List::of_items(items.to_vec()),
-            None => {
-                self.beyond(end.max(start), place);
-                List::of_items(Vec::new())
-            }
-        }
-    }
-}
-
-/// The length of a traced list.
-fn length(v: &Value) -> Int<usize> {
-    Int::from_value(emitted(|e| Ex::new(e, V::Tensor(v.clone())).op1(&list::LEN)))
-}
-fn pack<T: Float>(items: &[Real<T>]) -> Value {
-    let values: Vec<Value> = items.iter().map(|x| x.value()).collect();
-    emitted(|e| {
-        let op = Op::with(&list::OF, [Attr::DType(T::DTYPE), Attr::Int(Place::caller().number())]);
-        let args: Vec<V> = values.into_iter().map(V::Tensor).collect();
-        Ex::new(e, e.emit(op, &args))
-    })
-}
-fn unpack<T: Float>(v: &Value) -> Vec<Real<T>> {
-    T::view_of(&v.to_array().view()).map(|a| a.iter().map(|&x| literal(x)).collect()).unwrap_or_default()
-}
-
-impl<T: Float> ops::Deref for List<T> {
-    type Target = [Real<T>];
-    #[track_caller]
-    fn deref(&self) -> &[Real<T>] {
-        self.items()
-    }
-}
-impl<'a, T: Float> IntoIterator for &'a List<T> {
-    type Item = &'a Real<T>;
-    type IntoIter = std::slice::Iter<'a, Real<T>>;
-    #[track_caller]
-    fn into_iter(self) -> Self::IntoIter {
-        self.items().iter()
-    }
-}
-impl<T: Float> fmt::Debug for List<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.items(), f)
-    }
-}
-
-/// How a list reports itself.
-#[derive(Clone, PartialEq)]
-enum Form {
-    /// Its items are leaves.
-    Each(usize),
-    /// It is one leaf, of a length that is known, or is this value of a trace: a loop must not change it.
-    Known(usize),
-    Open(u64, usize),
-}
-impl Form {
-    fn of_value(len: Int<usize>) -> Form {
-        match len.traced().as_ref().map(Value::repr) {
-            Some(crate::tensor::Repr::Traced { session, node }) => Form::Open(*session, node.index()),
-            _ => Form::Known(len.plain()),
-        }
-    }
-}
-
-impl<T: Float> Twinned for List<T> {
-    fn leaves(&self, out: &mut Leaves) {
-        match &self.repr {
-            // nothing can be written to an empty one
-            Items::Each(items) if !out.packs() || items.is_empty() || !session::is_tracing() => {
-                out.constant(&Form::Each(items.len()));
-                items.iter().for_each(|x| x.leaves(out));
-            }
-            _ => {
-                out.constant(&Form::of_value(self.len()));
-                out.leaves.push(Leaf::List(self.value()));
-            }
-        }
-    }
-    fn from_leaves(&self, next: &mut LeafReader<'_>) -> Self {
-        if matches!(&self.repr, Items::Each(items) if items.is_empty()) {
-            return self.clone();
-        }
-        let first = next.next().expect("as many leaves as were reported");
-        if matches!(self.repr, Items::Traced(..)) || matches!(first, Leaf::List(_)) {
-            return List::of_value(first.value().clone(), |_| self.len());
-        }
-        let all = std::iter::once(first).chain(next.take(self.len().plain() - 1));
-        List::of(all.map(|l| Real::from_value(l.value().clone())))
-    }
-}
-impl<T: Float> Outcome for List<T> {
-    type Value = Self;
-    fn outcome(self) -> Result<Self> {
-        Ok(self)
-    }
-}
-
-/// What an annotated function takes where it is declared to take a slice of floats.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not the twin of `[{T}]`")]
-pub trait AsList<T: Float> {
-    /// The list, or one that is kept in the slot.
-    fn as_list<'s>(&'s self, slot: &'s Slot) -> &'s List<T>;
-}
-impl<T: Float> AsList<T> for List<T> {
-    fn as_list<'s>(&'s self, _: &'s Slot) -> &'s List<T> {
-        self
-    }
-}
-macro_rules! as_lists {
-    ($([$($g:tt)*] $t:ty;)*) => {$(
-        impl<X: Into<Real<T>> + Clone, T: Float, $($g)*> AsList<T> for $t {
-            fn as_list<'s>(&'s self, slot: &'s Slot) -> &'s List<T> {
-                slot.keep(|| List::of(self.iter().cloned()))
-            }
-        }
-    )*};
-}
-as_lists! { [] [X]; [] Vec<X>; [const N: usize] [X; N]; }
-impl<S: AsList<T> + ?Sized, T: Float> AsList<T> for &S {
-    fn as_list<'s>(&'s self, slot: &'s Slot) -> &'s List<T> {
-        (**self).as_list(slot)
-    }
-}
-
-impl<T: Float + Arg<Twin = Real<T>, GradBuf = T>, const N: usize> AsTwin<[T; N]> for List<T> {
-    fn as_twin<'s>(&'s self, slot: &'s Slot) -> &'s [Real<T>; N] {
-        slot.keep(|| {
-            let items = self.items();
-            std::array::from_fn(|i| items.get(i).copied().unwrap_or_else(|| literal(T::zero())))
-        })
-    }
 }
 
 /// A parameter that is an integer or list of its trace: its value and length are inputs.
@@ -813,7 +66,7 @@ macro_rules! rolled_lists {
                 if l.listed {
                     return List::of_items(self.0.iter().map(|x| x.lift(l)).collect());
                 }
-                List::of_value(l.next(), length)
+                List::lifted(l.next())
             }
             fn collect(&self, g: &mut GradReader<'_>) -> $grad {
                 if g.listed {
@@ -835,4 +88,53 @@ rolled_lists! {
     [] [T], Vec<T>, [T], |v| v;
     [] Vec<T>, Vec<T>, Vec<T>, |v| v;
     [const N: usize] [T; N], [T; N], [T; N], |v| std::array::from_fn(|i| v.get(i).copied().unwrap_or_default());
+}
+
+macro_rules! rolled_tables {
+    ($([$($g:tt)*] $t:ty, $grad:ty, $buf:ty, |$rows:ident| $form:expr;)*) => {$(
+        impl<T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>, const N: usize, $($g)*> Arg for Rolled<'_, $t> {
+            type Twin = Table<[Real<T>; N]>;
+            type Grad = $grad;
+            type GradBuf = $buf;
+            fn visit(&self, v: &mut Visitor<'_>) {
+                if v.listed {
+                    return self.0.visit(v);
+                }
+                // of empty rows the elements do not tell how many there are
+                if N == 0 {
+                    v.key.fixed(self.0.len());
+                }
+                v.list(self.0.as_flattened());
+            }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+                if l.listed {
+                    let items = self.0.as_flattened().iter().map(|x| x.lift(l)).collect();
+                    return Table::of_list(List::of_items(items), Int::number(self.0.len()), Int::number(N));
+                }
+                let list = List::lifted(l.next());
+                let rows = if N == 0 { Int::number(self.0.len()) } else { list.len() / N };
+                Table::of_list(list, rows, Int::number(N))
+            }
+            fn collect(&self, g: &mut GradReader<'_>) -> $grad {
+                if g.listed {
+                    return self.0.collect(g);
+                }
+                let all: Vec<T> = g.list();
+                let mut $rows = all.chunks_exact(N.max(1)).map(|row| std::array::from_fn(|j| row[j]));
+                $form
+            }
+            fn bind(out: &mut $buf, b: &mut Binder<'_>) {
+                if b.listed() { <$t as Arg>::bind(out, b) } else { b.list(out.as_flattened_mut()) }
+            }
+            fn fits(&self, out: &$buf) -> bool {
+                self.0.len() == out.len()
+            }
+        }
+    )*};
+}
+rolled_tables! {
+    [] [[T; N]], Vec<[T; N]>, [[T; N]], |rows| rows.by_ref().collect();
+    [] Vec<[T; N]>, Vec<[T; N]>, Vec<[T; N]>, |rows| rows.by_ref().collect();
+    [const M: usize] [[T; N]; M], [[T; N]; M], [[T; N]; M],
+        |rows| std::array::from_fn(|_| rows.next().unwrap_or([T::zero(); N]));
 }

@@ -20,11 +20,7 @@ pub struct Staged(pub(crate) Result<Leaves>);
 
 /// Takes a twin's result apart.
 pub fn staged<R: Outcome>(result: R) -> Staged {
-    Staged(result.outcome().map(|value| {
-        let mut out = Leaves::default();
-        value.leaves(&mut out);
-        out
-    }))
+    Staged(result.outcome().map(|value| Leaves::spread(&value)))
 }
 
 /// The arguments of a staged derivative, each with whether it is differentiated.

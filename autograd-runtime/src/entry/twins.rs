@@ -2,9 +2,10 @@
 //! inside annotated bodies run the twin on fresh leaves.
 
 use super::args::{Arg, OutVal, Source, scalar_of};
+use super::rolled::length_of;
 use crate::{
     Error, Result,
-    array::{Element, Float},
+    array::{Data, Element, Float},
     real::{Real, literal},
     tensor::{Tensor, Value},
 };
@@ -43,6 +44,8 @@ pub struct Leaves {
     pub(crate) constants: Vec<Fixed>,
     /// Whether a list reports itself as one value, also if its items are values of their own.
     pack: bool,
+    /// Whether one whose length is known reports its items, also if it is one value.
+    spread: bool,
 }
 /// A static part of a result.
 #[derive(Clone)]
@@ -82,6 +85,16 @@ impl Leaves {
         value.leaves(&mut out);
         out
     }
+    /// Those of a result: lists of a known length are items.
+    pub(crate) fn spread(value: &impl Twinned) -> Leaves {
+        let mut out = Leaves { spread: true, ..Leaves::default() };
+        value.leaves(&mut out);
+        out
+    }
+    /// See [`Leaves::spread`].
+    pub(crate) fn spreads(&self) -> bool {
+        self.spread
+    }
     /// See [`Leaves::packed`].
     pub(crate) fn packs(&self) -> bool {
         self.pack
@@ -108,6 +121,11 @@ impl OutReader<'_> {
     pub fn constant<T: Clone + 'static>(&mut self) -> T {
         let c = self.constants.next().expect("as many constants as were reported");
         c.0.as_any().downcast_ref::<T>().expect("the type that was reported").clone()
+    }
+    /// The length of a sequence; none of a list that is one result.
+    fn length(&mut self) -> Option<usize> {
+        let c = self.constants.next().expect("as many constants as were reported");
+        length_of(c.0.as_any())
     }
     #[inline]
     fn scalar<T: Float>(&mut self) -> T {
@@ -269,7 +287,15 @@ impl<A: Out<Value: Arg<GradBuf: Sized> + 'static>> Out for Vec<A> {
     type Value = Vec<A::Value>;
     type Ct<'c> = &'c Vec<A::Value>;
     fn read(r: &mut OutReader<'_>) -> Self::Value {
-        (0..r.constant::<usize>()).map(|_| A::read(r)).collect()
+        if let Some(n) = r.length() {
+            return (0..n).map(|_| A::read(r)).collect();
+        }
+        // a list is one of floats
+        let Some(OutVal::Tensor(list)) = r.outs.next() else { return Vec::new() };
+        let data = list.to_array().into_data();
+        let mut items = (0..data.len()).map(|i| OutVal::Bits(crate::each!(Data, &data, v => v[i].bits())));
+        let mut r = OutReader { outs: Source::Iter(&mut items), constants: &mut [].iter() };
+        (0..data.len()).map(|_| A::read(&mut r)).collect()
     }
 }
 impl<A: Twinned> Twinned for Vec<A> {

@@ -60,6 +60,15 @@ pub enum Fault {
         /// The length.
         len: i64,
     },
+    /// A bound of a range and what it is above, and the number of the place.
+    Range {
+        /// The number of the place.
+        place: i64,
+        /// The bound.
+        bound: i64,
+        /// The limit.
+        limit: i64,
+    },
     /// A loop that goes on after so many trips, and the number of the place.
     Trips {
         /// The number of the place.
@@ -86,6 +95,7 @@ pub(super) const INDEX: i64 = 0;
 pub(super) const ZERO: i64 = 1;
 pub(super) const TRIPS: i64 = 2;
 pub(super) const LENGTH: i64 = 3;
+pub(super) const RANGE: i64 = 4;
 
 /// Memory above this is given back after a run, in words.
 const KEPT: usize = 1 << 21;
@@ -123,6 +133,7 @@ impl Frame {
             (1, _) => Fault::Memory,
             (_, ZERO) => Fault::Zero { place },
             (_, LENGTH) => Fault::Length { found: index, expected: len },
+            (_, RANGE) => Fault::Range { place, bound: index, limit: len },
             (_, TRIPS) => Fault::Trips { place, limit: len },
             _ => Fault::Index { place, index, len },
         }

@@ -153,6 +153,17 @@ pub enum Inst {
         /// What is added.
         term: Id,
     },
+    /// An index, which is a fault unless it is below `limit`, or a bound of a range, which is one above it.
+    Within {
+        /// The index or bound.
+        number: Id,
+        /// The limit.
+        limit: Id,
+        /// Whether it is a bound.
+        range: bool,
+        /// The number of the place in the source.
+        place: i64,
+    },
     /// The number of a trip, which is a fault from `limit` on.
     Trip {
         /// The number.
@@ -349,8 +360,8 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                 }
                 integer
             }
-            Inst::Divide { args, .. } => {
-                if of(&forms, args)? != [integer; 2] {
+            Inst::Within { number: a, limit: b, .. } | Inst::Divide { args: [a, b], .. } => {
+                if of(&forms, &[*a, *b])? != [integer; 2] {
                     return wrong();
                 }
                 integer
@@ -566,6 +577,16 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
                 Val::List { at: to, len, dtype: *dtype }
             }
             Inst::Sum(list) => Val::Scalar(sum(l, at(*list))),
+            Inst::Within { number, limit, range, place } => {
+                let (number, limit) = (lane(*number), lane(*limit).value);
+                if *range {
+                    let ok = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, number.value, limit);
+                    guard(l, cx, ok, frame::RANGE, *place, [number.value, limit]);
+                } else {
+                    below(l, cx, number.value, limit, *place);
+                }
+                Val::Scalar(number)
+            }
             Inst::Trip { number, limit, place } => {
                 let number = lane(*number);
                 let limit = l.b.ins().iconst(types::I64, *limit);
@@ -608,12 +629,17 @@ fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx, a: Value, b: Value) {
 /// The address of an element, which is there.
 fn element(l: &mut Lanes<'_, '_>, cx: &Cx, list: Val, index: Value, place: i64) -> (Value, DType) {
     let (at, len, dtype) = parts(list);
+    below(l, cx, index, len, place);
+    let by = l.b.ins().imul_imm_s(index, size_of(dtype) as i64);
+    (l.b.ins().iadd(at, by), dtype)
+}
+
+/// Leaves with a fault unless an index is below a length.
+fn below(l: &mut Lanes<'_, '_>, cx: &Cx, index: Value, len: Value, place: i64) {
     if cx.checked.borrow_mut().insert((index, len)) {
         let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
         guard(l, cx, ok, frame::INDEX, place, [index, len]);
     }
-    let by = l.b.ins().imul_imm_s(index, size_of(dtype) as i64);
-    (l.b.ins().iadd(at, by), dtype)
 }
 
 /// Memory for a list.

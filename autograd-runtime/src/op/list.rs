@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&LEN, &GET, &SET, &ADD, &FILL, &OF, &SUM];
+pub static ALL: &[&OpDef] = &[&LEN, &WITHIN, &GET, &SET, &ADD, &FILL, &OF, &SUM];
 
 const fn op(
     name: &'static str,
@@ -46,6 +46,12 @@ fn write(op: &Op, a: &[&Ty]) -> Result<Ty> {
 /// What an index out of range says.
 pub(crate) fn out_of_range(op: &Op, index: i64, len: i64) -> Error {
     let e = Error::value("index", format!("expected an index below the length {len}, found {index}"));
+    Place::numbered(op.int(0)).map_or(e.clone(), |p| e.at(p))
+}
+
+/// What a part of a list that ends beyond it, or before it begins, says.
+pub(crate) fn no_part(op: &Op, bound: i64, limit: i64) -> Error {
+    let e = Error::value("index", format!("expected a range up to {limit} at the most, found {bound}"));
     Place::numbered(op.int(0)).map_or(e.clone(), |p| e.at(p))
 }
 
@@ -86,6 +92,34 @@ pub static LEN: OpDef = op(
     |_, a, _| Ok(Array::full(&Ty::scalar(DType::I64), a[0].shape()[0] as u64)),
     Derivative::Zero,
 );
+
+/// The index, which is below a length, or a bound of a range, which is not above another one
+pub static WITHIN: OpDef = op(
+    "list_within",
+    &["place", "range"],
+    2,
+    |op, a| {
+        integer(op, a[0])?;
+        integer(op, a[1])?;
+        Ok(a[0].clone())
+    },
+    |op, a, ty| {
+        let (i, n) = (int(&a[0])?, int(&a[1])?);
+        within(op, i, n)?;
+        Ok(Array::full(ty, i.cast_unsigned()))
+    },
+    Derivative::Zero,
+);
+
+/// Checks what [`WITHIN`] says of its arguments, which are unsigned.
+pub(crate) fn within(op: &Op, i: i64, n: i64) -> Result<()> {
+    let (x, y, range) = (i.cast_unsigned(), n.cast_unsigned(), op.int(1) != 0);
+    match range {
+        true if x > y => Err(no_part(op, i, n)),
+        false if x >= y => Err(out_of_range(op, i, n)),
+        _ => Ok(()),
+    }
+}
 
 /// y = xᵢ;  dx = ct added to element i of zeros
 pub static GET: OpDef = op(
@@ -165,7 +199,7 @@ pub static FILL: OpDef = op(
 const LONGEST: i64 = 1 << 40;
 
 /// A length that can be one.
-fn length(n: i64, op: &Op) -> Result<usize> {
+pub(crate) fn length(n: i64, op: &Op) -> Result<usize> {
     let wrong = || Error::value(op.name(), format!("expected a length that fits in memory, found {n}"));
     usize::try_from(n).ok().filter(|_| n < LONGEST).ok_or_else(wrong)
 }

@@ -61,6 +61,7 @@ fn failure(fault: Fault) -> Error {
     match fault {
         Fault::Memory => Error::value("program", LACKING),
         Fault::Index { place, index, len } => list::out_of_range(&op(&list::GET, place), index, len),
+        Fault::Range { place, bound, limit } => list::no_part(&op(&list::GET, place), bound, limit),
         Fault::Trips { place, limit } => integer::too_many(&op(&integer::DIV, place), limit),
         Fault::Length { found, expected } => {
             Error::shape("list", format!("a list of length {expected}"), found.to_string())

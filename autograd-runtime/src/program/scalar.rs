@@ -350,6 +350,9 @@ fn own(n: &Node, a: &[Id]) -> Option<Inst> {
     Some(match () {
         () if op.is(&list::LEN) => Inst::Len(a[0]),
         () if op.is(&list::GET) => Inst::Get { list: a[0], index: a[1], place: op.int(0) },
+        () if op.is(&list::WITHIN) => {
+            Inst::Within { number: a[0], limit: a[1], range: op.int(1) != 0, place: op.int(0) }
+        }
         () if op.is(&list::SUM) => Inst::Sum(a[0]),
         () if op.is(&integer::TRIP) => Inst::Trip { number: a[0], limit: op.int(1), place: op.int(0) },
         () if op.is(&integer::DIV) => divide(true, false),

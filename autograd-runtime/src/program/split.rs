@@ -64,7 +64,7 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
         let n = g.node(id);
         let read = n.op.is(&list::GET) || n.op.is(&list::LEN);
         // equal elements are what sums begin with, and go away with them
-        is_cheap(&n.op) || n.op.is(&list::FILL) || read && free[n.args[0].index()]
+        is_cheap(&n.op) || n.op.is(&list::FILL) || n.op.is(&list::WITHIN) || read && free[n.args[0].index()]
     };
     // known values that the backward part reads
     let mut wanted: BTreeSet<NodeId> = g.outputs().iter().copied().filter(|o| !unknown[o.index()]).collect();

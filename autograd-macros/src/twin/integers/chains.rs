@@ -34,6 +34,14 @@ impl Integers<'_> {
         if !floats || !items.ends() || self.has_plain_inside(&items) {
             return None;
         }
+        let next = filter.as_ref().or(map.as_ref()).map(unreferenced);
+        let next = next.or_else(|| if let End::Fold(_, f) = &end { f.inputs.get(1) } else { None });
+        if next.is_some_and(|pat| !items.fits(pat)) || filter.is_some() && items.has_parts() {
+            return None;
+        }
+        if let Some(pat) = next {
+            items.settle(self, pat);
+        }
         // what the closures call the items
         let of = |v: &Self, f: &Option<ExprClosure>| {
             f.as_ref().map(|f| v.names(&items, unreferenced(f))).unwrap_or_default()

@@ -26,7 +26,7 @@ impl Integers<'_> {
                 Some(id) => self.reject(id),
                 None => self.known(&mut choice.expr),
             }
-        } else if kind == Kind::List {
+        } else if kind.is_list() {
             self.spoil(&mut choice.expr);
         }
         let mut kinds = Vec::new();
@@ -49,7 +49,7 @@ impl Integers<'_> {
     /// The value of an arm, which is no list.
     fn value(&mut self, e: &mut Expr) -> Kind {
         let kind = self.expr(e);
-        if kind == Kind::List {
+        if kind.is_list() {
             self.spoil(e);
         }
         kind

@@ -3,14 +3,14 @@
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{BinOp, Block, Expr, ExprCall, ExprIf, Lit, Local, Pat, Stmt, Type, UnOp, parse_quote_spanned};
+use syn::{BinOp, Block, Expr, ExprIf, Lit, Stmt, Type, UnOp, parse_quote_spanned};
 
-use super::super::{calls, flow, macros};
-use super::{Integers, Kind, int, integer, number, unparenthesised};
-use crate::ast;
+use super::super::{flow, macros};
+use super::calls::Called;
+use super::{Integers, Kind, int, number, unparenthesised};
 
 /// Methods of integers that `Int` has, beside `pow`.
-const METHODS: [&str; 12] = [
+pub(super) const METHODS: [&str; 12] = [
     "min",
     "max",
     "abs",
@@ -34,7 +34,7 @@ impl VisitMut for Integers<'_> {
     }
     fn visit_item_mut(&mut self, _: &mut syn::Item) {}
     fn visit_type_mut(&mut self, _: &mut Type) {}
-    fn visit_pat_mut(&mut self, _: &mut Pat) {}
+    fn visit_pat_mut(&mut self, _: &mut syn::Pat) {}
     fn visit_path_mut(&mut self, _: &mut syn::Path) {}
 }
 
@@ -43,9 +43,12 @@ impl Integers<'_> {
     pub(super) fn plain(&mut self, e: &mut Expr) {
         if let Some(id) = self.var(e) {
             self.vars[id].used = true;
+            if self.vars[id].looked_up {
+                self.reject(id);
+            }
             match self.vars[id].kind {
                 Kind::Int => self.reject(id),
-                Kind::List => self.plain_list(e, id),
+                Kind::List | Kind::Table => self.plain_list(e, id),
                 _ => {}
             }
             return;
@@ -53,7 +56,7 @@ impl Integers<'_> {
         if let Expr::Reference(r) = e
             && r.mutability.is_none()
             && let Expr::Index(index) = &mut *r.expr
-            && self.list(&index.expr).is_some()
+            && (self.list(&index.expr).is_some() || self.table(&index.expr).is_some())
             && let Expr::Range(_) = &*index.index
         {
             return self.plain(&mut index.index);
@@ -80,7 +83,7 @@ impl Integers<'_> {
         match self.expr(e) {
             Kind::Number => number(e),
             Kind::Int => {}
-            Kind::List => self.spoil(e),
+            Kind::List | Kind::Table => self.spoil(e),
             _ => int(e),
         }
     }
@@ -91,6 +94,10 @@ impl Integers<'_> {
             Expr::Path(_) => {
                 let Some(id) = self.var(e) else { return Kind::Plain };
                 self.vars[id].used = true;
+                // where it may be a plain float it has to be
+                if self.vars[id].looked_up {
+                    self.reject(id);
+                }
                 self.vars[id].kind
             }
             Expr::Lit(lit) => match &lit.lit {
@@ -102,7 +109,7 @@ impl Integers<'_> {
             Expr::Unary(unary) => match unary.op {
                 UnOp::Neg(_) | UnOp::Not(_) => match self.expr(&mut unary.expr) {
                     kind @ (Kind::Int | Kind::Number) => kind,
-                    Kind::List => {
+                    Kind::List | Kind::Table => {
                         self.spoil(&mut unary.expr);
                         Kind::Plain
                     }
@@ -234,6 +241,9 @@ impl Integers<'_> {
             } else if self.is_element(&binary.left) {
                 *e = self.change(&mut binary.left, op, &mut binary.right);
             } else {
+                if self.is_traced_with(&binary.left, &[]) {
+                    self.look_up_value(&mut binary.right);
+                }
                 self.place(&mut binary.left);
                 self.plain(&mut binary.right);
             }
@@ -243,6 +253,9 @@ impl Integers<'_> {
             self.cond(&mut binary.left);
             self.cond(&mut binary.right);
             return Kind::Plain;
+        }
+        if flow::calculates(&op) || flow::compares(&op) {
+            self.look_up_beside(&mut binary.left, &mut binary.right);
         }
         let (left, right) = (self.operand(&mut binary.left), self.operand(&mut binary.right));
         if left != Kind::Int && right != Kind::Int {
@@ -268,9 +281,9 @@ impl Integers<'_> {
     }
 
     /// An operand beside an `Int`; its kind.
-    fn operand(&mut self, e: &mut Expr) -> Kind {
+    pub(super) fn operand(&mut self, e: &mut Expr) -> Kind {
         match self.expr(e) {
-            Kind::List => {
+            Kind::List | Kind::Table => {
                 self.spoil(e);
                 Kind::Plain
             }
@@ -284,9 +297,15 @@ impl Integers<'_> {
             Expr::Paren(inner) => self.cond(&mut inner.expr),
             Expr::Group(inner) => self.cond(&mut inner.expr),
             Expr::Unary(unary) if matches!(unary.op, UnOp::Not(_)) => self.cond(&mut unary.expr),
-            Expr::MethodCall(call) if call.method == "is_empty" && self.list(&call.receiver).is_some() => {
+            Expr::MethodCall(call) if call.method == "is_empty" && self.place_of(&call.receiver).is_some() => {
+                self.make_place(&mut call.receiver);
                 let (list, span) = (&call.receiver, call.span());
                 *e = parse_quote_spanned!(span=> ::autograd::__private::int(#list.len()) == 0);
+            }
+            Expr::MethodCall(call) if call.method == "is_empty" && self.table_place(&call.receiver).is_some() => {
+                self.make_table_place(&mut call.receiver);
+                let (table, span) = (&call.receiver, call.span());
+                *e = parse_quote_spanned!(span=> ::autograd::__private::int(#table.len()) == 0);
             }
             // by a literal, which is not 0 as it would have to be for another result
             Expr::MethodCall(call)
@@ -375,13 +394,20 @@ impl Integers<'_> {
                 }
                 self.int(right);
             }
-            Some((id, Kind::List)) => {
-                if !self.vars[id].lent && self.is_list(right) && !matches!(unparenthesised(right), Expr::Reference(_)) {
-                    self.make_list(right, id);
+            Some((id, kind @ (Kind::List | Kind::Table))) => {
+                if !self.vars[id].lent
+                    && kind == self.listed_kind(right)
+                    && !matches!(unparenthesised(right), Expr::Reference(_))
+                {
+                    self.make_listed(right, id);
                 } else {
                     self.reject(id);
                     self.plain(right);
                 }
+            }
+            Some((id, Kind::Float)) if self.vars[id].traced => {
+                self.look_up_value(right);
+                self.plain(right);
             }
             Some(_) => self.plain(right),
             None => {
@@ -400,11 +426,11 @@ impl Integers<'_> {
         if let Some(id) = self.list(&call.receiver) {
             return self.list_method(e, id);
         }
-        if let Some(id) = self.slice(&call.receiver)
-            && !super::lists::reads(&call.method.to_string())
-            && !self.vars[id].lent
-        {
-            self.reject(id);
+        if let Some(id) = self.table(&call.receiver) {
+            return self.table_method(e, id);
+        }
+        if let Some(kind) = self.part_method(call) {
+            return kind;
         }
         let var = self.var(&call.receiver);
         let receiver = self.expr(&mut call.receiver);
@@ -414,7 +440,7 @@ impl Integers<'_> {
             call.args.iter_mut().for_each(|arg| self.plain(arg));
             return Kind::Int;
         }
-        if known_method && receiver != Kind::List && !call.args.is_empty() {
+        if known_method && !receiver.is_list() && !call.args.is_empty() {
             let kinds: Vec<Kind> = call.args.iter_mut().map(|arg| self.operand(arg)).collect();
             if receiver == Kind::Int {
                 return Kind::Int;
@@ -435,107 +461,11 @@ impl Integers<'_> {
             (Kind::Int, Some(id)) => self.reject(id),
             (Kind::Int, None) if name == "clone" => return Kind::Int,
             (Kind::Int, None) => self.known(&mut call.receiver),
-            (Kind::List, _) => self.spoil(&mut call.receiver),
+            (Kind::List | Kind::Table, _) => self.spoil(&mut call.receiver),
             _ => {}
         }
         call.args.iter_mut().for_each(|arg| self.plain(arg));
         Kind::Plain
-    }
-
-    fn call(&mut self, call: &mut ExprCall) -> Called {
-        let span = call.span();
-        let Expr::Path(func) = &*call.func else {
-            self.plain(&mut call.func);
-            call.args.iter_mut().for_each(|arg| self.plain(arg));
-            return Called::Kind(Kind::Plain);
-        };
-        if let Some(target) = cast_target(func) {
-            let kind = call.args.first_mut().map(|arg| self.operand(arg));
-            if kind != Some(Kind::Int) {
-                return Called::Kind(Kind::Plain);
-            }
-            let arg = &call.args[0];
-            return match integer(&target) {
-                Some(to) => {
-                    let with = parse_quote_spanned!(span=> ::autograd::__private::convert::<#to, _>(#arg));
-                    Called::Other(with, Kind::Int)
-                }
-                None if ast::scalar(&target).is_some() => Called::Kind(Kind::Plain),
-                None => {
-                    self.known(&mut call.args[0]);
-                    Called::Kind(Kind::Plain)
-                }
-            };
-        }
-        // `f64::from(n)`
-        if let Some(owner) = &func.qself
-            && let Some(float) = real(&owner.ty)
-            && func.path.is_ident("from")
-            && call.args.len() == 1
-        {
-            if self.operand(&mut call.args[0]) == Kind::Int {
-                let arg = &call.args[0];
-                let with = parse_quote_spanned!(span=> ::autograd::__private::cast::<#float, _>(#arg));
-                return Called::Other(with, Kind::Plain);
-            }
-            return Called::Kind(Kind::Plain);
-        }
-        if let Some(method) = integer_function(func) {
-            let kinds: Vec<Kind> = call.args.iter_mut().map(|arg| self.operand(arg)).collect();
-            if !kinds.contains(&Kind::Int) {
-                return Called::Kind(Kind::Plain);
-            }
-            let mut args = call.args.iter().cloned();
-            let Some(mut receiver) = args.next() else { return Called::Kind(Kind::Plain) };
-            match kinds[0] {
-                Kind::Number => number(&mut receiver),
-                _ => int(&mut receiver),
-            }
-            return Called::Other(parse_quote_spanned!(span=> #receiver.#method(#(#args),*)), Kind::Int);
-        }
-        if is_swap(func)
-            && let [Expr::Reference(a), Expr::Reference(b)] = &call.args.iter().collect::<Vec<_>>()[..]
-            && let (Some(one), Some(other)) = (self.var(&a.expr), self.var(&b.expr))
-        {
-            let lists = self.local_list(&a.expr).is_some() && self.local_list(&b.expr).is_some();
-            if lists || self.vars[one].kind == self.vars[other].kind && self.vars[one].kind == Kind::Int {
-                self.links.push((one, other));
-                let (a, b) = (&a.expr, &b.expr);
-                return Called::Other(parse_quote_spanned!(span=> (#a, #b) = (#b, #a)), Kind::Plain);
-            }
-        }
-        let mutable = |arg: &Expr| matches!(arg, Expr::Reference(arg) if arg.mutability.is_some());
-        let dispatched = calls::is_staged(func)
-            || calls::importable(func, &|name| self.lookup(name).is_some()).is_some() && !call.args.iter().any(mutable);
-        for (index, arg) in call.args.iter_mut().enumerate() {
-            if dispatched && index < calls::MAX_ARGUMENTS { self.argument(arg) } else { self.plain(arg) }
-        }
-        Called::Kind(Kind::Plain)
-    }
-
-    /// An argument of a function that may take an `Int` or a `List`.
-    fn argument(&mut self, e: &mut Expr) {
-        if let Some(id) = self.var(e) {
-            self.vars[id].used = true;
-            if self.vars[id].kind == Kind::List && !self.vars[id].lent {
-                self.reject(id);
-            }
-            return;
-        }
-        if let Expr::Reference(r) = e
-            && r.mutability.is_none()
-        {
-            if let Some(id) = self.list(&r.expr) {
-                self.vars[id].used = true;
-                return;
-            }
-            if self.slice(&r.expr).is_some() {
-                return self.make_slice(&mut r.expr);
-            }
-        }
-        if self.expr(e) == Kind::List {
-            self.spoil(e);
-        }
     }
 
     fn choice(&mut self, choice: &mut ExprIf) -> Kind {
@@ -564,7 +494,8 @@ impl Integers<'_> {
         // names that the macro's text holds elsewhere
         for scope in &self.scopes {
             for (name, &id) in scope {
-                let special = matches!(self.vars[id].kind, Kind::Int | Kind::List) && !self.vars[id].lent;
+                let special = self.vars[id].looked_up
+                    || matches!(self.vars[id].kind, Kind::Int | Kind::List | Kind::Table) && !self.vars[id].lent;
                 if special && super::lists::mentions(&mac.tokens, name, opened) {
                     self.rejected.insert(id);
                 }
@@ -576,153 +507,37 @@ impl Integers<'_> {
     pub(super) fn block(&mut self, block: &mut Block) -> Kind {
         self.nested(|v| {
             let mut kind = Kind::Plain;
-            for stmt in &mut block.stmts {
-                kind = Kind::Plain;
-                match stmt {
-                    Stmt::Local(local) => v.local(local),
-                    Stmt::Expr(e, None) => {
-                        kind = v.expr(e);
-                        if kind == Kind::List {
-                            v.spoil(e);
-                            kind = Kind::Plain;
-                        } else if v.var(e).is_some_and(|id| v.is_inner(id)) && kind == Kind::Int {
-                            int(e);
-                        }
-                    }
-                    Stmt::Expr(e, Some(_)) => drop(v.expr(e)),
-                    Stmt::Macro(m) => v.macro_call(&mut m.mac),
-                    Stmt::Item(_) => {}
-                }
-            }
+            block.stmts.iter_mut().for_each(|stmt| kind = v.statement(stmt));
             kind
         })
     }
 
+    /// A statement; the kind of the value that it is, if it is one.
+    pub(super) fn statement(&mut self, stmt: &mut Stmt) -> Kind {
+        match stmt {
+            Stmt::Local(local) => self.local(local),
+            Stmt::Expr(e, None) => {
+                let kind = self.expr(e);
+                if kind.is_list() {
+                    self.spoil(e);
+                    return Kind::Plain;
+                }
+                if self.var(e).is_some_and(|id| self.is_inner(id)) && kind == Kind::Int {
+                    int(e);
+                }
+                return kind;
+            }
+            Stmt::Expr(e, Some(_)) => drop(self.expr(e)),
+            Stmt::Macro(m) => self.macro_call(&mut m.mac),
+            Stmt::Item(_) => {}
+        }
+        Kind::Plain
+    }
+
     /// Whether the variable was declared in the innermost scope.
-    fn is_inner(&self, id: usize) -> bool {
+    pub(super) fn is_inner(&self, id: usize) -> bool {
         self.scopes.last().is_some_and(|scope| scope.values().any(|&v| v == id))
     }
-
-    fn local(&mut self, local: &mut Local) {
-        let Some(init) = local.init.as_mut().filter(|init| init.diverge.is_none()) else {
-            if let Some(init) = &mut local.init {
-                self.plain(&mut init.expr);
-                if let Some((_, diverge)) = &mut init.diverge {
-                    self.plain(diverge);
-                }
-            }
-            return self.declare(&local.pat);
-        };
-        self.binding(&mut local.pat, &mut init.expr);
-    }
-
-    /// `let pat = init`.
-    fn binding(&mut self, pat: &mut Pat, init: &mut Expr) {
-        let (names, annotation) = match pat {
-            Pat::Type(pat) => (&mut *pat.pat, Some(&mut *pat.ty)),
-            pat => (pat, None),
-        };
-        match (names, init) {
-            (Pat::Ident(name), init) if name.by_ref.is_none() && name.subpat.is_none() => {
-                let (bare, id) = self.open(&name.ident);
-                let (list, kind) = self.initialised(id, annotation.as_deref(), name.mutability.is_some(), init);
-                if let Some(ty) = annotation
-                    && let Some(to) = list
-                {
-                    *ty = to;
-                }
-                self.vars[id].kind = kind;
-                self.name(&bare, id);
-            }
-            (Pat::Tuple(pats), Expr::Tuple(inits)) if annotation.is_none() && pats.elems.len() == inits.elems.len() => {
-                let simple = |pat: &Pat| !matches!(pat, Pat::Rest(_));
-                if pats.elems.iter().all(simple) {
-                    // all are computed before any is bound
-                    let mut bound = Vec::new();
-                    for (pat, init) in pats.elems.iter_mut().zip(&mut inits.elems) {
-                        match pat {
-                            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-                                let (bare, id) = self.open(&name.ident);
-                                let (_, kind) = self.initialised(id, None, name.mutability.is_some(), init);
-                                self.vars[id].kind = kind;
-                                bound.push((bare, id));
-                            }
-                            pat => {
-                                self.plain(init);
-                                bound.extend(super::names::bound(pat).iter().map(|name| self.open(name)));
-                            }
-                        }
-                    }
-                    bound.iter().for_each(|(name, id)| self.name(name, *id));
-                } else {
-                    inits.elems.iter_mut().for_each(|init| self.plain(init));
-                    pats.elems.iter().for_each(|pat| self.declare(pat));
-                }
-            }
-            (names, init) => {
-                self.plain(init);
-                self.declare(names);
-            }
-        }
-    }
-
-    /// The initial value of a variable: the new annotation, and the variable's kind.
-    fn initialised(&mut self, id: usize, ty: Option<&Type>, mutable: bool, init: &mut Expr) -> (Option<Type>, Kind) {
-        let candidate = !self.plain.contains(&id);
-        let span = ty.map_or_else(proc_macro2::Span::call_site, Spanned::span);
-        if candidate
-            && self.is_list(init)
-            && let Some(to) = list_type(ty)
-            && !(mutable && matches!(unparenthesised(init), Expr::Reference(_)))
-        {
-            self.vars[id].optional = true;
-            self.make_list(init, id);
-            return (to, Kind::List);
-        }
-        let float = self.is_float(init) && ty.is_none_or(|ty| real(ty).is_some());
-        let inferred = matches!(ty, None | Some(Type::Infer(_)));
-        let named = ty.and_then(integer);
-        let may_count = candidate && (inferred || named.is_some());
-        let to = |name: Option<syn::Ident>| -> Option<Type> {
-            let name = name?;
-            Some(parse_quote_spanned!(span=> ::autograd::__private::Int<#name>))
-        };
-        let var = self.var(init);
-        if let Expr::MethodCall(call) = init
-            && ty.is_some_and(|ty| real(ty).is_some())
-            && let Some(with) = self.chain(call, true)
-        {
-            *init = with;
-            return (None, Kind::Float);
-        }
-        match self.expr(init) {
-            Kind::Int if may_count => (to(named), Kind::Int),
-            Kind::Number if may_count && mutable => {
-                number(init);
-                (to(named), Kind::Int)
-            }
-            Kind::Int => {
-                match var {
-                    Some(var) => self.reject(var),
-                    None => self.known(init),
-                }
-                (None, Kind::Plain)
-            }
-            Kind::List => {
-                self.spoil(init);
-                (None, Kind::Plain)
-            }
-            Kind::Range => (None, Kind::Range),
-            _ if float => (None, Kind::Float),
-            _ => (None, Kind::Plain),
-        }
-    }
-}
-
-/// A call as it was, or another expression in its place.
-pub(super) enum Called {
-    Kind(Kind),
-    Other(Expr, Kind),
 }
 
 /// Makes `Int`s of the values that an expression ends with.
@@ -746,68 +561,6 @@ pub(super) fn tail(block: &mut Block) {
     if let Some(Stmt::Expr(e, None)) = block.stmts.last_mut() {
         tails(e);
     }
-}
-
-/// What the annotation of a list becomes; `None` if it is none of a list.
-fn list_type(ty: Option<&Type>) -> Option<Option<Type>> {
-    let Some(ty) = ty else { return Some(None) };
-    let inner = match ast::ungroup(ty) {
-        Type::Reference(ty) if ty.mutability.is_none() => {
-            let Type::Slice(slice) = ast::ungroup(&ty.elem) else { return None };
-            let float = real(&slice.elem)?;
-            return Some(Some(parse_quote_spanned!(ty.span()=> &::autograd::__private::List<#float>)));
-        }
-        Type::Array(ty) => (*ty.elem).clone(),
-        Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Vec") => {
-            ast::first_argument(path)?.clone()
-        }
-        Type::Infer(_) => return Some(None),
-        _ => return None,
-    };
-    if let Type::Infer(_) = inner {
-        return Some(Some(parse_quote_spanned!(ty.span()=> ::autograd::__private::List<_>)));
-    }
-    let float = real(&inner)?;
-    Some(Some(parse_quote_spanned!(ty.span()=> ::autograd::__private::List<#float>)))
-}
-
-/// `f64` of `Real<f64>`.
-fn real(ty: &Type) -> Option<Type> {
-    let Type::Path(path) = ast::ungroup(ty) else { return None };
-    let real = path.path.segments.last().is_some_and(|last| last.ident == "Real");
-    ast::first_argument(path).filter(|ty| real && ast::scalar(ty).is_some()).cloned()
-}
-
-/// `T` of `::autograd::__private::cast::<T, _>`.
-fn cast_target(func: &syn::ExprPath) -> Option<Type> {
-    let last = func.path.segments.last().filter(|last| last.ident == "cast")?;
-    func.path.leading_colon?;
-    match &last.arguments {
-        syn::PathArguments::AngleBracketed(to) => match to.args.first()? {
-            syn::GenericArgument::Type(ty) => Some(ty.clone()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The method of `std::cmp::min(a, b)` or `usize::max(a, b)`.
-fn integer_function(func: &syn::ExprPath) -> Option<syn::Ident> {
-    let segments = &func.path.segments;
-    if func.qself.is_some() || segments.len() < 2 {
-        return None;
-    }
-    let (owner, name) = (&segments[segments.len() - 2].ident, &segments[segments.len() - 1].ident);
-    let text = name.to_string();
-    let order = owner == "cmp" && (text == "min" || text == "max");
-    let own = segments.len() == 2 && ast::is_counter(&owner.to_string()) && METHODS.contains(&text.as_str());
-    (order || own).then(|| name.clone())
-}
-
-fn is_swap(func: &syn::ExprPath) -> bool {
-    let segments = &func.path.segments;
-    let last = segments.last().is_some_and(|last| last.ident == "swap");
-    last && (segments.len() == 1 || segments[segments.len() - 2].ident == "mem")
 }
 
 fn is_new(path: &syn::ExprPath) -> bool {

@@ -54,13 +54,18 @@ impl Integers<'_> {
             Expr::Path(path) => {
                 let Some(name) = path.path.get_ident() else { return is_constant(path) };
                 let own = names.iter().find(|(own, _)| super::names::parts(own).0 == *name).map(|(_, kind)| *kind);
-                own.or_else(|| self.var(e).map(|id| self.vars[id].kind)) == Some(Kind::Float)
+                // what is looked up is one only if something needs it
+                own.or_else(|| self.var(e).filter(|&id| !self.vars[id].looked_up).map(|id| self.vars[id].kind))
+                    == Some(Kind::Float)
             }
             Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && self.is_float_with(&e.expr, names),
             Expr::Binary(e) => {
-                flow::calculates(&e.op) && self.is_float_with(&e.left, names) && self.is_float_with(&e.right, names)
+                let float = |e: &Expr| self.is_float_with(e, names);
+                let (left, right) = (float(&e.left), float(&e.right));
+                let beside = |e: &Expr, other: &Expr| self.is_traced_with(e, names) && self.is_lookup(other);
+                flow::calculates(&e.op) && (left && right || beside(&e.left, &e.right) || beside(&e.right, &e.left))
             }
-            Expr::Index(e) => self.list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
+            Expr::Index(e) => self.place_of(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
             Expr::MethodCall(e) => self.is_float_with(&e.receiver, names) && gives_float(&e.method.to_string()),
             Expr::Call(call) => is_float_call(call),
             Expr::If(e) => match &e.then_branch.stmts[..] {
@@ -76,18 +81,38 @@ impl Integers<'_> {
         }
     }
 
+    /// Whether the value of an expression is certainly a traced float, and no plain one. These names are known as well.
+    pub(super) fn is_traced_with(&self, e: &Expr, names: &[Named]) -> bool {
+        let traced = |e: &Expr| self.is_traced_with(e, names);
+        match unparenthesised(e) {
+            Expr::Path(path) => {
+                let Some(name) = path.path.get_ident() else { return false };
+                match names.iter().find(|(own, _)| super::names::parts(own).0 == *name) {
+                    Some((_, kind)) => *kind == Kind::Float,
+                    None => self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Float && self.vars[id].traced),
+                }
+            }
+            Expr::Unary(e) => !matches!(e.op, UnOp::Not(_)) && traced(&e.expr),
+            Expr::Binary(e) => flow::calculates(&e.op) && (traced(&e.left) || traced(&e.right)),
+            Expr::Index(_) => self.is_float(e),
+            Expr::MethodCall(e) => traced(&e.receiver) && gives_float(&e.method.to_string()),
+            Expr::Call(call) => is_float_call(call),
+            _ => false,
+        }
+    }
+
     /// Whether [`make_list`](Self::make_list) can make a list of the expression.
     pub(super) fn is_list(&self, e: &Expr) -> bool {
         match unparenthesised(e) {
             Expr::Path(_) => self.list(e).is_some(),
-            Expr::Reference(r) if r.mutability.is_none() => {
-                self.slice(&r.expr).is_some() || self.list(&r.expr).is_some()
+            // a row, which is an array
+            Expr::Index(e) if !matches!(unparenthesised(&e.index), Expr::Range(_)) => {
+                !self.root_range(&e.index) && self.table_place(&e.expr).is_some()
             }
+            Expr::Reference(r) if r.mutability.is_none() => self.place_of(&r.expr).is_some(),
             Expr::MethodCall(call) => {
                 let copies = ["to_vec", "clone", "to_owned"].iter().any(|name| call.method == name);
-                copies
-                    && call.args.is_empty()
-                    && (self.list(&call.receiver).is_some() || self.slice(&call.receiver).is_some())
+                copies && call.args.is_empty() && self.place_of(&call.receiver).is_some()
             }
             Expr::Macro(m) if macros::is(&m.mac, "vec") => {
                 let mut float = false;
@@ -113,18 +138,24 @@ impl Integers<'_> {
                 let from = self.list(e).expect("a list");
                 self.vars[from].used = true;
                 if self.vars[from].lent {
-                    (self.vars[id].lent, self.vars[id].needed) = (true, true);
+                    let row = self.vars[from].row;
+                    (self.vars[id].lent, self.vars[id].needed, self.vars[id].row) = (true, true, row);
                 } else {
                     self.links.push((id, from));
                     *e = parse_quote_spanned!(span=> #e.clone());
                 }
+            }
+            Expr::Index(_) => {
+                let from = self.make_part(e);
+                self.links.push((id, from));
             }
             Expr::Reference(r) => {
                 if let Some(from) = self.list(&r.expr) {
                     self.vars[from].used = true;
                     self.links.push((id, from));
                 } else {
-                    self.make_slice(&mut r.expr);
+                    self.vars[id].row = self.is_row(&r.expr);
+                    self.make_part(&mut r.expr);
                 }
                 (self.vars[id].lent, self.vars[id].optional) = (true, false);
             }
@@ -136,7 +167,7 @@ impl Integers<'_> {
                     // of a reference as well, the list
                     *e = parse_quote_spanned!(span=> ::autograd::__private::List #float::clone(&#receiver));
                 } else {
-                    self.make_slice(&mut call.receiver);
+                    self.make_part(&mut call.receiver);
                     self.vars[id].needed = true;
                     *e = (*call.receiver).clone();
                 }
@@ -169,48 +200,31 @@ impl Integers<'_> {
         }
     }
 
-    /// The list of `x[a..b]`.
-    pub(super) fn slice(&self, e: &Expr) -> Option<usize> {
-        match unparenthesised(e) {
-            Expr::Index(e) if matches!(&*e.index, Expr::Range(_)) => self.list(&e.expr),
-            _ => None,
-        }
-    }
-
-    /// `x.slice(a..b)` of `x[a..b]`.
-    pub(super) fn make_slice(&mut self, e: &mut Expr) {
-        *e = unparenthesised(e).clone();
-        let id = self.slice(e).expect("a slice of a list");
-        self.vars[id].used = true;
-        let Expr::Index(index) = e else { unreachable!("a slice is an index") };
-        let Expr::Range(range) = &mut *index.index else { unreachable!("a slice has a range") };
-        for bound in [&mut range.start, &mut range.end].into_iter().flatten() {
-            match self.expr(bound) {
-                Kind::Number => number(bound),
-                Kind::Int => {
-                    self.vars[id].needed = true;
-                    int(bound);
-                }
-                _ => int(bound),
-            }
-        }
-        let (list, range, span) = (&index.expr, &index.index, index.span());
-        *e = parse_quote_spanned!(span=> #list.slice(#range));
-    }
-
     /// An index expression; its kind.
     pub(super) fn index(&mut self, e: &mut Expr) -> Kind {
         let Expr::Index(index) = e else { return Kind::Plain };
-        let Some(id) = self.list(&index.expr) else {
-            self.plain(&mut index.expr);
-            self.plain(&mut index.index);
-            return Kind::Plain;
-        };
-        self.vars[id].used = true;
         let ranges = match unparenthesised(&index.index) {
             Expr::Range(_) => true,
             e => self.root_range(e),
         };
+        let id = match self.list(&index.expr) {
+            Some(id) => id,
+            // a row as the array that it is
+            None if !ranges && let Some(id) = self.table_place(&index.expr) => {
+                self.make_table_place(&mut index.expr);
+                self.subscript(id, &mut index.index);
+                let (table, at, span) = (&index.expr, unparenthesised(&index.index), index.span());
+                *e = parse_quote_spanned!(span=> #table.at(#at));
+                return Kind::Plain;
+            }
+            None if !ranges && self.part(&index.expr).is_some() => self.make_part(&mut index.expr),
+            None => {
+                self.plain(&mut index.expr);
+                self.plain(&mut index.index);
+                return Kind::Plain;
+            }
+        };
+        self.vars[id].used = true;
         if ranges {
             self.plain(&mut index.index);
             return Kind::Plain;
@@ -222,7 +236,7 @@ impl Integers<'_> {
     }
 
     /// Whether the expression is, or is made of, a variable that holds a range.
-    fn root_range(&self, e: &Expr) -> bool {
+    pub(super) fn root_range(&self, e: &Expr) -> bool {
         match e {
             Expr::MethodCall(call) => self.root_range(&call.receiver),
             e => self.var(e).is_some_and(|id| self.vars[id].kind == Kind::Range),
@@ -230,50 +244,77 @@ impl Integers<'_> {
     }
 
     /// An index as an `Int`.
-    fn subscript(&mut self, id: usize, e: &mut Expr) {
+    pub(super) fn subscript(&mut self, id: usize, e: &mut Expr) {
         *e = unparenthesised(e).clone();
         match self.expr(e) {
             Kind::Number => number(e),
             Kind::Int => self.vars[id].needed = true,
-            Kind::List => self.spoil(e),
+            Kind::List | Kind::Table => self.spoil(e),
             _ => int(e),
         }
     }
 
-    /// Whether the place is an element of a list of the function's own.
+    /// Whether the place is an element of a list or table of the function's own, or a row of a table.
     pub(super) fn is_element(&self, place: &Expr) -> bool {
-        match unparenthesised(place) {
-            Expr::Index(e) => self.local_list(&e.expr).is_some() && !matches!(&*e.index, Expr::Range(_)),
-            _ => false,
-        }
+        self.element(place).is_some()
     }
 
-    /// `v.set(i, e)` for `v[i] = e`.
-    pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
-        self.plain(value);
-        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
-        let id = self.local_list(&index.expr).expect("a list of the function's own");
-        let mut at = index.index;
-        self.subscript(id, &mut at);
-        let (list, span) = (&index.expr, place.span());
-        if is_simple(&at) || is_simple(value) {
-            return parse_quote_spanned!(span=> #list.set(#at, #value));
+    /// What an element belongs to, and its indices.
+    fn element(&self, place: &Expr) -> Option<(usize, Expr, Vec<Expr>)> {
+        let Expr::Index(e) = unparenthesised(place) else { return None };
+        if matches!(unparenthesised(&e.index), Expr::Range(_)) || self.root_range(&e.index) {
+            return None;
         }
-        parse_quote_spanned!(span=> { let __value = #value; #list.set(#at, __value) })
+        let own = |e: &Expr| self.local_list(e).or_else(|| self.table(e).filter(|&id| !self.vars[id].lent));
+        if let Some(id) = own(&e.expr) {
+            return Some((id, (*e.expr).clone(), vec![(*e.index).clone()]));
+        }
+        let (id, of, mut at) = self.element(&e.expr)?;
+        at.push((*e.index).clone());
+        (at.len() == 2 && self.vars[id].kind == Kind::Table).then_some((id, of, at))
+    }
+
+    /// The element's list or table, and its indices as `Int`s.
+    fn make_element(&mut self, place: &Expr) -> (Expr, Vec<Expr>) {
+        let (id, of, mut at) = self.element(place).expect("an element of the function's own");
+        self.vars[id].used = true;
+        at.iter_mut().for_each(|at| self.subscript(id, at));
+        (of, at)
+    }
+
+    /// `v.set(i, e)` for `v[i] = e`, `t.set(i, j, e)` for `t[i][j] = e`, `t.set_row(i, e)` for `t[i] = e`.
+    pub(super) fn set(&mut self, place: &mut Expr, value: &mut Expr) -> Expr {
+        let row = self.element(place).is_some_and(|(id, _, at)| self.vars[id].kind == Kind::Table && at.len() == 1);
+        if let Some((id, ..)) = self.element(place)
+            && self.vars[id].untyped
+            && !self.is_float(value)
+        {
+            self.reject(id);
+        }
+        self.plain(value);
+        let (list, at) = self.make_element(place);
+        let (span, set) = (place.span(), super::hidden(if row { "set_row" } else { "set" }));
+        if at.iter().all(is_simple) || is_simple(value) {
+            return parse_quote_spanned!(span=> #list.#set(#(#at,)* #value));
+        }
+        parse_quote_spanned!(span=> { let __value = #value; #list.#set(#(#at,)* __value) })
     }
 
     /// `v[i] += e`.
     pub(super) fn change(&mut self, place: &mut Expr, op: BinOp, value: &mut Expr) -> Expr {
         self.plain(value);
-        let Expr::Index(index) = unparenthesised(place).clone() else { unreachable!("an element is an index") };
-        let id = self.local_list(&index.expr).expect("a list of the function's own");
-        let mut at = index.index;
-        self.subscript(id, &mut at);
-        let (list, span, op) = (&index.expr, place.span(), flow::calculation(&op));
-        parse_quote_spanned!(span=> {
-            let (__value, __at) = (#value, #at);
-            #list.set(__at, #list.at(__at) #op __value)
-        })
+        let (list, at) = self.make_element(place);
+        let (span, op) = (place.span(), flow::calculation(&op));
+        match &at[..] {
+            [at] => parse_quote_spanned!(span=> {
+                let (__value, __at) = (#value, #at);
+                #list.set(__at, #list.at(__at) #op __value)
+            }),
+            at => parse_quote_spanned!(span=> {
+                let (__value, (__row, __at)) = (#value, (#(#at),*));
+                #list.set(__row, __at, #list.row(__row).at(__at) #op __value)
+            }),
+        }
     }
 
     /// A method of a list; its kind.
@@ -323,7 +364,7 @@ impl Integers<'_> {
     /// `x` or `&x[..]` where a plain slice is needed. A list of the function's own stays what it was.
     pub(super) fn plain_list(&mut self, e: &mut Expr, id: usize) {
         self.vars[id].used = true;
-        if self.vars[id].lent {
+        if self.vars[id].lent && !self.vars[id].row {
             *e = parse_quote!((&#e[..]));
         } else {
             self.reject(id);
@@ -391,7 +432,7 @@ pub(super) fn mentions(tokens: &TokenStream, name: &str, opened: bool) -> bool {
 }
 
 /// Whether the order in which it is evaluated does not matter.
-fn is_simple(e: &Expr) -> bool {
+pub(super) fn is_simple(e: &Expr) -> bool {
     match unparenthesised(e) {
         Expr::Path(_) | Expr::Lit(_) => true,
         Expr::Binary(e) => flow::calculates(&e.op) && is_simple(&e.left) && is_simple(&e.right),
@@ -399,7 +440,8 @@ fn is_simple(e: &Expr) -> bool {
             matches!(&*call.func, Expr::Path(f) if f.path.leading_colon.is_some()) && call.args.iter().all(is_simple)
         }
         Expr::MethodCall(call) => {
-            ["at", "len"].iter().any(|name| call.method == name) && call.args.iter().all(is_simple)
+            let names = ["at", "item", "len", "min", "max", "saturating_sub"];
+            names.iter().any(|name| call.method == name) && is_simple(&call.receiver) && call.args.iter().all(is_simple)
         }
         _ => false,
     }
@@ -433,7 +475,7 @@ fn is_float_call(call: &syn::ExprCall) -> bool {
     };
     let float = matches!(target, Some(syn::GenericArgument::Type(ty)) if ast::scalar(ty).is_some());
     match last.ident.to_string().as_str() {
-        "literal" | "lift" => true,
+        "literal" | "lift" | "looked_up" => true,
         "cast" => float,
         _ => false,
     }

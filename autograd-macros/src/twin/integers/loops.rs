@@ -1,10 +1,12 @@
 //! `for` loops: over ranges, whose counters are `Int`s where that is understood, and over the items of lists.
 
+use proc_macro2::TokenStream;
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, Stmt, parse_quote, parse_quote_spanned};
+use syn::{Expr, ExprForLoop, ExprRange, Ident, Lit, Pat, RangeLimits, Stmt, parse_quote, parse_quote_spanned};
 
 use super::items::{Items, Named};
+use super::lists::is_simple;
 use super::{Integers, Kind, SHORT, number, unparenthesised};
 
 impl Integers<'_> {
@@ -14,14 +16,21 @@ impl Integers<'_> {
             && let Some(range) = root_range(&repeat.expr)
         {
             let (counts, short) = (range.start.is_some() && range.end.is_some(), is_short(range));
-            return self.count(repeat, counts, short);
+            // the bounds are asked for twice
+            let simple = [&range.start, &range.end].into_iter().flatten().all(|bound| is_simple(bound));
+            let pushes = if simple { self.pushes(repeat) } else { Vec::new() };
+            if let Some(grown) = self.count(repeat, counts, short, &pushes) {
+                *e = grown;
+            }
+            return;
         }
         if let Some(items) = self.items(&repeat.expr).filter(|items| items.has_list() && items.ends()) {
             let names = self.names(&items, &repeat.pat);
-            if !self.has_plain(&names) && !self.has_plain_inside(&items) {
-                let slices = self.over_items(repeat, items, &names);
-                if !slices.is_empty() {
-                    *e = parse_quote!({ #(#slices)* #repeat });
+            if items.fits(&repeat.pat) && !self.has_plain(&names) && !self.has_plain_inside(&items) {
+                let pushes = self.pushes(repeat);
+                let before = self.over_items(repeat, items, &names, &pushes);
+                if !before.is_empty() {
+                    *e = parse_quote!({ #(#before)* #repeat });
                 }
                 return;
             }
@@ -33,8 +42,14 @@ impl Integers<'_> {
         });
     }
 
-    /// `for i in a..b`.
-    fn count(&mut self, repeat: &mut ExprForLoop, counts: bool, short: bool) {
+    /// `for i in a..b`. What takes its place if it makes vectors.
+    fn count(
+        &mut self,
+        repeat: &mut ExprForLoop,
+        counts: bool,
+        short: bool,
+        pushes: &[(usize, usize)],
+    ) -> Option<Expr> {
         let var = match &*repeat.pat {
             Pat::Ident(pat) => Some(self.open(&pat.ident)),
             _ => None,
@@ -45,13 +60,53 @@ impl Integers<'_> {
         } else {
             self.plain(&mut repeat.expr);
         }
+        let pushes = if counts && !plain { pushes } else { &[] };
+        let trips = &repeat.expr;
+        let before = self.made(pushes, quote!((#trips).count()), repeat);
         self.nested(|v| {
-            if let Some((name, id)) = &var {
-                v.vars[*id].kind = if counts && !plain { Kind::Int } else { Kind::Plain };
-                v.name(name, *id);
-            }
-            v.block(&mut repeat.body);
+            v.counter(&before);
+            v.nested(|v| {
+                if let Some((name, id)) = &var {
+                    v.vars[*id].kind = if counts && !plain { Kind::Int } else { Kind::Plain };
+                    v.name(name, *id);
+                }
+                v.block(&mut repeat.body);
+            });
         });
+        let (_, before) = before?;
+        Some(parse_quote!({ #(#before)* #repeat }))
+    }
+
+    /// The counter of the pushes of a loop that makes vectors, and what stands before the loop.
+    fn made(
+        &mut self,
+        pushes: &[(usize, usize)],
+        count: TokenStream,
+        repeat: &mut ExprForLoop,
+    ) -> Option<(Ident, Vec<Stmt>)> {
+        if pushes.is_empty() {
+            return None;
+        }
+        let float = self.float.map_or_else(|| super::hidden("_"), super::hidden);
+        let mut before: Vec<Stmt> = vec![parse_quote!(let __count = #count;)];
+        for &(_, at) in pushes {
+            let Stmt::Expr(Expr::MethodCall(call), _) = &repeat.body.stmts[at] else { continue };
+            let list = &call.receiver;
+            before.push(parse_quote!(
+                #list = ::autograd::__private::List::repeat(::autograd::__private::literal::<#float>(0.0), __count);
+            ));
+        }
+        let index = self.grow(repeat, pushes);
+        before.push(parse_quote!(let mut #index = ::autograd::__private::Int::<usize>::number(0);));
+        Some((index, before))
+    }
+
+    /// Binds such a counter.
+    fn counter(&mut self, made: &Option<(Ident, Vec<Stmt>)>) {
+        if let Some((index, _)) = made {
+            let id = self.bind(index);
+            (self.vars[id].kind, self.vars[id].used) = (Kind::Int, true);
+        }
     }
 
     /// `trips(a, b).rev()` of `(a..b).rev()`.
@@ -89,20 +144,32 @@ impl Integers<'_> {
     }
 
     /// `for v in x.iter()`: a counted loop, whose body takes the items. What has to stand before it.
-    fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named]) -> Vec<Stmt> {
+    fn over_items(
+        &mut self,
+        repeat: &mut ExprForLoop,
+        mut items: Items,
+        names: &[Named],
+        pushes: &[(usize, usize)],
+    ) -> Vec<Stmt> {
+        items.settle(self, &repeat.pat);
         self.compute(&mut items);
-        let slices = std::mem::take(&mut self.slices);
+        let mut before = std::mem::take(&mut self.slices);
         let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));
+        let made = self.made(pushes, quote!(#len), repeat);
         self.nested(|v| {
-            v.bind_names(names);
-            v.block(&mut repeat.body);
+            v.counter(&made);
+            v.nested(|v| {
+                v.bind_names(names);
+                v.block(&mut repeat.body);
+            });
         });
         let pat = &repeat.pat;
         repeat.body.stmts.insert(0, parse_quote!(let #pat = #item;));
         *repeat.pat = parse_quote!(__item);
         *repeat.expr = parse_quote_spanned!(span=>
             ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len));
-        slices
+        before.extend(made.into_iter().flat_map(|(_, before)| before));
+        before
     }
 }
 

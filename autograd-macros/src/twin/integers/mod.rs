@@ -6,13 +6,19 @@
 //! with all candidates; those with another use are plain in the next attempt, until there is none. What is an `Int` where
 //! a plain integer is needed is read by `known`; of a borrowed list the slice is taken.
 
+mod bindings;
+mod calls;
 mod chains;
 mod choices;
 mod exprs;
 mod items;
 mod lists;
+mod lookups;
 mod loops;
 mod names;
+mod parts;
+pub mod results;
+mod tables;
 
 pub use loops::is_trips;
 
@@ -25,15 +31,16 @@ use syn::{Block, Expr, Ident, Pat, Stmt, Type, parse_quote};
 
 use crate::ast::{self, Form, Function, Param, Role};
 
-/// Rewrites a body, after casts and annotations have been. Says which form each parameter takes.
-pub fn rewrite(function: &Function, body: &mut Block) -> Vec<Form> {
+/// Rewrites a body, after casts and annotations have been. Says which form each parameter takes, and whether the result
+/// is a list.
+pub fn rewrite(function: &Function, body: &mut Block) -> (Vec<Form>, bool) {
     let mut plain = HashSet::new();
     let recursive = is_recursive(function.name(), body);
     let count = names::number(body);
     loop {
         let mut attempt = body.clone();
         let mut pass = Integers::new(&plain, function.float, count);
-        let forms = pass.function(&function.params, recursive, &mut attempt);
+        let forms = pass.function(function, recursive, &mut attempt);
         if pass.rejected.is_subset(&plain) {
             names::strip(&mut attempt);
             *body = attempt;
@@ -56,6 +63,10 @@ enum Kind {
     Number,
     /// A `List`, or a reference to one.
     List,
+    /// A `List` that is a row of a table, among the names of a pattern: the variable is a list.
+    Row,
+    /// A `Table`, or a reference to one.
+    Table,
     /// A traced float, or a reference to one.
     Float,
     /// A range.
@@ -63,6 +74,12 @@ enum Kind {
     /// Anything else.
     #[default]
     Plain,
+}
+
+impl Kind {
+    fn is_list(self) -> bool {
+        matches!(self, Kind::List | Kind::Table)
+    }
 }
 
 /// A binding of the body.
@@ -75,10 +92,20 @@ struct Var {
     used: bool,
     /// Of a list: whether it is one that was lent, whose slice may be taken.
     lent: bool,
+    /// Of one that was lent: whether it is a row, which to plain code is an array.
+    row: bool,
     /// Of a list: whether something needs it to be one, an index or a length that is an `Int`.
     needed: bool,
     /// Of a list that has to be needed.
     optional: bool,
+    /// Of a list that is empty, and may grow by a loop.
+    grows: bool,
+    /// Of a float: whether it is traced for certain, and no plain one.
+    traced: bool,
+    /// Calculated from constant tables: traced, if something needs it to be.
+    looked_up: bool,
+    /// Of a list of which only what is written to it says that it is one of floats.
+    untyped: bool,
 }
 
 struct Integers<'p> {
@@ -95,6 +122,8 @@ struct Integers<'p> {
     scopes: Vec<HashMap<String, usize>>,
     closures: usize,
     float: Option<&'static str>,
+    /// The variable that is the function's result, a vector of floats.
+    result: Option<String>,
 }
 
 impl<'p> Integers<'p> {
@@ -110,21 +139,23 @@ impl<'p> Integers<'p> {
             scopes: vec![HashMap::new()],
             closures: 0,
             float,
+            result: None,
         }
     }
 
-    fn function(&mut self, params: &[Param], recursive: bool, body: &mut Block) -> Vec<Form> {
+    fn function(&mut self, function: &Function, recursive: bool, body: &mut Block) -> (Vec<Form>, bool) {
+        let params = &function.params;
         let ids: Vec<Option<usize>> = params.iter().map(|param| self.param(param, recursive)).collect();
-        self.block_value(body);
+        let list = self.body(function.ret.as_ref(), body);
         let forms = params.iter().zip(&ids).map(|(param, id)| match id.map(|id| self.vars[id].kind) {
             Some(Kind::Int) => Form::Int,
             Some(Kind::List) => Form::List,
-            _ if is_lent_list(param) => Form::List,
-            _ => Form::Plain,
+            Some(Kind::Table) => Form::Table,
+            _ => lent_form(param).unwrap_or(Form::Plain),
         });
         let forms = forms.collect();
         for (param, id) in params.iter().zip(&ids) {
-            let slice = is_lent_list(param) && matches!(&param.pat, Pat::Ident(pat) if pat.mutability.is_some());
+            let slice = lent_form(param).is_some() && matches!(&param.pat, Pat::Ident(pat) if pat.mutability.is_some());
             if let (true, Pat::Ident(pat)) = (slice, &param.pat) {
                 let name = &pat.ident;
                 body.stmts.insert(0, parse_quote!(let mut #name = &#name[..];));
@@ -137,7 +168,7 @@ impl<'p> Integers<'p> {
             }
         }
         self.unneeded();
-        forms
+        (forms, list)
     }
 
     /// Declares a parameter; its variable if its form depends on its uses.
@@ -148,19 +179,24 @@ impl<'p> Integers<'p> {
         };
         let id = self.bind(&pat.ident);
         let simple = pat.by_ref.is_none() && pat.subpat.is_none();
-        let array = |ty: &Type| matches!(ast::ungroup(ty), Type::Array(ty) if ast::scalar(&ty.elem).is_some());
+        let array = match ast::ungroup(&param.inner) {
+            Type::Array(ty) if ast::scalar(&ty.elem).is_some() => Some(Kind::List),
+            Type::Array(ty) if ast::is_row(&ty.elem) => Some(Kind::Table),
+            _ => None,
+        };
         if ast::scalar(&param.inner).is_some() && param.role != Role::Constant {
-            self.vars[id].kind = Kind::Float;
+            (self.vars[id].kind, self.vars[id].traced) = (Kind::Float, true);
         } else if !simple {
         } else if ast::counts(param) && !recursive && !self.plain.contains(&id) {
             self.vars[id].kind = Kind::Int;
             return Some(id);
-        } else if is_lent_list(param) && pat.mutability.is_none() {
+        } else if let Some(form) = lent_form(param).filter(|_| pat.mutability.is_none()) {
+            let kind = if form == Form::Table { Kind::Table } else { Kind::List };
             let var = &mut self.vars[id];
-            (var.kind, var.lent, var.needed) = (Kind::List, true, true);
-        } else if param.role == Role::Differentiable && array(&param.inner) && !self.plain.contains(&id) {
+            (var.kind, var.lent, var.needed) = (kind, true, true);
+        } else if let Some(kind) = array.filter(|_| param.role == Role::Differentiable && !self.plain.contains(&id)) {
             let var = &mut self.vars[id];
-            (var.kind, var.optional, var.lent) = (Kind::List, true, false);
+            (var.kind, var.optional, var.lent) = (kind, true, false);
             return Some(id);
         }
         None
@@ -178,7 +214,7 @@ impl<'p> Integers<'p> {
                 break;
             }
         }
-        let unneeded = |var: &Var| var.kind == Kind::List && var.optional && !var.needed;
+        let unneeded = |var: &Var| (var.kind.is_list() && var.optional || var.looked_up) && !var.needed;
         self.rejected.extend((0..self.vars.len()).filter(|&id| unneeded(&self.vars[id])));
     }
 
@@ -241,6 +277,11 @@ impl<'p> Integers<'p> {
         self.var(e).filter(|&id| self.vars[id].kind == Kind::List)
     }
 
+    /// The variable that an expression names, if it is a table.
+    fn table(&self, e: &Expr) -> Option<usize> {
+        self.var(e).filter(|&id| self.vars[id].kind == Kind::Table)
+    }
+
     /// The variable that an expression names, if it is a list of the function's own.
     fn local_list(&self, e: &Expr) -> Option<usize> {
         self.list(e).filter(|&id| !self.vars[id].lent)
@@ -288,17 +329,21 @@ fn is_recursive(name: &Ident, body: &Block) -> bool {
     calls.1
 }
 
-/// Whether the parameter is a slice or vector of floats by reference, whose twin is always a list.
-fn is_lent_list(param: &Param) -> bool {
-    let float = |ty: &Type| ast::scalar(ty).is_some();
-    let list = match ast::ungroup(&param.inner) {
-        Type::Slice(ty) => float(&ty.elem),
-        Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => {
-            ast::first_argument(ty).is_some_and(float)
-        }
-        _ => false,
+/// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is.
+fn lent_form(param: &Param) -> Option<Form> {
+    let item = match ast::ungroup(&param.inner) {
+        Type::Slice(ty) => &*ty.elem,
+        Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => ast::first_argument(ty)?,
+        _ => return None,
     };
-    list && param.by_ref && param.role == Role::Differentiable
+    if !param.by_ref || param.role != Role::Differentiable {
+        return None;
+    }
+    match () {
+        () if ast::scalar(item).is_some() => Some(Form::List),
+        () if ast::is_row(item) => Some(Form::Table),
+        () => None,
+    }
 }
 
 /// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).

@@ -1,0 +1,251 @@
+//! Vectors that a loop makes, and results: `let mut v = Vec::new(); for .. { v.push(x); }` becomes a list that is as long as
+//! the loop and written by index, `.map(f).collect()` a loop over one, and a vector that a function ends with is handed out as
+//! the list that it is.
+
+use quote::quote;
+use syn::visit::{self, Visit};
+use syn::{Block, Expr, ExprForLoop, Ident, Stmt, Type, parse_quote};
+
+use super::lists::{is_simple, mentions};
+use super::{Integers, Kind, Var, unparenthesised};
+use crate::ast;
+
+impl Integers<'_> {
+    /// The body of a function, whose result has a variable of its own. Whether it is a list.
+    pub(super) fn body(&mut self, ret: Option<&Type>, body: &mut Block) -> bool {
+        let result = self.vars.len();
+        self.vars.push(Var::default());
+        let vectors = ret.is_some_and(|ty| vector(ty).is_some());
+        let list = self.nested(|v| {
+            v.result = vectors.then(|| tail_name(body)).flatten();
+            let last = body.stmts.pop();
+            body.stmts.iter_mut().for_each(|stmt| {
+                v.statement(stmt);
+            });
+            let Some(mut last) = last else { return false };
+            let list = match &mut last {
+                Stmt::Expr(e, None) if vectors => v.vector(e, result, body),
+                Stmt::Expr(e, None) if v.local_list(e).is_some() && ret.is_some_and(ast::is_row) => {
+                    v.place_of(e).iter().for_each(|&id| v.vars[id].used = true);
+                    *e = parse_quote!(::autograd::__private::Row::of(&#e));
+                    false
+                }
+                last => {
+                    if v.statement(last) == Kind::Int
+                        && let Stmt::Expr(e, None) = last
+                    {
+                        match v.var(e) {
+                            Some(id) => v.reject(id),
+                            None => v.known(e),
+                        }
+                    }
+                    false
+                }
+            };
+            body.stmts.push(last);
+            list
+        });
+        self.result = None;
+        list
+    }
+
+    /// A vector that a function ends with. Whether it is a list.
+    fn vector(&mut self, e: &mut Expr, result: usize, body: &Block) -> bool {
+        let may = !self.plain.contains(&result) && !returns(body);
+        if may && self.is_list(e) && !matches!(unparenthesised(e), Expr::Reference(_))
+            || may && self.collected(e, true).is_some()
+        {
+            (self.vars[result].kind, self.vars[result].optional) = (Kind::List, true);
+            if self.is_list(e) {
+                self.make_list(e, result)
+            } else {
+                self.collect(e, result)
+            }
+            return !self.vars[result].lent || {
+                self.reject(result);
+                false
+            };
+        }
+        self.plain(e);
+        false
+    }
+
+    /// Whether an expression makes a vector that is still empty.
+    pub(super) fn is_empty_vector(&self, e: &Expr) -> bool {
+        let Expr::Call(call) = unparenthesised(e) else { return false };
+        let Expr::Path(func) = &*call.func else { return false };
+        let names: Vec<String> = func.path.segments.iter().map(|s| s.ident.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        match names[..] {
+            ["Vec", "new"] => call.args.is_empty(),
+            ["Vec", "with_capacity"] => call.args.len() == 1 && is_simple(&call.args[0]),
+            _ => false,
+        }
+    }
+
+    /// The list for such a vector, which may grow by one loop.
+    pub(super) fn make_empty(&mut self, e: &mut Expr, id: usize, typed: bool) {
+        if let Expr::Call(call) = unparenthesised(e) {
+            let mut call = call.clone();
+            // how many fit is not asked
+            call.args.iter_mut().for_each(|arg| {
+                self.expr(arg);
+            });
+        }
+        let var = &mut self.vars[id];
+        (var.optional, var.grows, var.untyped) = (true, true, !typed);
+        let float = self.float.map(|float| {
+            let float = super::hidden(float);
+            quote!(::<#float>)
+        });
+        *e = parse_quote!(::autograd::__private::List #float::none());
+    }
+
+    /// The vectors that a loop pushes one number to in each trip, with the numbers. They have been empty since they were declared
+    /// beside the loop, and are named nowhere else in it.
+    pub(super) fn pushes(&self, repeat: &ExprForLoop) -> Vec<(usize, usize)> {
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        if leaves(&repeat.body) {
+            return found;
+        }
+        for (at, stmt) in repeat.body.stmts.iter().enumerate() {
+            let Stmt::Expr(Expr::MethodCall(call), Some(_)) = stmt else { continue };
+            let Some(id) = self.list(&call.receiver).filter(|_| call.method == "push" && call.args.len() == 1) else {
+                continue;
+            };
+            let Some(name) = name(&call.receiver) else { continue };
+            let others = repeat.body.stmts.iter().enumerate().filter(|(k, _)| *k != at);
+            let named = |tokens: proc_macro2::TokenStream| mentions(&tokens, &name, false);
+            let iter = &repeat.expr;
+            let value = &call.args[0];
+            let elsewhere = others.into_iter().any(|(_, stmt)| named(quote!(#stmt)))
+                || named(quote!(#iter))
+                || named(quote!(#value));
+            if self.vars[id].grows && self.is_inner(id) && !elsewhere && !found.iter().any(|f| f.0 == id) {
+                found.push((id, at));
+            }
+        }
+        found
+    }
+
+    /// Rewrites the pushes of a loop to writes at an index of its own, and gives what stands before the loop, whose number of
+    /// trips is `count`.
+    pub(super) fn grow(&mut self, repeat: &mut ExprForLoop, pushes: &[(usize, usize)]) -> Ident {
+        let index = quote::format_ident!("__pushed{}", self.sliced);
+        self.sliced += 1;
+        for &(id, at) in pushes {
+            self.vars[id].grows = false;
+            self.vars[id].needed = true;
+            let Stmt::Expr(Expr::MethodCall(call), _) = &repeat.body.stmts[at] else { unreachable!("found to be one") };
+            let (list, value) = (&call.receiver, &call.args[0]);
+            repeat.body.stmts[at] = parse_quote!(#list[#index] = #value;);
+        }
+        repeat.body.stmts.push(parse_quote!(#index += 1;));
+        index
+    }
+
+    /// What `.collect()` goes over, where that gives a vector of floats. `float` says that it does.
+    pub(super) fn collected(&self, e: &Expr, float: bool) -> Option<super::items::Items> {
+        let Expr::MethodCall(call) = unparenthesised(e) else { return None };
+        if call.method != "collect" || !call.args.is_empty() {
+            return None;
+        }
+        let named = call.turbofish.as_ref().and_then(|turbofish| match turbofish.args.first()? {
+            syn::GenericArgument::Type(ty) => Some(ty),
+            _ => None,
+        });
+        let vectors = match named {
+            Some(Type::Infer(_)) | None => float,
+            Some(ty) => {
+                super::bindings::list_type(Some(ty)).is_some() && !matches!(ty, Type::Reference(_) | Type::Array(_))
+            }
+        };
+        let items = self.items(&call.receiver).filter(|_| vectors && self.float.is_some())?;
+        let understood = items.ends() && self.gives_floats(&items) && !self.has_plain_inside(&items);
+        // references are collected as such
+        (understood && !items.by_ref()).then_some(items)
+    }
+
+    /// The list that is collected.
+    pub(super) fn collect(&mut self, e: &mut Expr, id: usize) {
+        let mut items = self.collected(e, true).expect("was asked");
+        let float = super::hidden(self.float.expect("was asked"));
+        self.vars[id].needed = true;
+        self.compute(&mut items);
+        let slices = std::mem::take(&mut self.slices);
+        let (len, item) = (items.len(), items.item(&quote!(__item)));
+        *e = parse_quote!({
+            #(#slices)*
+            let __trips = ::autograd::__private::int::<usize>(#len);
+            let mut __list = ::autograd::__private::List::<#float>::repeat(0.0, __trips);
+            for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), __trips) {
+                __list.set(__item, ::autograd::__private::lift::<#float, _>(#item));
+            }
+            __list
+        });
+    }
+}
+
+/// The element of `Vec<f64>`.
+pub(crate) fn vector(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ast::ungroup(ty) else { return None };
+    let vector = path.path.segments.last().is_some_and(|last| last.ident == "Vec");
+    ast::first_argument(path).filter(|ty| vector && ast::scalar(ty).is_some())
+}
+
+fn name(e: &Expr) -> Option<String> {
+    match unparenthesised(e) {
+        Expr::Path(path) => path.path.get_ident().map(ToString::to_string),
+        _ => None,
+    }
+}
+
+/// The variable that a body ends with, if only one is called so.
+fn tail_name(body: &Block) -> Option<String> {
+    struct Bound<'n>(&'n str, usize);
+    impl<'ast> Visit<'ast> for Bound<'_> {
+        fn visit_pat_ident(&mut self, pat: &'ast syn::PatIdent) {
+            self.1 += usize::from(super::names::parts(&pat.ident).0 == self.0);
+            visit::visit_pat_ident(self, pat);
+        }
+    }
+    let Some(Stmt::Expr(e, None)) = body.stmts.last() else { return None };
+    let name = name(e)?;
+    let mut bound = Bound(&name, 0);
+    bound.visit_block(body);
+    (bound.1 == 1).then_some(name)
+}
+
+/// Whether a function returns elsewhere than at its end.
+fn returns(body: &Block) -> bool {
+    struct Returns(bool);
+    impl<'ast> Visit<'ast> for Returns {
+        fn visit_expr_return(&mut self, _: &'ast syn::ExprReturn) {
+            self.0 = true;
+        }
+        fn visit_expr_try(&mut self, _: &'ast syn::ExprTry) {
+            self.0 = true;
+        }
+        fn visit_expr_closure(&mut self, _: &'ast syn::ExprClosure) {}
+        fn visit_item(&mut self, _: &'ast syn::Item) {}
+    }
+    let mut returns = Returns(false);
+    returns.visit_block(body);
+    returns.0
+}
+
+/// Whether a trip may end early.
+fn leaves(body: &Block) -> bool {
+    struct Exits(bool);
+    impl<'ast> Visit<'ast> for Exits {
+        fn visit_expr_break(&mut self, _: &'ast syn::ExprBreak) {
+            self.0 = true;
+        }
+        fn visit_expr_continue(&mut self, _: &'ast syn::ExprContinue) {
+            self.0 = true;
+        }
+    }
+    let mut exits = Exits(false);
+    exits.visit_block(body);
+    exits.0 || returns(body)
+}

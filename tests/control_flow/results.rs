@@ -1,0 +1,179 @@
+//! Vectors and arrays that functions make and give back.
+
+use super::{compiled, dynamic, near, one_program};
+use autograd::prelude::*;
+
+/// A function from slices to vectors, and its entry points.
+type Plain = fn(&[f64], usize) -> Vec<f64>;
+type Value = fn(&[f64], usize) -> autograd::Result<Vec<f64>>;
+type Jvp = fn(&[f64], usize, &[f64]) -> autograd::Result<(Vec<f64>, Vec<f64>)>;
+
+/// Compares value, forward mode and reverse mode with the function itself and central differences.
+fn agrees(x: &[f64], k: usize, plain: Plain, value: Value, jvp: Jvp, pull: impl Fn(&[f64], &[f64]) -> Vec<f64>) {
+    let wanted = plain(x, k);
+    let all_near = |a: &[f64], b: &[f64], tolerance| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).for_each(|(a, b)| near(*a, *b, tolerance));
+    };
+    all_near(&compiled(|| value(x, k)), &wanted, 1e-13);
+    let d: Vec<f64> = (0..x.len()).map(|i| (i as f64 * 0.9).sin()).collect();
+    let ct: Vec<f64> = (0..wanted.len()).map(|i| (i as f64 * 1.1).cos()).collect();
+    let (v, t) = compiled(|| jvp(x, k, &d));
+    all_near(&v, &wanted, 1e-13);
+    all_near(&t, &dynamic(|| jvp(x, k, &d)).1, 1e-12);
+    let moved = |h: f64| plain(&x.iter().zip(&d).map(|(x, d)| x + h * d).collect::<Vec<_>>(), k);
+    let differences: Vec<f64> = moved(1e-6).iter().zip(moved(-1e-6)).map(|(a, b)| (a - b) / 2e-6).collect();
+    all_near(&t, &differences, 1e-6);
+    let g = autograd::with_engine(Engine::Compiled, || pull(x, &ct));
+    all_near(&g, &autograd::with_engine(Engine::Dynamic, || pull(x, &ct)), 1e-12);
+    // ⟨ct, J d⟩ = ⟨Jᵀ ct, d⟩
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    near(dot(&ct, &t), dot(&g, &d), 1e-10);
+}
+
+#[differentiable]
+fn softmax(x: &[f64], k: usize) -> Vec<f64> {
+    let n = x.len();
+    let mut out = vec![0.0; n];
+    let mut sum = 0.0;
+    for i in 0..n {
+        out[i] = (x[i] * k as f64).exp();
+        sum += out[i];
+    }
+    for i in 0..n {
+        out[i] /= sum;
+    }
+    out
+}
+
+#[differentiable]
+fn differences(x: &[f64], k: usize) -> Vec<f64> {
+    let mut out = Vec::with_capacity(x.len());
+    for i in k..x.len() {
+        let d = x[i] - x[i - k];
+        out.push(d * d);
+    }
+    out
+}
+
+#[differentiable]
+fn two(x: &[f64], k: usize) -> Vec<f64> {
+    let mut up: Vec<f64> = Vec::new();
+    let mut down = Vec::new();
+    let mut s = 0.0;
+    for (v, w) in x.iter().zip(x.iter().rev()) {
+        s += v * w;
+        up.push(s);
+        down.push(v.sin() - s);
+    }
+    up.iter().zip(&down).map(|(a, b)| a * b * k as f64).collect()
+}
+
+#[differentiable]
+fn grid(x: &[f64], k: usize) -> Vec<f64> {
+    (0..k).map(|i| x[i % x.len()] * i as f64).collect::<Vec<_>>()
+}
+
+#[differentiable]
+fn copied(x: &[f64], k: usize) -> Vec<f64> {
+    x[k..].to_vec()
+}
+
+#[differentiable]
+fn counted(x: &[f64], k: usize) -> [f64; 3] {
+    let mut out = [0.0; 3];
+    for i in 0..x.len() {
+        out[(i + k) % 3] += x[i] * x[i];
+    }
+    out
+}
+
+#[test]
+fn vectors_are_results() {
+    macro_rules! check {
+        ($($f:ident),*) => {$({
+            let mut all = Vec::new();
+            for (n, k) in [(4, 2), (5, 3), (20, 2), (30, 25)] {
+                let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect();
+                let pull = |x: &[f64], ct: &[f64]| {
+                    let (_, pull) = $f::vjp(x, k).unwrap();
+                    assert!(pull(&vec![0.0; ct.len() + 1]).is_err());
+                    pull(&ct.to_vec()).unwrap()
+                };
+                let jvp: Jvp = |x, k, d| $f::jvp(x, k, d);
+                agrees(&x, k, $f, |x, k| $f::value(x, k), jvp, pull);
+                all.push($f::explain(&x, k).unwrap());
+            }
+            one_program(&all);
+        })*};
+    }
+    check!(softmax, differences, two, grid, copied);
+    let mut all = Vec::new();
+    for (n, k) in [(0, 0), (4, 2), (40, 1)] {
+        let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect();
+        let (v, pull) = compiled(|| counted::vjp(&x, k));
+        let (wanted, tape) = dynamic(|| counted::vjp(&x, k));
+        v.iter().zip(wanted).for_each(|(a, b)| near(*a, b, 1e-13));
+        assert_eq!(v, counted(&x, k));
+        let (g, h) = (pull(&[0.5, -1.0, 2.0]).unwrap(), tape(&[0.5, -1.0, 2.0]).unwrap());
+        assert_eq!(g.len(), n);
+        g.iter().zip(&h).for_each(|(a, b)| near(*a, *b, 1e-13));
+        all.push(counted::explain(&x, k).unwrap());
+    }
+    one_program(&all);
+}
+
+/// Vectors on the way, and one that another function gives.
+#[differentiable]
+fn smoothed(x: &[f64], k: usize) -> f64 {
+    let squares: Vec<f64> = x.iter().map(|v| v * v).collect();
+    let mut means = Vec::with_capacity(x.len());
+    for i in 0..squares.len() {
+        means.push(squares[i] / (i + k) as f64);
+    }
+    let mut s = 0.0;
+    for i in 0..means.len() {
+        s += means[i] * squares[(i + k) % squares.len()];
+    }
+    s
+}
+#[differentiable]
+fn entropy(x: &[f64]) -> f64 {
+    let p: Vec<f64> = softmax(x, 1);
+    let mut s = 0.0;
+    for i in 0..p.len() {
+        s -= p[i] * p[i].ln();
+    }
+    s
+}
+/// Not as many as the loop has trips, not one at a time, and not floats.
+#[differentiable]
+fn grown(x: &[f64], k: usize) -> f64 {
+    let (mut some, mut twice, mut numbers, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for i in 0..x.len() {
+        if i % 2 == 0 {
+            some.push(x[i]);
+        }
+        twice.push(x[i]);
+        twice.push(x[i] * x[i]);
+        numbers.push(i + k);
+        for j in 0..i {
+            nested.push(x[j] * x[i]);
+        }
+    }
+    let all: f64 = some.iter().chain(&twice).chain(&nested).map(|v| v * v).sum();
+    all * numbers.len() as f64
+}
+
+#[test]
+fn vectors_on_the_way() {
+    let (mut all, x) = (Vec::new(), [0.5, -0.3, 1.2, 0.8, -1.1, 0.4, 0.9]);
+    for n in [1, 3, 7] {
+        let x = &x[..n];
+        super::agrees(x, |x| smoothed(x, 2), |x| smoothed::value_and_grad(x, 2));
+        all.push(smoothed::explain(x, 2).unwrap());
+        super::agrees(x, entropy, entropy::value_and_grad);
+        super::agrees(x, |x| grown(x, 2), |x| grown::value_and_grad(x, 2));
+    }
+    one_program(&all);
+}
