@@ -262,6 +262,30 @@ fn neighbours() {
     }
 }
 
+/// The hinge loss: terms under a condition; the last element is the weight.
+#[differentiable]
+fn hinge(x: &[f64]) -> f64 {
+    let n = x.len() - 1;
+    let mut s = 0.0;
+    let mut missed = 0;
+    for i in 0..n {
+        let margin = x[i] * x[n];
+        if margin < 0.3 {
+            s += 0.3 - margin;
+            missed += 1;
+        }
+    }
+    s * (1.0 + missed as f64)
+}
+
+#[test]
+fn terms_under_a_condition() {
+    assert_eq!(vectors(&hinge::explain(&numbers(6, 0.0)).unwrap()), 2);
+    for n in [1, 2, 8, 9, 17, 40, 1000] {
+        agrees(&numbers(n, 0.05), hinge, hinge::value_and_grad);
+    }
+}
+
 /// Not of this kind: every trip reads what the one before has written.
 #[differentiable]
 fn running(x: &[f64]) -> f64 {

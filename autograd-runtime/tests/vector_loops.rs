@@ -221,6 +221,35 @@ const RECOGNISED: &[Case] = &[
         least: 0,
     },
     Case {
+        name: "terms under conditions",
+        make: |b, x, y, w| {
+            let args = [x.clone(), y.clone(), w.clone()];
+            let all = each(b, &len(x), &[w.clone(), float(b, 0.0), int(b, 0)], &args, |b, i, s, c| {
+                let (t, u) = (get(&c[0], i), get(&c[1], i));
+                let positive = t.gt(&t.lit(0.0));
+                let once = choose(&positive, &(&s[0] + &t * &c[2]), &s[0]);
+                let near = choose(&u.lt(&t), &(&s[1] + (&u * &t)), &(&s[1] - t.square() - &u));
+                vec![once + u.sin(), near, choose(&positive, &(&s[2] + int(b, 1)), &s[2])]
+            });
+            vec![all[0].clone(), &all[1] * all[2].cast(DType::F64)]
+        },
+        // backwards the cotangent of a sum is a sum of two choices, not what it was
+        loops: [1, 1],
+        least: 0,
+    },
+    Case {
+        name: "a sum beside an extremum",
+        make: |b, x, y, w| {
+            let args = [x.clone(), y.clone()];
+            each(b, &len(x), &[w.clone(), w.clone()], &args, |_, i, s, c| {
+                let t = get(&c[0], i) * get(&c[1], i);
+                vec![s[0].minimum(&t), &s[1] + t.exp()]
+            })
+        },
+        loops: [1, 0],
+        least: 0,
+    },
+    Case {
         name: "counters among the values",
         make: |b, x, _, w| {
             let state = [float(b, 0.0), int(b, 5)];

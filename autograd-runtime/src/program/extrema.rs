@@ -53,7 +53,7 @@ pub(super) fn extremum(op: &Op) -> Option<Extremum> {
     }
     let all = dependants(body, x);
     let f = fold(body, x, out, &all)?;
-    let (term, sign) = (f.terms.first()?.0, if f.kind == ReduceKind::Max { -1.0 } else { 1.0 });
+    let (term, sign) = (f.single()?, if f.kind == ReduceKind::Max { -1.0 } else { 1.0 });
     let n = body.node(term);
     let plain = n.op.is(&list::GET) && body.inputs()[2..].contains(&n.args[0]);
     if f.kind == ReduceKind::Sum || f.nan == Nan::Wins || !plain || all.contains(&body.outputs()[counter]) {

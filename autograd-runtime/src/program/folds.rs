@@ -24,33 +24,78 @@ pub(super) fn dependants(g: &Graph, of: NodeId) -> FxHashSet<NodeId> {
 /// A carried number as a reduction of terms.
 pub(super) struct Fold {
     pub kind: ReduceKind,
-    /// The terms of a trip, and whether each is subtracted.
-    pub terms: Vec<(NodeId, bool)>,
+    /// What a trip contributes.
+    pub term: Term,
     pub nan: Nan,
+}
+
+/// What a trip contributes to a sum.
+pub(super) enum Term {
+    Nothing,
+    /// One more term, which may be subtracted.
+    And(Box<Term>, NodeId, bool),
+    /// One thing or another.
+    Either(NodeId, Box<[Term; 2]>),
+}
+
+impl Fold {
+    fn extremum(kind: ReduceKind, term: NodeId, nan: Nan) -> Fold {
+        Fold { kind, term: Term::And(Box::new(Term::Nothing), term, false), nan }
+    }
+    /// The only term, if there is one in all cases.
+    pub fn single(&self) -> Option<NodeId> {
+        if let Term::And(rest, id, false) = &self.term
+            && let Term::Nothing = **rest
+        {
+            Some(*id)
+        } else {
+            None
+        }
+    }
 }
 
 /// How `out` comes of `from` by terms that do not depend on it; `all` are the nodes that do.
 pub(super) fn fold(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Option<Fold> {
-    let n = g.node(out);
-    let free = |x: NodeId| !all.contains(&x);
-    if n.op.is(&arith::ADD) || n.op.is(&arith::SUB) {
-        let (mut at, mut terms) = (out, Vec::new());
-        while at != from {
-            let n = g.node(at);
-            let (a, b) = (*n.args.first()?, *n.args.get(1)?);
-            let (next, term, minus) = match () {
-                () if n.op.is(&arith::ADD) && free(b) => (a, b, false),
-                () if n.op.is(&arith::ADD) && free(a) => (b, a, false),
-                () if n.op.is(&arith::SUB) && free(b) => (a, b, true),
-                () => return None,
-            };
-            terms.push((term, minus));
-            at = next;
-        }
+    let mut sum = Sum { g, from, all, seen: FxHashSet::default() };
+    match sum.term(out, 0) {
         // every node that depends on the sum is on the way
-        return (terms.len() + 1 == all.len()).then_some(Fold { kind: ReduceKind::Sum, terms, nan: Nan::Wins });
+        Some(term) if sum.seen.len() + 1 == all.len() => Some(Fold { kind: ReduceKind::Sum, term, nan: Nan::Wins }),
+        _ => extremum(g, from, out, all),
     }
-    extremum(g, from, out, all)
+}
+
+struct Sum<'g> {
+    g: &'g Graph,
+    from: NodeId,
+    all: &'g FxHashSet<NodeId>,
+    seen: FxHashSet<NodeId>,
+}
+
+/// Sums of more terms a trip are left alone.
+const DEEPEST: usize = 256;
+
+impl Sum<'_> {
+    /// What `at` is more than the number that a trip begins with.
+    fn term(&mut self, at: NodeId, depth: usize) -> Option<Term> {
+        if at == self.from {
+            return Some(Term::Nothing);
+        }
+        // a value that is used twice is in both places
+        if depth == DEEPEST || !self.seen.insert(at) {
+            return None;
+        }
+        let (n, free) = (self.g.node(at), |x: NodeId| !self.all.contains(&x));
+        let and = |t: Option<Term>, x: NodeId, minus: bool| t.map(|t| Term::And(Box::new(t), x, minus));
+        match n.args[..] {
+            [a, b] if n.op.is(&arith::ADD) && free(b) => and(self.term(a, depth + 1), b, false),
+            [a, b] if n.op.is(&arith::ADD) && free(a) => and(self.term(b, depth + 1), a, false),
+            [a, b] if n.op.is(&arith::SUB) && free(b) => and(self.term(a, depth + 1), b, true),
+            [c, a, b] if n.op.is(&compare::SELECT) && free(c) && !free(a) && !free(b) => {
+                Some(Term::Either(c, Box::new([self.term(a, depth + 1)?, self.term(b, depth + 1)?])))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The forms of an extremum: the operation, in which NaN wins; that of Rust's floats, in which it loses, which is
@@ -70,7 +115,7 @@ fn extremum(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Op
     };
     let n = node(out);
     if let Some(kind) = kind(n) {
-        return (all.len() == 2).then_some(Fold { kind, terms: vec![(beside(n)?, false)], nan: Nan::Wins });
+        return (all.len() == 2).then_some(Fold::extremum(kind, beside(n)?, Nan::Wins));
     }
     if !n.op.is(&compare::SELECT) {
         return None;
@@ -84,11 +129,7 @@ fn extremum(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Op
         let first = asks(test, t) && n.args[1] == from && asks(node(inner.args[0]), from) && inner.args[1] == t;
         let second = asks(test, from) && n.args[1] == t && asks(node(inner.args[0]), t) && inner.args[1] == from;
         // `from`, the question about it, the extremum and the two choices
-        return ((first || second) && all.len() == 5).then_some(Fold {
-            kind,
-            terms: vec![(t, false)],
-            nan: Nan::Loses,
-        });
+        return ((first || second) && all.len() == 5).then_some(Fold::extremum(kind, t, Nan::Loses));
     }
     let (t, x) = (n.args[1], n.args[2]);
     if x != from || all.contains(&t) || all.len() != 3 || test.args.len() != 2 {
@@ -100,9 +141,5 @@ fn extremum(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Op
         () => return None,
     };
     let kind = if larger { ReduceKind::Max } else { ReduceKind::Min };
-    (test.args.contains(&t) && test.args.contains(&from)).then_some(Fold {
-        kind,
-        terms: vec![(t, false)],
-        nan: Nan::Loses,
-    })
+    (test.args.contains(&t) && test.args.contains(&from)).then_some(Fold::extremum(kind, t, Nan::Loses))
 }

@@ -9,7 +9,7 @@
 //! A product is no such reduction: its partial products may overflow where those of the loop do not.
 
 use super::{
-    folds::{Fold, dependants, fold},
+    folds::{Fold, Term, dependants, fold},
     scalar::{region, single},
 };
 use crate::{
@@ -113,7 +113,7 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
         let (id, join): (Id, fn(Id, Nan) -> Next) = match fold.kind {
             ReduceKind::Max => (m.extremum(&fold)?, Next::Max),
             ReduceKind::Min => (m.extremum(&fold)?, Next::Min),
-            _ => (m.sum(&fold)?, |id, _| Next::Plus(id)),
+            _ => (m.sum(&fold.term, g.ty(g.outputs()[at]).dtype)??, |id, _| Next::Plus(id)),
         };
         extremum |= fold.kind != ReduceKind::Sum;
         let nan = if g.ty(g.outputs()[at]).dtype.is_float() { fold.nan } else { Nan::Wins };
@@ -140,7 +140,8 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
         m.store(node, buffer, stride);
     }
     // a zero that is an extremum makes the loop itself run after all, which must find everything as it was
-    let writes = m.kernel.stores.len() > next.iter().filter(|n| matches!(n, Next::Max(..) | Next::Min(..))).count();
+    let named = |s: &Store| matches!(m.buffers[usize::from(s.buffer)], Origin::None);
+    let writes = !points.is_empty() || !m.kernel.stores.iter().all(named);
     if m.kernel.stores.is_empty() || extremum && writes || m.kernel.nodes.len() > MAX_NODES / 2 {
         return None;
     }
@@ -455,24 +456,32 @@ impl Maker<'_> {
         }
     }
 
-    /// The sum of a trip's terms.
-    fn sum(&mut self, fold: &Fold) -> Option<Id> {
-        let mut sum: Option<Id> = None;
-        for &(term, minus) in fold.terms.iter().rev() {
-            let x = self.map[term.index()]?;
-            let dtype = self.g.ty(term).dtype;
-            sum = Some(match (sum, minus) {
-                (None, false) => x,
-                (None, true) => self.inline(&arith::NEG, &[x], dtype)?,
-                (Some(s), false) => self.inline(&arith::ADD, &[s, x], dtype)?,
-                (Some(s), true) => self.inline(&arith::SUB, &[s, x], dtype)?,
-            });
-        }
-        sum
+    /// What a trip adds to a sum; none if that is nothing.
+    fn sum(&mut self, term: &Term, dtype: DType) -> Option<Option<Id>> {
+        Some(match term {
+            Term::Nothing => None,
+            Term::And(rest, x, minus) => {
+                let (rest, x) = (self.sum(rest, dtype)?, self.map[x.index()]?);
+                let def = if *minus { &arith::SUB } else { &arith::ADD };
+                match rest {
+                    Some(rest) => Some(self.inline(def, &[rest, x], dtype)?),
+                    None if *minus => Some(self.inline(&arith::NEG, &[x], dtype)?),
+                    None => Some(x),
+                }
+            }
+            Term::Either(c, both) => {
+                let c = self.map[c.index()]?;
+                // −0 is nothing: it leaves a −0 as it is
+                let bits = create::constant(dtype, -0.0).bits(1);
+                let [a, b] = [self.sum(&both[0], dtype)?, self.sum(&both[1], dtype)?]
+                    .map(|x| x.unwrap_or_else(|| self.push(NodeKind::Const { bits }, dtype)));
+                Some(self.inline(&compare::SELECT, &[c, a, b], dtype)?)
+            }
+        })
     }
     /// The term of a trip; one that is NaN and loses is what is never taken.
     fn extremum(&mut self, fold: &Fold) -> Option<Id> {
-        let term = fold.terms.first()?.0;
+        let term = fold.single()?;
         let (x, dtype) = (self.map[term.index()]?, self.g.ty(term).dtype);
         if fold.nan == Nan::Wins || !dtype.is_float() {
             return Some(x);
