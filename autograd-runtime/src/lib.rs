@@ -36,7 +36,9 @@ mod tensor;
 pub mod ty;
 
 pub use array::{Element, Float, Number};
-pub use compose::{AttentionOptions, ConvOptions, CrossEntropyOptions, Extents, PoolOptions, Reduction, TriangularOptions};
+pub use compose::{
+    AttentionOptions, ConvOptions, CrossEntropyOptions, Extents, PoolOptions, Reduction, TriangularOptions,
+};
 pub use entry::{
     BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
     current_engine, plain::detach::detach, set_cache_limits, with_engine,

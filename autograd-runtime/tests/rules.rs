@@ -106,8 +106,10 @@ const UNIT: Draw = Range(-0.9, 0.9);
 const OFF: Draw = Both(0.2, 2.0);
 
 /// Well-conditioned matrices, and symmetric positive-definite ones with eigenvalues apart.
-const SQUARE: Draw = Given(&[2.1, 0.4, -0.7, 0.3, -1.8, 0.5, 0.6, -0.2, 1.5, 0.2, 1.7, 0.3, -2.2, 0.1, 0.8, 0.4, 0.9, 1.9]);
-const POSITIVE: Draw = Given(&[4.0, 0.5, -0.3, 0.5, 2.0, 0.4, -0.3, 0.4, 1.0, 3.0, 1.0, 0.2, 1.0, 5.0, -0.6, 0.2, -0.6, 7.0]);
+const SQUARE: Draw =
+    Given(&[2.1, 0.4, -0.7, 0.3, -1.8, 0.5, 0.6, -0.2, 1.5, 0.2, 1.7, 0.3, -2.2, 0.1, 0.8, 0.4, 0.9, 1.9]);
+const POSITIVE: Draw =
+    Given(&[4.0, 0.5, -0.3, 0.5, 2.0, 0.4, -0.3, 0.4, 1.0, 3.0, 1.0, 0.2, 1.0, 5.0, -0.6, 0.2, -0.6, 7.0]);
 
 const KEY: (&str, Draw) = ("i64[2]", Given(&[17.0, 3.0]));
 
@@ -235,7 +237,13 @@ fn rows() -> Vec<Row> {
         op_row("cumsum", &[("f64[2,3,2]", R2)], vec![int(1), int(0)], 2, Some(|a| a.f[0].cumsum(1))),
         op_row("cumsum", &[("f64[2,3]", R2)], vec![int(0), int(1)], 2, None),
         op_row("recurrence", &[("f64[2,4,2]", R2), ("f64[2,4,2]", R2)], vec![int(1), int(0)], 2, None),
-        op_row("recurrence", &[("f64[5]", Given(&[0.0, 1.5, 0.0, -0.7, 2.0])), ("f64[5]", R2)], vec![int(0), int(1)], 2, None),
+        op_row(
+            "recurrence",
+            &[("f64[5]", Given(&[0.0, 1.5, 0.0, -0.7, 2.0])), ("f64[5]", R2)],
+            vec![int(0), int(1)],
+            2,
+            None,
+        ),
         op_row("recurrence", &[("f64[2,0]", R2), ("f64[2,0]", R2)], vec![int(1), int(0)], 2, None),
         op_row("logcumsumexp", &[("f64[2,4,2]", R2)], vec![int(1)], 2, Some(|a| a.f[0].logcumsumexp(1))),
         op_row("cummax_index", &[("f64[2,4]", Distinct)], vec![int(1)], 0, None),
@@ -633,8 +641,20 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| Tensor::einsum("...ii,ijk,k->...j", &[&a.f[0], &a.f[1], &a.f[2]])),
         ),
-        composite("pad", &[("f64[3,4]", R2)], |x| x[0].pad(&[(-1, 2), (1, 0)], &x[0].lit(7.0)), 2, Some(|a| a.f[0].pad(&[(-1, 2), (1, 0)], 7.0))),
-        composite("roll", &[("f64[3,4]", R2)], |x| x[0].roll(&[-1, 6], &[0, -1]), 2, Some(|a| a.f[0].roll(&[-1, 6], &[0, -1]))),
+        composite(
+            "pad",
+            &[("f64[3,4]", R2)],
+            |x| x[0].pad(&[(-1, 2), (1, 0)], &x[0].lit(7.0)),
+            2,
+            Some(|a| a.f[0].pad(&[(-1, 2), (1, 0)], 7.0)),
+        ),
+        composite(
+            "roll",
+            &[("f64[3,4]", R2)],
+            |x| x[0].roll(&[-1, 6], &[0, -1]),
+            2,
+            Some(|a| a.f[0].roll(&[-1, 6], &[0, -1])),
+        ),
         composite("tile", &[("f64[3,2]", R2)], |x| x[0].tile(&[2, 1, 3]), 2, Some(|a| a.f[0].tile(&[2, 1, 3]))),
         composite("diag", &[("f64[3]", R2)], |x| x[0].diag(-2), 2, Some(|a| a.f[0].diag(-2))),
         composite("diagonal", &[("f64[2,3,4]", R2)], |x| x[0].diagonal(1), 2, Some(|a| a.f[0].diagonal(1))),

@@ -50,7 +50,8 @@ pub(crate) fn read(text: &str) -> Result<Vec<Case>, String> {
 
 fn case(line: &str) -> Result<Case, String> {
     let json: Json = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    let text = |key: &str| field(&json, key)?.as_str().map(str::to_owned).ok_or_else(|| expected(key, "a string", &json));
+    let text =
+        |key: &str| field(&json, key)?.as_str().map(str::to_owned).ok_or_else(|| expected(key, "a string", &json));
     let number = |key: &str| float(field(&json, key)?);
     let inputs = list(&json, "inputs", tensor)?;
     let optional = |key: &str| -> Result<Option<Vec<Option<Given>>>, String> {
@@ -74,7 +75,10 @@ fn case(line: &str) -> Result<Case, String> {
         Some(c) => {
             let cotangent = tensor(c)?;
             if cotangent.shape != output.shape {
-                return Err(format!("cotangent: expected the shape {:?} of the output, found {:?}", output.shape, cotangent.shape));
+                return Err(format!(
+                    "cotangent: expected the shape {:?} of the output, found {:?}",
+                    output.shape, cotangent.shape
+                ));
             }
             let grads = optional("grads")?.ok_or("expected \"grads\" beside \"cotangent\", found none")?;
             let second = match (optional("direction")?, optional("second")?) {
@@ -89,7 +93,16 @@ fn case(line: &str) -> Result<Case, String> {
         a @ Json::Object(_) => a.to_string(),
         other => return Err(format!("attrs: expected an object, found {other}")),
     };
-    Ok(Case { id: text("id")?, op: text("op")?, attrs, inputs, output, first, rtol: number("rtol")?, atol: number("atol")? })
+    Ok(Case {
+        id: text("id")?,
+        op: text("op")?,
+        attrs,
+        inputs,
+        output,
+        first,
+        rtol: number("rtol")?,
+        atol: number("atol")?,
+    })
 }
 
 fn field<'j>(json: &'j Json, key: &str) -> Result<&'j Json, String> {
@@ -132,7 +145,11 @@ fn tensor(json: &Json) -> Result<Given, String> {
     let data = list(json, "data", element)?;
     let n = shape.iter().try_fold(1usize, |n, &k| n.checked_mul(k));
     if n != Some(data.len()) {
-        return Err(format!("data: expected {} elements for shape {shape:?}, found {}", n.unwrap_or(usize::MAX), data.len()));
+        return Err(format!(
+            "data: expected {} elements for shape {shape:?}, found {}",
+            n.unwrap_or(usize::MAX),
+            data.len()
+        ));
     }
     let grad = match json.get("grad") {
         None => false,

@@ -134,7 +134,10 @@ fn every_declared_operation_has_a_case_or_a_reason() {
     };
     let missing: Vec<&str> =
         op::all().map(|d| d.name).filter(|name| !reached.contains(name) && !excused(name)).collect();
-    assert!(missing.is_empty(), "in no case of the file; add one, or a reason why they are tested elsewhere: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "in no case of the file; add one, or a reason why they are tested elsewhere: {missing:?}"
+    );
     for (name, reason) in ELSEWHERE {
         let known = families.iter().any(|f| f.0 == *name) || op::find(name).is_some();
         assert!(known && !reached.contains(name), "{name} needs no excuse ({reason})");

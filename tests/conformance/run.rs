@@ -7,8 +7,15 @@ use crate::{
     traced::{apply_f32, apply_f64},
 };
 use autograd::{
-    Engine, Explanation, Float, Scalar, Tensor, array::{Array, Data}, diff, grad, graph::Graph, interp, program::Program,
-    try_eval, ty::DType, with_engine,
+    Engine, Explanation, Float, Scalar, Tensor,
+    array::{Array, Data},
+    diff, grad,
+    graph::Graph,
+    interp,
+    program::Program,
+    try_eval,
+    ty::DType,
+    with_engine,
 };
 
 use std::collections::BTreeSet;
@@ -26,8 +33,7 @@ pub(crate) struct Outcome {
     pub(crate) errors: Vec<String>,
 }
 
-const LINEAR_ALGEBRA: &[&str] =
-    &["inv", "det", "logabsdet", "solve", "cholesky", "solve_triangular", "eigvalsh"];
+const LINEAR_ALGEBRA: &[&str] = &["inv", "det", "logabsdet", "solve", "cholesky", "solve_triangular", "eigvalsh"];
 
 /// The case at one element type: what is handed in, and how close results have to be.
 struct Setting<'a, T: Float> {
@@ -119,7 +125,16 @@ fn at<T: Typed>(case: &Case, out: &mut Outcome) {
 pub(crate) fn refused(op: &str, options: &str, inputs: &[Given]) -> String {
     let none = || Given { shape: vec![], dtype: DType::F64, data: vec![0.0], grad: false };
     let (op, attrs) = (op.to_owned(), options.to_owned());
-    let case = Case { id: String::new(), op, attrs, inputs: inputs.to_vec(), output: none(), first: None, rtol: 0.0, atol: 0.0 };
+    let case = Case {
+        id: String::new(),
+        op,
+        attrs,
+        inputs: inputs.to_vec(),
+        output: none(),
+        first: None,
+        rtol: 0.0,
+        atol: 0.0,
+    };
     let s = Setting::<f64>::new(&case);
     let (op, o) = (case.op.as_str(), case.attrs.as_str());
     match with_engine(Engine::Compiled, || apply_f64::value(op, o, &s.floats[..], &s.ints[..], &s.bools[..])) {
@@ -316,7 +331,11 @@ impl<'a, T: Typed> Setting<'a, T> {
         let (rtol, atol) = self.tolerance(want);
         for (k, (&w, &g)) in want.data.iter().zip(got).enumerate() {
             let (w, g) = (T::of(w).f64(), g.f64());
-            let near = if w.is_finite() { (g - w).abs() <= atol + rtol * w.abs() } else { g == w || (g.is_nan() && w.is_nan()) };
+            let near = if w.is_finite() {
+                (g - w).abs() <= atol + rtol * w.abs()
+            } else {
+                g == w || (g.is_nan() && w.is_nan())
+            };
             if !near {
                 errors.push((order, format!("{what}: element {k}: expected {w:e}, found {g:e}")));
                 return;

@@ -2,7 +2,8 @@
 
 use crate::options::Options;
 use autograd::{
-    AttentionOptions, ConvOptions, CrossEntropyOptions, Float, PoolOptions, Reduction, Scalar, Tensor, TriangularOptions,
+    AttentionOptions, ConvOptions, CrossEntropyOptions, Float, PoolOptions, Reduction, Scalar, Tensor,
+    TriangularOptions,
 };
 
 type Result<T> = std::result::Result<T, String>;
@@ -74,7 +75,11 @@ impl<T: Float + Scalar<T>> Call<'_, T> {
     /// (x + xᵀ)/2 where the case says so.
     fn symmetric(&self) -> Result<Tensor<T>> {
         let x = self.x()?;
-        Ok(if self.o.flag("symmetrize")? { Tensor::full([], T::of(0.5)) * (x + x.transpose(-2, -1)) } else { x.clone() })
+        Ok(if self.o.flag("symmetrize")? {
+            Tensor::full([], T::of(0.5)) * (x + x.transpose(-2, -1))
+        } else {
+            x.clone()
+        })
     }
     fn conv<const N: usize>(&self) -> Result<ConvOptions<N>> {
         let groups = usize::try_from(self.o.int_or("groups", 1)?).map_err(|e| e.to_string())?;

@@ -27,6 +27,7 @@ fn plain<T: Float + Scalar<T>>(
     ints: impl AsRef<[Tensor<i64>]>,
     bools: impl AsRef<[Tensor<bool>]>,
 ) -> Tensor<T> {
-    table::call(op.as_ref(), options.as_ref(), floats.as_ref(), ints.as_ref(), bools.as_ref()).expect("options that fit")
+    table::call(op.as_ref(), options.as_ref(), floats.as_ref(), ints.as_ref(), bools.as_ref())
+        .expect("options that fit")
 }
 use autograd::{Float, Scalar};

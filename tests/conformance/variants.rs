@@ -110,14 +110,14 @@ const ROWS: &[Row] = &[
     ("einsum", r#"{"equation":"ij"}"#, &["*f[2,3]"]),
     ("einsum", r#"{"equation":"ba"}"#, &["*f[2,3]"]),
     ("einsum", r#"{"equation":"ii->i"}"#, &["*f[3,3]"]),
-    ("einsum", r#"{"equation":"i,i"}"#, &["*f[3]","*f[3]"]),
-    ("einsum", r#"{"equation":"ij,ij->"}"#, &["*f[2,3]","*f[2,3]"]),
-    ("einsum", r#"{"equation":"ij,kj->ik"}"#, &["*f[2,3]","*f[4,3]"]),
-    ("einsum", r#"{"equation":"...ij,...jk->...ik"}"#, &["*f[2,1,2,3]","*f[4,3,2]"]),
-    ("einsum", r#"{"equation":"bi,oij,bj->bo"}"#, &["*f[2,3]","*f[4,3,2]","*f[2,2]"]),
+    ("einsum", r#"{"equation":"i,i"}"#, &["*f[3]", "*f[3]"]),
+    ("einsum", r#"{"equation":"ij,ij->"}"#, &["*f[2,3]", "*f[2,3]"]),
+    ("einsum", r#"{"equation":"ij,kj->ik"}"#, &["*f[2,3]", "*f[4,3]"]),
+    ("einsum", r#"{"equation":"...ij,...jk->...ik"}"#, &["*f[2,1,2,3]", "*f[4,3,2]"]),
+    ("einsum", r#"{"equation":"bi,oij,bj->bo"}"#, &["*f[2,3]", "*f[4,3,2]", "*f[2,2]"]),
     ("einsum", r#"{"equation":"ij->"}"#, &["*f[2,0]"]),
     ("einsum", r#"{"equation":"i...->..."}"#, &["*f[2,3,2]"]),
-    ("einsum", r#"{"equation":" iij , jk -> k i "}"#, &["*f[2,2,3]","*f[3,1]"]),
+    ("einsum", r#"{"equation":" iij , jk -> k i "}"#, &["*f[2,2,3]", "*f[3,1]"]),
     ("inv", "{}", &["*m[2,3,3]"]),
     ("inv", "{}", &["*m[0,0]"]),
     ("inv", "{}", &["*m[1,1]"]),
@@ -315,7 +315,8 @@ fn case(row: &Row, id: String) -> Result<Case, String> {
     let central = |h: f64| Ok::<_, String>((at(h)? - at(-h)?) / (2.0 * h));
     let slope = (4.0 * central(5e-5)? - central(1e-4)?) / 3.0;
     let total: f64 = grads.iter().zip(&along).map(|(g, d)| dot(&g.to_vec(), &d.data)).sum();
-    let piecewise = ["argmax", "argmin"].contains(&op) || options.contains(r#""p":0.0"#) || options.contains("padding_idx");
+    let piecewise =
+        ["argmax", "argmin"].contains(&op) || options.contains(r#""p":0.0"#) || options.contains("padding_idx");
     if !piecewise && (total - slope).abs() > 1e-6 * (1.0 + total.abs().max(slope.abs())) {
         return Err(format!("gradient: {total} against differences: {slope}"));
     }

@@ -37,13 +37,21 @@ fn labels(text: &str, rank: Option<usize>, rest: usize) -> Result<Labels> {
     let (front, back) = text.split_once("...").map_or((text, None), |(a, b)| (a, Some(b)));
     let letters = |s: &str| -> Result<Labels> {
         s.chars()
-            .map(|c| if c.is_ascii_alphabetic() { Ok(c as Label) } else { Err(wrong(format!("expected letters, found {c:?} in {text:?}"))) })
+            .map(|c| {
+                if c.is_ascii_alphabetic() {
+                    Ok(c as Label)
+                } else {
+                    Err(wrong(format!("expected letters, found {c:?} in {text:?}")))
+                }
+            })
             .collect()
     };
     let (mut all, back) = (letters(front)?, back.map(letters).transpose()?);
     let named = all.len() + back.as_ref().map_or(0, SmallVec::len);
     let dots = match (rank, &back) {
-        (Some(r), None) if r != named => return Err(wrong(format!("expected {r} labels for an operand of {r} axes, found {text:?}"))),
+        (Some(r), None) if r != named => {
+            return Err(wrong(format!("expected {r} labels for an operand of {r} axes, found {text:?}")));
+        }
         (Some(r), Some(_)) => r
             .checked_sub(named)
             .ok_or_else(|| wrong(format!("expected at most {r} labels for an operand of {r} axes, found {text:?}")))?,
@@ -71,7 +79,9 @@ fn sum_of<'e>(equation: &str, operands: &[Ex<'e>]) -> Result<Ex<'e>> {
     };
     for (i, l) in out.iter().enumerate() {
         if out[..i].contains(l) || (*l < REST && !named.iter().any(|n| n.contains(l))) {
-            return Err(wrong(format!("expected each label of the result once, and in an operand, found {equation:?}")));
+            return Err(wrong(format!(
+                "expected each label of the result once, and in an operand, found {equation:?}"
+            )));
         }
     }
     // the extent of each label; 1 broadcasts
@@ -185,7 +195,8 @@ fn product<'e>(a: Term<'e>, b: Term<'e>, needed: &dyn Fn(&Label) -> bool) -> Ter
     let (left, right) = (pick(&a.labels, &|l| !shared.contains(l)), pick(&b.labels, &|l| !shared.contains(l)));
     // axes in an order of labels
     let ordered = |t: &Term<'e>, order: &[&Labels]| {
-        let perm: Shape = order.iter().copied().flatten().filter_map(|l| t.labels.iter().position(|m| m == l)).collect();
+        let perm: Shape =
+            order.iter().copied().flatten().filter_map(|l| t.labels.iter().position(|m| m == l)).collect();
         t.x.permute(&perm)
     };
     let labels: Labels = batch.iter().chain(&left).chain(&right).copied().collect();
@@ -203,7 +214,6 @@ fn product<'e>(a: Term<'e>, b: Term<'e>, needed: &dyn Fn(&Label) -> bool) -> Ter
     let (m, k, n) = (size(&xs[nb..nb + nl]), size(&xs[nb + nl..]), size(&ys[nb + inner.len()..]));
     let lead: Shape = if nb == 0 { Shape::new() } else { Shape::from_slice(&[size(&xs[..nb])]) };
     let matrix = |x: &Ex<'e>, r: usize, c: usize| x.reshape(&lead.iter().copied().chain([r, c]).collect::<Shape>());
-    let shape: Shape =
-        xs[..nb + nl].iter().chain(&ys[nb + inner.len()..]).copied().collect();
+    let shape: Shape = xs[..nb + nl].iter().chain(&ys[nb + inner.len()..]).copied().collect();
     Term { x: matrix(&x, m, k).matmul_2d(&matrix(&y, k, n)).reshape(&shape), labels }
 }

@@ -30,7 +30,8 @@ impl<'e> Ex<'e> {
                     shape[d] = usize::try_from(p).ok().filter(|&n| n > 0)?;
                     Some(value.expand(&shape))
                 };
-                let blocks: Vec<Ex<'e>> = [block(before), Some(part.clone()), block(after)].into_iter().flatten().collect();
+                let blocks: Vec<Ex<'e>> =
+                    [block(before), Some(part.clone()), block(after)].into_iter().flatten().collect();
                 y = if blocks.len() == 1 { part.clone() } else { Ex::concat(&blocks, d) };
             }
             Ok(y)
@@ -83,7 +84,8 @@ impl<'e> Ex<'e> {
             let found = format!("{:?}", shape.as_slice());
             return self.fail(Error::shape(name, "at least two axes", found));
         };
-        let (row, column) = (iota(self.e, DType::I64, m).reshape(&[m, 1]), iota(self.e, DType::I64, n).reshape(&[1, n]));
+        let (row, column) =
+            (iota(self.e, DType::I64, m).reshape(&[m, 1]), iota(self.e, DType::I64, n).reshape(&[1, n]));
         // beyond the matrix one diagonal is as good as another
         let k = k.clamp(-(m as i64) - 1, n as i64 + 1);
         self.masked(&keeps(&column, &(row + k as f64)))
@@ -116,7 +118,10 @@ impl<'e> Ex<'e> {
             [n] => attempt(self, || {
                 let size = usize::try_from(k.unsigned_abs()).ok().and_then(|k| n.checked_add(k));
                 let Some(size) = size.filter(|s| s.checked_mul(*s).is_some()) else {
-                    return Err(Error::value("diag", format!("expected a matrix that fits in memory, found diagonal {k}")));
+                    return Err(Error::value(
+                        "diag",
+                        format!("expected a matrix that fits in memory, found diagonal {k}"),
+                    ));
                 };
                 let shift = usize::try_from(k.saturating_neg()).unwrap_or(0);
                 let padded = if k == 0 { self.clone() } else { self.unslice(0, shift.min(size - n), 1, size) };

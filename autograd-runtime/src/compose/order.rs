@@ -130,7 +130,8 @@ fn into_place<'e>(name: &str, x: &Ex<'e>, dim: i64, index: &Ex<'e>, source: &Ex<
         && s.len() == shape.len()
         && (0..i.len()).all(|a| i[a] <= s[a] && (a == d || i[a] <= shape[a]));
     if !fits {
-        let want = format!("an i64 index within {:?} but along axis {d}, and a source of at least its shape", &shape[..]);
+        let want =
+            format!("an i64 index within {:?} but along axis {d}, and a source of at least its shape", &shape[..]);
         return Err(Error::shape(name, want, format!("{} and {:?}", index.ty(), s.as_slice())));
     }
     let part = (0..i.len()).fold(source.clone(), |s, a| s.slice(a, 0, i[a], 1));

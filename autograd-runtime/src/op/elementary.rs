@@ -131,7 +131,6 @@ unary! {
     DIGAMMA "digamma" Digamma 1, |cx, t| t * cx.args[0].polygamma(1);
 }
 
-
 /// `x`, but NaN below `low`: a derivative outside the domain of the function is not a number.
 fn domain<'e>(x: &Ex<'e>, low: f64) -> Ex<'e> {
     Ex::select(&x.lt(&x.lit(low)), &x.lit(f64::NAN), x)

@@ -348,10 +348,7 @@ impl<'e> Ex<'e> {
         self.op2(&SOLVE, b)
     }
     pub(crate) fn solve_part(&self, b: &Ex<'e>, upper: bool, unit: bool) -> Ex<'e> {
-        apply(
-            Op::with(&SOLVE_TRIANGULAR, [Attr::Int(i64::from(upper)), Attr::Int(i64::from(unit))]),
-            &[self, b],
-        )
+        apply(Op::with(&SOLVE_TRIANGULAR, [Attr::Int(i64::from(upper)), Attr::Int(i64::from(unit))]), &[self, b])
     }
     /// Eigenvectors as columns, and the eigenvalues as a column.
     pub fn eigh_parts(&self) -> (Ex<'e>, Ex<'e>) {

@@ -78,7 +78,10 @@ fn last_writer(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
     let extent = out.shape[dim] as i64;
     for (k, &i) in idx.iter().enumerate() {
         if !(0..extent).contains(&i) {
-            return Err(Error::value(op.name(), format!("expected indices below {extent} along axis {dim}, found {i}")));
+            return Err(Error::value(
+                op.name(),
+                format!("expected indices below {extent} along axis {dim}, found {i}"),
+            ));
         }
         // the place of the index, with the axis's own index in its stead
         let place = |(d, (&s, &n)): (usize, (&isize, &usize))| {

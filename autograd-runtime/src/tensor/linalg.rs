@@ -4,13 +4,7 @@ use super::{
     Tensor, Value,
     typed::{evaluate_as, report},
 };
-use crate::{
-    array::Float,
-    compose::TriangularOptions,
-    emit::Ex,
-    error::Error,
-    ty::Ty,
-};
+use crate::{array::Float, compose::TriangularOptions, emit::Ex, error::Error, ty::Ty};
 
 impl<T: Float> Tensor<T> {
     /// All products of the elements of two vectors, of shape `[n, m]`.

@@ -56,12 +56,7 @@ impl<T: Float> Tensor<T> {
     /// The loss −x at the target, of logarithms of probabilities; shapes and options as in
     /// [`Tensor::cross_entropy_with`], which is this of [`Tensor::log_softmax`].
     #[track_caller]
-    pub fn nll_loss(
-        &self,
-        target: &Tensor<i64>,
-        weight: Option<&Tensor<T>>,
-        options: &CrossEntropyOptions,
-    ) -> Self {
+    pub fn nll_loss(&self, target: &Tensor<i64>, weight: Option<&Tensor<T>>, options: &CrossEntropyOptions) -> Self {
         Tensor::from_value(evaluate_as("NllLossBackward0", |e| {
             self.ex(e).nll_loss(&target.ex(e), weight.map(|w| w.ex(e)).as_ref(), options)
         }))
@@ -149,13 +144,7 @@ impl<T: Float> Tensor<T> {
     /// assert_eq!(x.layer_norm(&[2], None, None, 0.0).index((0, ..)).to_vec(), [-1.0, 1.0]);
     /// ```
     #[track_caller]
-    pub fn layer_norm(
-        &self,
-        shape: &[usize],
-        weight: Option<&Tensor<T>>,
-        bias: Option<&Tensor<T>>,
-        eps: f64,
-    ) -> Self {
+    pub fn layer_norm(&self, shape: &[usize], weight: Option<&Tensor<T>>, bias: Option<&Tensor<T>>, eps: f64) -> Self {
         Tensor::from_value(evaluate_as("NativeLayerNormBackward0", |e| {
             let (w, b) = (weight.map(|w| w.ex(e)), bias.map(|b| b.ex(e)));
             self.ex(e).layer_norm(shape, w.as_ref(), b.as_ref(), eps)

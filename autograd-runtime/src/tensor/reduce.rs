@@ -92,7 +92,8 @@ impl<T: Float> Tensor<T> {
     ) -> (Self, Tensor<i64>) {
         let at: Tensor<i64> = self.map(|x| index(&x, dim, true));
         let keeps = keepdim || self.ndim() == 0;
-        let values = self.zip_named(name, &at, |x, i| if keeps { x.pick(dim, &i) } else { x.pick(dim, &i).squeeze(dim) });
+        let values =
+            self.zip_named(name, &at, |x, i| if keeps { x.pick(dim, &i) } else { x.pick(dim, &i).squeeze(dim) });
         (values, if keeps { at } else { at.squeeze(dim) })
     }
     /// The median of all elements, of shape `[]`: the lower of the two middle ones if their number is even, NaN if any is.
