@@ -202,7 +202,7 @@ fn tape<T: Typed>(r: &Row) -> Result<Found, Error> {
     let first = gradient(&y)?;
     let mut total = Tensor::<T>::zeros([]);
     for g in &first {
-        total = total + g.sum();
+        total += g.sum();
     }
     let second = gradient(&total)?;
     let wide = |t: &Tensor<T>| t.to_vec().iter().map(|x| x.f64()).collect::<Vec<f64>>();
