@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use autograd::{
-    Error, Float, PoolOptions, Reduction, Scalar, Tensor,
+    AttentionOptions, Error, Float, PoolOptions, Reduction, Scalar, Tensor,
     array::{Array, Data},
     diff, grad,
     graph::Graph,
@@ -52,6 +52,10 @@ fn call<T: Float + Scalar<T>>(op: &str, x: &[Tensor<T>], i: &[Tensor<i64>]) -> T
         "add" => &x[0] + &x[1],
         "where" => x[0].gt(T::of(0.0)).where_(&x[0].sqrt(), &Tensor::full([], T::of(0.0))),
         "elu" => x[0].elu(1.0),
+        "rem" => x[0].rem(&x[1]),
+        "softmax" => x[0].softmax(0),
+        "log_softmax" => x[0].log_softmax(0),
+        "attention" => x[0].scaled_dot_product_attention_masked(&x[1], &x[2], &i[0].gt(0), AttentionOptions::default()),
         "amax" => x[0].amax(&dims, false),
         "amin" => x[0].amin(&dims, false),
         "max" => x[0].max(),
@@ -198,7 +202,7 @@ fn tape<T: Typed>(r: &Row) -> Result<Found, Error> {
     let first = gradient(&y)?;
     let mut total = Tensor::<T>::zeros([]);
     for g in &first {
-        total = total + g.sum();
+        total += g.sum();
     }
     let second = gradient(&total)?;
     let wide = |t: &Tensor<T>| t.to_vec().iter().map(|x| x.f64()).collect::<Vec<f64>>();
@@ -316,6 +320,7 @@ fn points() -> Vec<Row> {
         point("acos", &[2.0], NAN, &[NAN]),
         point("div", &[1.0, 0.0], INF, &[INF, -INF]),
         point("div", &[0.0, 0.0], NAN, &[INF, NAN]),
+        point("rem", &[5.0, 0.0], NAN, &[1.0, -INF]),
         point("elu", &[1000.0], 1000.0, &[1.0]),
         point("elu", &[0.0], 0.0, &[1.0]),
     ];
@@ -369,6 +374,17 @@ fn wholes() -> Vec<Row> {
         row("logsumexp", &v(&[1000.0; 2]), &[1000.0 + 2f64.ln()], &[&[0.5; 2]]).within(2.0),
         row("logsumexp", &v(&[-INF; 2]), &[-INF], &[&[NAN; 2]]),
         row("logsumexp", &nothing, &[-INF], &[&[]]),
+        row("softmax", &v(&[INF, 0.0]), &[NAN; 2], &[&[NAN; 2]]),
+        row("softmax", &v(&[-INF, 0.0]), &[0.0, 1.0], &[&[0.0; 2]]),
+        row("log_softmax", &v(&[1e4, -1e4]), &[0.0, -2e4], &[&[-1.0, 1.0]]),
+        // the second query sees nothing
+        row(
+            "attention",
+            &[of(&[2, 1], &[1.0, 1.0]), of(&[2, 1], &[0.0, 0.0]), of(&[2, 1], &[1.0, 3.0])],
+            &[2.0, 0.0],
+            &[&[0.0; 2], &[-0.5, 0.5], &[0.5; 2]],
+        )
+        .at(&[2, 2], &[1, 1, 0, 0]),
         row("mean", &nothing, &[NAN], &[&[]]),
         row("sum", &nothing, &[0.0], &[&[]]),
         row("prod", &nothing, &[1.0], &[&[]]),

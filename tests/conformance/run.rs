@@ -242,7 +242,7 @@ impl<'a, T: Typed> Setting<'a, T> {
         let mut total = Tensor::<T>::zeros([]);
         for (&(i, _), g) in wrt.iter().zip(&grads) {
             if let Some(d) = &second.direction[i] {
-                total = total + (g * tensor::<T>(d)).sum();
+                total += (g * tensor::<T>(d)).sum();
             }
         }
         match gradient(&total, None, false) {

@@ -260,17 +260,14 @@ impl Numbers {
     }
 }
 
-/// Inputs on the tape, by type, in their order.
-fn tensors(inputs: &[Given]) -> (Vec<Tensor<f64>>, Vec<Tensor<i64>>, Vec<Tensor<bool>>) {
-    let of = |d: DType| inputs.iter().filter(move |g| g.dtype == d);
-    (
-        of(DType::F64).map(|g| Tensor::from_vec(g.data.clone(), &g.shape).requires_grad_(g.grad)).collect(),
-        of(DType::I64).map(|g| Tensor::from_vec(g.data.iter().map(|&x| x as i64).collect(), &g.shape)).collect(),
-        of(DType::Bool).map(|g| Tensor::from_vec(g.data.iter().map(|&x| x != 0.0).collect(), &g.shape)).collect(),
-    )
-}
+/// The operation on inputs, and the differentiated ones of them on the tape.
 fn call(op: &str, options: &str, inputs: &[Given]) -> Result<(Tensor<f64>, Vec<Tensor<f64>>), String> {
-    let (f, i, b) = tensors(inputs);
+    let of = |d: DType| inputs.iter().filter(move |g| g.dtype == d);
+    let f: Vec<Tensor<f64>> =
+        of(DType::F64).map(|g| Tensor::from_vec(g.data.clone(), &g.shape).requires_grad_(g.grad)).collect();
+    let whole = |g: &Given| Tensor::from_vec(g.data.iter().map(|&x| x as i64).collect(), &g.shape);
+    let i: Vec<Tensor<i64>> = of(DType::I64).map(whole).collect();
+    let b: Vec<Tensor<bool>> = of(DType::Bool).map(|g| whole(g).to::<bool>()).collect();
     match try_eval(|| table::call(op, options, &f, &i, &b)) {
         Ok(y) => Ok((y?, f.into_iter().filter(Tensor::requires_grad).collect())),
         Err(e) => Err(e.to_string()),
@@ -322,7 +319,7 @@ fn case(row: &Row, id: String) -> Result<Case, String> {
     }
     let mut g = Tensor::<f64>::scalar(0.0);
     for (grad, d) in grads.iter().zip(&along) {
-        g = g + (grad * Tensor::from_vec(d.data.clone(), &d.shape)).sum();
+        g += (grad * Tensor::from_vec(d.data.clone(), &d.shape)).sum();
     }
     let second = gradient(&g, None)?;
     // back to one of each input

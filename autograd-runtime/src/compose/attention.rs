@@ -3,7 +3,7 @@
 use super::attempt;
 use crate::{
     emit::{Ex, constant},
-    error::{Error, Result},
+    error::Error,
     ty::DType,
 };
 
@@ -46,13 +46,14 @@ impl<'e> Ex<'e> {
                 None => {}
             }
             let Some(seen) = seen else { return Ok(scores.softmax(-1).matmul(v)) };
-            let weights = Ex::select(&seen, &scores, &scores.lit(f64::NEG_INFINITY)).softmax(-1);
-            Ok(weights.masked(&any_last(&seen)?).matmul(v))
+            // a row of nothing is weighed like any other and then taken out, so that no NaN meets its gradient
+            let any = any_last(&seen);
+            let scores = Ex::select(&seen.logical_or(&any.logical_not()), &scores, &scores.lit(f64::NEG_INFINITY));
+            Ok(scores.softmax(-1).masked(&any).matmul(v))
         })
     }
 }
 /// Whether anything holds along the last axis.
-fn any_last<'e>(m: &Ex<'e>) -> Result<Ex<'e>> {
-    let last = m.rank() - 1;
-    Ok(m.cast(DType::I64).sum_keep(&[last]).cast(DType::Bool))
+fn any_last<'e>(m: &Ex<'e>) -> Ex<'e> {
+    m.cast(DType::I64).sum_keep(&[m.rank().saturating_sub(1)]).cast(DType::Bool)
 }

@@ -162,7 +162,7 @@ impl<'e> Ex<'e> {
     pub fn cross_entropy(&self, target: &Ex<'e>, weight: Option<&Ex<'e>>, o: &CrossEntropyOptions) -> Ex<'e> {
         attempt(self, || {
             let c = Classes::of("cross_entropy", self, weight)?;
-            let z = self - self.stable_shift(&[c.axis]);
+            let z = self - self.largest(&[c.axis]);
             let lse = z.exp().sum_keep(&[c.axis]).ln();
             picked_loss("cross_entropy", &z, Some(&lse), target, weight, o)
         })

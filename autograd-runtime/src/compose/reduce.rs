@@ -118,21 +118,21 @@ impl<'e> Ex<'e> {
             Ok(squeeze_axes(&y, &a, keepdim))
         })
     }
-    /// The largest value along axes, without derivative, and 0 where it is infinite: what may be subtracted
-    /// before exponentials.
-    pub(super) fn stable_shift(&self, a: &[usize]) -> Ex<'e> {
+    /// The largest value along axes, without derivative: what is subtracted before exponentials. Where it is infinite the
+    /// softmax is NaN, as in PyTorch.
+    pub(super) fn largest(&self, a: &[usize]) -> Ex<'e> {
         let shape = self.shape();
         if a.iter().any(|&d| shape[d] == 0) {
             return self.lit(0.0);
         }
-        let m = self.detach().amax_keep(a);
-        m.masked(&m.abs().lt(&m.lit(f64::INFINITY)))
+        self.detach().amax_keep(a)
     }
-    /// ln Σ eˣ, by m + ln Σ e^(x−m) with the largest x as m
+    /// ln Σ eˣ, by m + ln Σ e^(x−m) with the largest x as m, or 0 where that is infinite
     pub fn logsumexp(&self, dims: Option<&[i64]>, keepdim: bool) -> Ex<'e> {
         attempt(self, || {
             let a = axes("logsumexp", self, dims)?;
-            let m = self.stable_shift(&a);
+            let m = self.largest(&a);
+            let m = m.masked(&m.abs().lt(&m.lit(f64::INFINITY)));
             let y = (self - &m).exp().sum_keep(&a).ln() + m;
             Ok(squeeze_axes(&y, &a, keepdim))
         })
@@ -140,14 +140,14 @@ impl<'e> Ex<'e> {
     pub fn softmax(&self, dim: i64) -> Ex<'e> {
         attempt(self, || {
             let a = axes("softmax", self, Some(&[dim]))?;
-            let e = (self - self.stable_shift(&a)).exp();
+            let e = (self - self.largest(&a)).exp();
             Ok(&e / e.sum_keep(&a))
         })
     }
     pub fn log_softmax(&self, dim: i64) -> Ex<'e> {
         attempt(self, || {
             let a = axes("log_softmax", self, Some(&[dim]))?;
-            let z = self - self.stable_shift(&a);
+            let z = self - self.largest(&a);
             Ok(&z - z.exp().sum_keep(&a).ln())
         })
     }

@@ -256,8 +256,10 @@ pub static REM: OpDef = OpDef {
     eval: eval_binary!(a, b, a % b, a.checked_rem(b).unwrap_or(0)),
     derivative: Derivative::Elementwise(|cx, i, t| {
         let (a, b) = (&cx.args[0], &cx.args[1]);
-        // (a − y)/b is an integer but for rounding; a/b itself may round up to the next one
-        Some(if i == 0 { t.clone() } else { -(t * ((a - cx.out) / b).round()) })
+        // (a − y)/b is an integer but for rounding; a/b itself may round up to the next one. Where there is no remainder
+        // the quotient is infinite or NaN
+        let quotient = || Ex::select(&cx.out.is_nan(), &(a / b), &((a - cx.out) / b).round());
+        Some(if i == 0 { t.clone() } else { -(t * quotient()) })
     }),
     saves: 3 | SAVE_OUT,
     lower: Lower::Library,

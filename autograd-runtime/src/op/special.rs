@@ -30,7 +30,7 @@ const BERNOULLI: [f64; 10] = [
     1.338_253_653_068_467_9e-11,
     -3.389_680_296_322_583e-13,
     8.586_062_056_277_845e-15,
-    -2.174_868_698_558_061_9e-16,
+    -2.174_868_698_558_062e-16,
 ];
 
 /// ψ⁽ⁿ⁾(x): a sum over x, x + 1, … until the asymptotic series of Abramowitz and Stegun, 6.4.11, holds; below zero by
