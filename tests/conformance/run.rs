@@ -45,16 +45,20 @@ struct Setting<'a, T: Float> {
     places: Vec<usize>,
 }
 
-fn same_as_f64(case: &Case) -> bool {
-    // a number that f32 turns into an infinity or a zero
-    let lost = |&x: &f64| x.is_finite() && ((x as f32).is_infinite() || (x != 0.0 && x as f32 == 0.0));
-    case.inputs.iter().any(|i| i.data.iter().any(lost))
+/// Whether a trap is about numbers that f32 does not have: they become an infinity or a zero, or move so far that a periodic
+/// function has another value there.
+fn beyond_f32(case: &Case) -> bool {
+    let lost = |&x: &f64| {
+        let near = x as f32;
+        x.is_finite() && (near.is_infinite() || (x != 0.0 && near == 0.0) || (f64::from(near) - x).abs() > 1e-4)
+    };
+    case.id.contains("/trap") && case.inputs.iter().any(|i| i.data.iter().any(lost))
 }
 
 pub(crate) fn run(case: &Case) -> Outcome {
     let mut out = Outcome { dynamic: true, compiled: true, second: true, native: None, errors: Vec::new() };
     at::<f64>(case, &mut out);
-    if !same_as_f64(case) {
+    if !beyond_f32(case) {
         at::<f32>(case, &mut out);
     }
     out.second &= case.first.as_ref().is_some_and(|f| f.second.is_some());

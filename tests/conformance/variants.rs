@@ -346,6 +346,32 @@ fn every_engine_agrees_on_other_shapes_and_options() {
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
 
+/// A write to a result reaches no argument.
+#[test]
+fn results_own_their_elements() {
+    let x = Tensor::<f64>::arange(4).reshape(&[2, 2]);
+    let index = Tensor::from_vec(Vec::<i64>::new(), [0, 2]);
+    let results = [
+        x.roll(&[0], &[]),
+        x.roll(&[2], &[0]),
+        x.pad(&[(0, 0), (0, 0)], 0.0),
+        x.pad(&[(-1, 0), (0, 0)], 0.0),
+        x.tile(&[1]),
+        x.flip(&[]),
+        x.diag(0),
+        x.prod_dim(0, false),
+        x.scatter(0, &index, &x),
+        Tensor::einsum("ij->ij", &[&x]),
+        Tensor::einsum("ij->ji", &[&x]),
+        x.cumsum(0),
+        x.sum_dim(&[], false),
+    ];
+    for y in &results {
+        autograd::no_grad(|| y.index_put_(autograd::Rest, -9.0));
+    }
+    assert_eq!(x.to_vec(), [0.0, 1.0, 2.0, 3.0]);
+}
+
 #[test]
 fn what_does_not_fit_is_an_error_that_names_the_operation() {
     for (op, options, inputs) in REFUSED {

@@ -88,15 +88,14 @@ impl<'e> Ex<'e> {
         let at = x.eq(&m).logical_or(&x.is_nan());
         Ex::select(&at, &x, &x.lit(f64::NEG_INFINITY)).amax(None, false)
     }
-    /// Zeros of extent `size` along an axis, or this, with sources written at indices; the last of several writers counts,
-    /// in the derivative too.
+    /// This with sources written at indices; the last of several writers counts, in the derivative too.
     pub fn scatter(&self, dim: i64, index: &Ex<'e>, source: &Ex<'e>) -> Ex<'e> {
         attempt(self, || {
             let (d, source) = into_place("scatter", self, dim, index, source)?;
             let writer = index.emit_op(Op::with(&order::LAST_WRITER, [Attr::Int(d as i64), Attr::dims(&self.shape())]));
             let n = index.ty().numel();
             if n == 0 {
-                return Ok(self.clone());
+                return Ok(self.copy());
             }
             let total = self.ty().numel();
             let at = writer.maximum(&writer.lit(0.0)).reshape(&[total]);

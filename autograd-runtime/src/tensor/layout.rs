@@ -90,7 +90,7 @@ impl<T: Element> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn roll(&self, shifts: &[i64], dims: &[i64]) -> Self {
-        self.named("RollBackward0", |x| x.roll(shifts, dims))
+        self.named("RollBackward0", |x| x.roll(shifts, dims).copy())
     }
     /// Diagonal `k` of a matrix, or a matrix with the vector on it and zeros elsewhere; positive numbers count to the
     /// right of the main diagonal.
@@ -164,7 +164,8 @@ impl<T: Float> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn pad(&self, pads: &[(i64, i64)], value: impl super::Scalar<T>) -> Self {
-        self.named("ConstantPadNdBackward0", |x| x.pad(pads, &value.ex(x.e)))
+        // what is only cut would be a view
+        self.named("ConstantPadNdBackward0", |x| x.pad(pads, &value.ex(x.e)).copy())
     }
     /// Rows of this matrix by an index of any shape: the index's axes, then the row's. A copy.
     ///

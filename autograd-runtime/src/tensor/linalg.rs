@@ -34,7 +34,9 @@ impl<T: Float> Tensor<T> {
             return Self::from_value(Value::absent(Ty::scalar(T::DTYPE)));
         }
         Tensor::from_value(evaluate_as("EinsumBackward0", |e| {
-            Ex::einsum(equation, &operands.iter().map(|t| t.ex(e)).collect::<Vec<_>>())
+            let y = Ex::einsum(equation, &operands.iter().map(|t| t.ex(e)).collect::<Vec<_>>());
+            // of one operand it may be a view
+            if operands.len() == 1 { y.copy() } else { y }
         }))
     }
     /// The sum of the diagonal of a matrix, of shape `[]`.
