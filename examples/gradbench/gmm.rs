@@ -62,7 +62,7 @@ fn log_posterior(alpha: &[f64], mu: &[f64], q: &[f64], l: &[f64], x: &[f64], gam
 
 /// The logarithm of the gamma function of half an integer, 2x = `twice`, by Γ(x) = (x − 1) Γ(x − 1).
 fn ln_gamma_half(twice: usize) -> f64 {
-    let start = if twice % 2 == 0 { 0.0 } else { 0.5 * PI.ln() };
+    let start = if twice.is_multiple_of(2) { 0.0 } else { 0.5 * PI.ln() };
     (1..).map(|i| twice as f64 / 2.0 - f64::from(i)).take_while(|&x| x > 0.0).map(f64::ln).sum::<f64>() + start
 }
 

@@ -6,6 +6,9 @@
 //!     cargo run --release --example gradbench
 //! ```
 
+// loops over indices, as the formulas have them
+#![allow(clippy::needless_range_loop)]
+
 mod ba;
 mod descent;
 mod det;

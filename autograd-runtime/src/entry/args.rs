@@ -283,14 +283,20 @@ pub struct Binder<'b> {
     pub(crate) listed: bool,
 }
 pub(crate) enum BindPass<'b> {
-    /// The destination of each gradient leaf; `None` for scalars.
-    Learn(&'b mut SmallVec<[Option<Value>; 8]>),
+    Learn(&'b mut Destinations),
     Write(&'b mut dyn Iterator<Item = OutVal>),
+}
+/// The destination of each gradient leaf; `None` for scalars. Those after the last tensor are only counted: a slice may be
+/// long.
+#[derive(Default)]
+pub(crate) struct Destinations {
+    pub all: SmallVec<[Option<Value>; 8]>,
+    scalars: usize,
 }
 impl Binder<'_> {
     fn scalar<T: Float>(&mut self, out: &mut T) {
         match &mut self.pass {
-            BindPass::Learn(d) => d.push(None),
+            BindPass::Learn(d) => d.scalars += 1,
             BindPass::Write(r) => *out = GradReader { grads: Source::Iter(*r), listed: self.listed }.scalar(),
         }
     }
@@ -307,7 +313,10 @@ impl Binder<'_> {
     }
     fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {
         match &mut self.pass {
-            BindPass::Learn(d) => d.push(Some(out.value().clone())),
+            BindPass::Learn(d) => {
+                d.all.extend(std::iter::repeat_n(None, std::mem::take(&mut d.scalars)));
+                d.all.push(Some(out.value().clone()));
+            }
             BindPass::Write(r) => {
                 // the dynamic engine gives a new tensor
                 if let Some(OutVal::Tensor(v)) = r.next()

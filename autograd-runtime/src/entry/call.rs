@@ -4,7 +4,8 @@
 use super::{
     Engine, Function, Kind,
     args::{
-        BindPass, Binder, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor, destination,
+        BindPass, Binder, Destinations, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor,
+        destination,
     },
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
@@ -465,9 +466,9 @@ fn into(
     mut bind: impl FnMut(&mut Binder<'_>),
     run: impl FnOnce(&[Option<Value>]) -> Result<Outcome>,
 ) -> Result<Outcome> {
-    let mut dests: SmallVec<[Option<Value>; 8]> = SmallVec::new();
+    let mut dests = Destinations::default();
     bind(&mut Binder { pass: BindPass::Learn(&mut dests), listed: false });
-    let o = run(&dests)?;
+    let o = run(&dests.all)?;
     let mut grads = o.outs[o.values..].iter().cloned();
     bind(&mut Binder { pass: BindPass::Write(&mut grads), listed: o.listed });
     Ok(o)

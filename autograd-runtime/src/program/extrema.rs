@@ -64,6 +64,9 @@ pub(super) fn extremum(op: &Op) -> Option<Extremum> {
     Some(Extremum { counter, value, term, loses: if of_floats { f64::NAN } else { sign * f64::INFINITY } })
 }
 
+/// What makes the results of a graph of its inputs.
+type Part<'f> = &'f dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>;
+
 impl Extremum {
     /// The cotangents of the arguments `wrt` of the loop, from that of the extremum.
     pub(super) fn back(&self, b: &Builder, op: &Op, args: &[NodeId], ct: NodeId) -> Result<Vec<NodeId>> {
@@ -78,7 +81,7 @@ impl Extremum {
             all.extend(&ins[ins.len() - (n - 2)..]);
             all
         };
-        let graph = |args: &[NodeId], f: &dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>| -> Result<Arc<Graph>> {
+        let graph = |args: &[NodeId], f: Part<'_>| -> Result<Arc<Graph>> {
             let p = Builder::new();
             let ins: Vec<NodeId> = args.iter().map(|&a| p.input(&b.ty_of(a))).collect();
             let outs = f(&p, &ins)?;
