@@ -125,7 +125,8 @@ fn several_parameters_and_results_give_nested_blocks() {
         [(xx, 2.0), (xy, 0.7), (sx, 0.7_f64.cos()), (sy, 0.0)].iter().for_each(|(g, w)| near(*g, *w));
         near(cube::hessian(2.0)?, 12.0);
         near(cube::jacobian(2.0)?, 12.0);
-        let ((hxx, hxp), (hpx, hpp)): ((f64, [f64; 2]), ([f64; 2], [[f64; 2]; 2])) = mixed::hessian(3.0, [2.0, 5.0])?;
+        type Row<X> = (X, [X; 2]);
+        let ((hxx, hxp), (hpx, hpp)): (Row<f64>, Row<[f64; 2]>) = mixed::hessian(3.0, [2.0, 5.0])?;
         assert_eq!((hxx, hxp, hpx, hpp), (4.0, [6.0, 0.0], [6.0, 0.0], [[0.0, 1.0], [1.0, 0.0]]));
         Ok(())
     });

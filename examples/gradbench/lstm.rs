@@ -16,10 +16,7 @@ fn sigmoid(x: f64) -> f64 {
 fn loss(main: &[f64], extra: &[f64], start: &[f64], sequence: &[f64], b: usize) -> f64 {
     let layers = main.len() / (8 * b);
     let count = sequence.len() / b;
-    let mut state = vec![0.0; start.len()];
-    for i in 0..start.len() {
-        state[i] = start[i];
-    }
+    let mut state = start.to_vec();
     let mut y = vec![0.0; b];
     let mut total = 0.0;
     for t in 0..count - 1 {

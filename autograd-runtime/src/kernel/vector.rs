@@ -1,5 +1,5 @@
 //! Loops of a scalar program whose trips do not depend on one another: turns such a loop, whose trips are counted at run
-//! time, into the inner range of a kernel ([`OPEN`]) in front of the loop itself. Elementary functions are then called for
+//! time, into the inner range of a kernel (`OPEN`) in front of the loop itself. Elementary functions are then called for
 //! blocks of trips and arithmetic works on vectors.
 //!
 //! The attempt asks everything beforehand: that there are enough trips to be worth it, and that every index of every trip
