@@ -185,6 +185,7 @@ fn pointwise() -> Vec<Op> {
     for def in op::all().filter(|d| matches!(d.eval, Eval::Pointwise(_))) {
         match def.name {
             "powi" => ops.extend([-3, -1, 0, 1, 2, 3, 7].map(|n| Op::with(def, [Attr::Int(n)]))),
+            "polygamma" => ops.extend([1, 2, 5].map(|n| Op::with(def, [Attr::Int(n)]))),
             "cast" => ops.extend(DTYPES.map(|d| Op::with(def, [Attr::DType(d)]))),
             // they fail at some values: see `rules.rs`
             "int_div" | "int_rem" | "uint_div" | "uint_rem" | "trip" => {}
