@@ -34,7 +34,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::Tensor;
-    /// let x = Tensor::scalar(1.0);
+    /// let x = Tensor::scalar(1.0_f64);
     /// assert!((x.gelu_tanh().item() - x.gelu().item()).abs() < 2e-4);
     /// ```
     #[track_caller]

@@ -60,7 +60,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::Tensor;
-    /// let a = Tensor::from_vec(vec![1.0, 2.0, 2.0, 4.0], [2, 2]).requires_grad_(true);
+    /// let a = Tensor::from_vec(vec![1.0_f64, 2.0, 2.0, 4.0], [2, 2]).requires_grad_(true);
     /// a.det().backward()?;
     /// let adjugate = [4.0, -2.0, -2.0, 1.0];
     /// assert!(a.grad().unwrap().to_vec().iter().zip(adjugate).all(|(g, want)| (g - want).abs() < 1e-14));
@@ -115,7 +115,7 @@ impl<T: Float> Tensor<T> {
     ///
     /// ```
     /// use autograd_runtime::Tensor;
-    /// let a = Tensor::from_vec(vec![2.0, 1.0, 1.0, 2.0], [2, 2]);
+    /// let a = Tensor::from_vec(vec![2.0_f64, 1.0, 1.0, 2.0], [2, 2]);
     /// let values = a.eigvalsh().to_vec();
     /// assert!((values[0] - 1.0).abs() < 1e-14 && (values[1] - 3.0).abs() < 1e-14);
     /// ```
