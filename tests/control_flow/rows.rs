@@ -80,7 +80,7 @@ fn points_in_space() {
     let (mut d, mut s) = (vec![[0.0; 3]; 7], 0.0);
     potential::grad_into(&p, 0.4, &mut d, &mut s).unwrap();
     assert_eq!((d, s), potential::grad(&p, 0.4).unwrap());
-    assert!(potential::grad_into(&p, 0.4, &mut vec![[0.0; 3]; 6], &mut s).is_err());
+    assert!(potential::grad_into(&p, 0.4, &mut [[0.0; 3]; 6], &mut s).is_err());
 }
 
 #[differentiable]

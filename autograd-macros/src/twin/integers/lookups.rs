@@ -22,7 +22,7 @@ impl Integers<'_> {
             Expr::Binary(e) => {
                 let float = |e: &Expr| matches!(unparenthesised(e), Expr::Lit(e) if matches!(e.lit, Lit::Float(_)));
                 let (left, right) = (self.is_lookup(&e.left), self.is_lookup(&e.right));
-                flow::calculates(&e.op) && (left && right || left && float(&e.right) || float(&e.left) && right)
+                flow::calculates(&e.op) && (left && (right || float(&e.right)) || float(&e.left) && right)
             }
             _ => false,
         }
