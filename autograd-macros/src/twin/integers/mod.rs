@@ -1,4 +1,4 @@
-//! Turns integers that are understood into `Int`s and lists of floats into `List`s, so that a trace leaves their values
+//! Turns integers that are understood into `Int`s, lists of floats into `List`s and lists of arrays into `Table`s, so that a trace leaves their values
 //! and lengths open: `let mut n = 0` becomes `let mut n = Int::number(0)`, `x[i]` becomes `x.at(i)`, `for i in 0..n` a
 //! loop over `flow::trips(0, n)`, and `vec![0.0; n]` becomes `List::repeat(0.0, n)`.
 //!
