@@ -245,6 +245,14 @@ impl Data {
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         each!(Data, self, v => v.as_mut_ptr().cast())
     }
+    /// The bits of element `i`, if there is one.
+    pub(crate) fn bits(&self, i: usize) -> Option<u64> {
+        each!(Data, self, v => v.get(i).map(|x| x.bits()))
+    }
+    /// Writes element `i`, which there must be, from its bits.
+    pub(crate) fn set_bits(&mut self, i: usize, bits: u64) {
+        each!(Data, self, v => v[i] = Element::from_bits(bits));
+    }
     /// All elements.
     pub fn slice(&self) -> Slice<'_> {
         map_each!(Data => Slice, self, v => v)

@@ -248,6 +248,16 @@ impl<'e> Ex<'e> {
     pub fn scatter_add(&self, dim: usize, idx: &Ex<'e>, size: usize) -> Ex<'e> {
         apply(Op::with(&index::SCATTER_ADD, [Attr::Int(dim as i64), Attr::Int(size as i64)]), &[self, idx])
     }
+    /// Zeros of a shape with this added at indices along `dim`; they may cover less of the other axes than there is.
+    pub(crate) fn scattered(&self, dim: usize, idx: &Ex<'e>, shape: &[usize]) -> Ex<'e> {
+        let mut y = self.scatter_add(dim, idx, shape[dim]);
+        for d in (0..shape.len()).filter(|&d| d != dim) {
+            if y.shape()[d] != shape[d] {
+                y = y.unslice(d, 0, 1, shape[d]);
+            }
+        }
+        y
+    }
     /// The product of matrices on the last two axes; leading axes are batches of equal extents.
     pub fn matmul_2d(&self, other: &Ex<'e>) -> Ex<'e> {
         self.op2(&linalg::MATMUL, other)

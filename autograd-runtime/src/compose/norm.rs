@@ -1,6 +1,6 @@
 //! Layers without a state of their own: the affine map, and normalisation over axes.
 
-use super::attempt;
+use super::{attempt, reduce::count};
 use crate::{
     emit::Ex,
     error::{Error, Result},
@@ -9,8 +9,7 @@ use crate::{
 
 /// (x − mean)/√(var + ε) over axes, with the variance of the elements themselves.
 fn normalised<'e>(x: &Ex<'e>, axes: &[usize], eps: f64) -> Ex<'e> {
-    let shape = x.shape();
-    let n: f64 = axes.iter().map(|&d| shape[d] as f64).product();
+    let n = count(x, axes);
     let centred = x - x.sum_keep(axes) / n;
     let var = centred.square().sum_keep(axes) / n;
     centred * (var + eps).rsqrt()

@@ -107,15 +107,7 @@ impl<'e> Ex<'e> {
     pub fn scatter_added(&self, dim: i64, index: &Ex<'e>, source: &Ex<'e>) -> Ex<'e> {
         attempt(self, || {
             let (d, source) = into_place("scatter_add", self, dim, index, source)?;
-            let shape = self.shape();
-            let mut sum = source.scatter_add(d, index, shape[d]);
-            // indices may cover less of the other axes than there is
-            for (a, &n) in shape.iter().enumerate().filter(|p| p.0 != d) {
-                if sum.shape()[a] != n {
-                    sum = sum.unslice(a, 0, 1, n);
-                }
-            }
-            Ok(self + sum)
+            Ok(self + source.scattered(d, index, &self.shape()))
         })
     }
 }

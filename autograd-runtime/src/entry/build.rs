@@ -174,7 +174,10 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
         // what is wrong for these lengths too is found again
         Err(e) if open => per_length(e.to_string()),
         done => {
-            if let Ok(Entry { body: Body::Dynamic { reason }, .. }) = &done {
+            // a matrix that is no single program is made of products
+            if let Ok(Entry { body: Body::Dynamic { reason }, .. }) = &done
+                && !matches!(kind, Kind::Jacobian | Kind::Hessian)
+            {
                 tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
             }
             done

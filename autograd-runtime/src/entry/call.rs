@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    array::{Data, Element},
+    array::Data,
     program::{Input, Output, Program},
     random::{Draws, States},
     session,
     tensor::{Locked, Repr, Storage, Sweep, Target, Value},
-    ty::{DType, Layout, Ty},
+    ty::{Layout, Ty},
 };
 use smallvec::SmallVec;
 use std::{
@@ -434,7 +434,7 @@ pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
     let mut o = [0; SLOTS];
     if let Some(n) = look_up_on_slots::<F>(args, Kind::Grad, &mut o) {
-        return Ok(F::collect(args, &mut GradReader { grads: Source::Slots(&mut o[..n].iter()), listed: false }));
+        return Ok(grads_of::<F>(args, &o[..n]));
     }
     Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args))
 }
@@ -442,13 +442,9 @@ pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value
     let kind = Kind::ValueAndGrad;
     let mut o = [0; SLOTS];
     if let Some(n) = look_up_on_slots::<F>(args, kind, &mut o) {
-        // a value and a gradient on slots: one float is the value
+        // what has a gradient has one float as its value
         let (value, grads) = o[..n].split_at(1);
-        let value = F::read(&mut OutReader { outs: Source::Slots(&mut value.iter()), constants: &mut [].iter() });
-        return Ok((
-            value,
-            F::collect(args, &mut GradReader { grads: Source::Slots(&mut grads.iter()), listed: false }),
-        ));
+        return Ok((value_of::<F>(value, &[]), grads_of::<F>(args, grads)));
     }
     let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
@@ -595,9 +591,8 @@ fn listed(cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
         }
         let mut data = Data::zeros(ty.dtype, n);
         for (i, ct) in these.iter().enumerate() {
-            match (&mut data, ct) {
-                (Data::F32(x), LeafIn::Bits(DType::F32, b)) => x[i] = Element::from_bits(*b),
-                (Data::F64(x), LeafIn::Bits(DType::F64, b)) => x[i] = Element::from_bits(*b),
+            match ct {
+                LeafIn::Bits(dtype, bits) if *dtype == ty.dtype => data.set_bits(i, *bits),
                 _ => return Err(Error::dtype("vjp", ty.dtype.name(), ct.dtype())),
             }
         }
@@ -680,6 +675,17 @@ pub(super) fn run_slots(entry: &Entry, slots: &[u64], out: &mut [u64]) -> Option
     }
     let out = out.get_mut(..program.outputs().len())?;
     program.run_slots(slots, out).then_some(out.len())
+}
+
+/// The gradient from slots.
+#[inline]
+pub(super) fn grads_of<F: Function>(args: F::Args<'_>, slots: &[u64]) -> F::Grads {
+    F::collect(args, &mut GradReader { grads: Source::Slots(&mut slots.iter()), listed: false })
+}
+/// The value from slots.
+#[inline]
+pub(super) fn value_of<F: Function>(slots: &[u64], constants: &[Fixed]) -> F::Value {
+    F::read(&mut OutReader { outs: Source::Slots(&mut slots.iter()), constants: &mut constants.iter() })
 }
 
 /// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.
@@ -788,8 +794,7 @@ impl CompiledFn {
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
         let mut o = [0; SLOTS];
         if let Some(n) = self.on_slots::<F>(&self.grad, args, &mut o) {
-            let grads = Source::Slots(&mut o[..n].iter());
-            return Ok(F::collect(args, &mut GradReader { grads, listed: self.listed }));
+            return Ok(grads_of::<F>(args, &o[..n]));
         }
         Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
     }
@@ -802,10 +807,7 @@ impl CompiledFn {
         let mut o = [0; SLOTS];
         if let Some(n) = self.on_slots::<F>(&self.value_and_grad, args, &mut o) {
             let (value, grads) = o[..n].split_at(1);
-            let outs = Source::Slots(&mut value.iter());
-            let value = F::read(&mut OutReader { outs, constants: &mut self.constants().iter() });
-            let grads = Source::Slots(&mut grads.iter());
-            return Ok((value, F::collect(args, &mut GradReader { grads, listed: self.listed })));
+            return Ok((value_of::<F>(value, self.constants()), grads_of::<F>(args, grads)));
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))

@@ -9,10 +9,9 @@ use super::{
     blocks::Block,
     build::{self, Body, Entry},
     cache,
-    call::{Extra, Outcome, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, visit},
+    call::{Extra, Outcome, grads_of, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, value_of, visit},
     current_engine,
     key::Key,
-    twins::OutReader,
 };
 use crate::{
     Error, Result,
@@ -78,8 +77,7 @@ impl<'a, F: Function> Products<'a, F> {
             }
             return Ok(types.iter().map(|t| zeros_of(t, &OutVal::Bits(0))).collect());
         }
-        let v = itemised::<F>(self.args, visit::<F>(self.args, self.kind), self.kind);
-        let o = on_tape::<F>(self.args, &v, Kind::Value, &[], v.nested)?;
+        let o = on_tape::<F>(self.args, &self.v, Kind::Value, &[], self.v.nested)?;
         Ok(o.outs
             .iter()
             .filter_map(|o| if let OutVal::Tensor(v) = o { Some(zeros_of(v.ty(), o)) } else { None })
@@ -129,13 +127,9 @@ fn extent(leaf: &LeafIn) -> usize {
 /// The leaf of zeros with a 1 in one place.
 fn unit(leaf: &LeafIn, i: usize) -> LeafIn {
     let one = |v: &Value| {
-        let (ty, one) = (v.ty(), bits_of(v.ty().dtype, 1.0));
+        let ty = v.ty();
         let mut data = Data::zeros(ty.dtype, ty.numel());
-        match &mut data {
-            Data::F32(x) => x[i] = f32::from_bits(one as u32),
-            Data::F64(x) => x[i] = f64::from_bits(one),
-            Data::I64(_) | Data::Bool(_) => {}
-        }
+        data.set_bits(i, bits_of(ty.dtype, 1.0));
         Value::from_data(ty.clone(), data)
     };
     match leaf {
@@ -188,6 +182,9 @@ fn at_once<F: Function, B: Block>(
     kind: Kind,
     form: impl FnOnce(&Entry, &[u64]) -> B,
 ) -> Option<B::Over<F::Grads>> {
+    if current_engine() == Engine::Dynamic {
+        return None;
+    }
     let mut slots = Slots::new();
     F::slots(args, &mut slots);
     let slots = slots.filled()?;
@@ -200,25 +197,18 @@ fn at_once<F: Function, B: Block>(
     let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, program.outputs().len());
     run_slots(&entry, slots, &mut outs)?;
     let (value, all) = outs.split_at(entry.values);
-    let mut next = all.chunks(entry.wrt.len().max(1));
-    let mut rows = std::iter::from_fn(|| {
-        let row = Source::Slots(&mut next.next()?.iter());
-        Some(F::collect(args, &mut GradReader { grads: row, listed: false }))
-    });
+    let mut rows = all.chunks(entry.wrt.len().max(1)).map(|row| grads_of::<F>(args, row));
     form(&entry, value).over(&mut rows)
 }
 
 pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
-    let read = |entry: &Entry, slots: &[u64]| {
-        F::read(&mut OutReader { outs: Source::Slots(&mut slots.iter()), constants: &mut entry.constants.iter() })
-    };
-    if let Some(matrix) = at_once::<F, _>(args, Kind::Jacobian, read) {
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Jacobian, |e, slots| value_of::<F>(slots, &e.constants)) {
         return Ok(matrix);
     }
     let states = States::now();
-    let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
     let v = visit::<F>(args, Kind::Value);
     let inputs: usize = build::differentiated::<F>(args, v.listed).iter().map(|&i| extent(&v.leaves[i])).sum();
+    let value = run::<F>(args, v, Kind::Value, Extra::None, None)?.read::<F>();
     let rows = if inputs <= value.count() {
         match columns::<F>(args, &states, inputs, value.count()) {
             // a function with a derivative of the user's has a reverse mode alone
@@ -265,10 +255,7 @@ fn columns<F: Function>(args: F::Args<'_>, states: &States, inputs: usize, outpu
 }
 
 pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
-    let collect = |_: &Entry, slots: &[u64]| {
-        F::collect(args, &mut GradReader { grads: Source::Slots(&mut slots.iter()), listed: false })
-    };
-    if let Some(matrix) = at_once::<F, _>(args, Kind::Hessian, collect) {
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Hessian, |_, slots| grads_of::<F>(args, slots)) {
         return Ok(matrix);
     }
     let states = States::now();

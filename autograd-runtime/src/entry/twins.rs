@@ -5,7 +5,7 @@ use super::args::{Arg, OutVal, Source, scalar_of};
 use super::rolled::length_of;
 use crate::{
     Error, Result,
-    array::{Data, Element, Float},
+    array::{Element, Float},
     real::{Real, literal},
     tensor::{Tensor, Value},
 };
@@ -293,7 +293,7 @@ impl<A: Out<Value: Arg<GradBuf: Sized> + 'static>> Out for Vec<A> {
         // a list is one of floats
         let Some(OutVal::Tensor(list)) = r.outs.next() else { return Vec::new() };
         let data = list.to_array().into_data();
-        let mut items = (0..data.len()).map(|i| OutVal::Bits(crate::each!(Data, &data, v => v[i].bits())));
+        let mut items = (0..data.len()).filter_map(|i| data.bits(i).map(OutVal::Bits));
         let mut r = OutReader { outs: Source::Iter(&mut items), constants: &mut [].iter() };
         (0..data.len()).map(|_| A::read(&mut r)).collect()
     }

@@ -14,7 +14,7 @@ mod nest;
 pub(crate) mod pointwise;
 pub(crate) mod reduce;
 
-pub(crate) use copy::{copied, copy_window};
+pub(crate) use copy::{copied, copy_window, elements};
 pub(crate) use nest::Nest;
 
 use super::{Attr, Eval, Op, compare};

@@ -6,9 +6,8 @@
 mod dense;
 mod svd;
 
-use super::{Cx, Derivative, Eval, Lower, Op, OpDef, Operand, SAVE_OUT, each, infer};
+use super::{Cx, Derivative, Op, OpDef, SAVE_OUT, each, infer, library};
 use crate::{
-    array::Data,
     emit::{Ex, apply, iota},
     error::{Error, Result},
     op::Attr,
@@ -18,18 +17,6 @@ use crate::{
 /// All operations of this family.
 pub static ALL: &[&OpDef] =
     &[&SOLVE, &SOLVE_TRIANGULAR, &INV, &DET, &COFACTOR, &COFACTOR_SLOPE, &LOGABSDET, &CHOLESKY, &EIGH];
-
-const fn factor(
-    name: &'static str,
-    attrs: &'static [&'static str],
-    arity: usize,
-    infer: fn(&Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>,
-    derivative: Derivative,
-    saves: u32,
-) -> OpDef {
-    OpDef { name, attrs, arity, infer, eval: Eval::Windows(eval), derivative, saves, lower: Lower::Library }
-}
 
 /// Square matrices of floats.
 fn square(op: &Op, a: &[&Ty]) -> Result<Ty> {
@@ -75,7 +62,7 @@ macro_rules! by_width {
 }
 
 /// X with A·X = B;  dB = A⁻ᵀ·ct,  dA = −dB·Xᵀ
-pub static SOLVE: OpDef = factor(
+pub static SOLVE: OpDef = library(
     "solve",
     &[],
     2,
@@ -112,7 +99,7 @@ fn read_part<'e>(op: &Op, x: &Ex<'e>) -> Ex<'e> {
 }
 /// X with T·X = B, T the upper or lower triangle of A, with ones on its diagonal if `unit`;  dB = T⁻ᵀ·ct,  dA = −dB·Xᵀ in
 /// that triangle
-pub static SOLVE_TRIANGULAR: OpDef = factor(
+pub static SOLVE_TRIANGULAR: OpDef = library(
     "solve_triangular",
     &["upper", "unit"],
     2,
@@ -132,7 +119,7 @@ pub static SOLVE_TRIANGULAR: OpDef = factor(
 );
 
 /// Y = A⁻¹; of a singular matrix NaN, or an error if `strict`;  dA = −Yᵀ·ct·Yᵀ
-pub static INV: OpDef = factor(
+pub static INV: OpDef = library(
     "inv",
     &["strict"],
     1,
@@ -158,7 +145,7 @@ fn inner<'e>(a: &Ex<'e>, b: &Ex<'e>) -> Ex<'e> {
 }
 
 /// d = det A;  dA = ct · cof A, the transposed adjugate, which is defined for singular matrices too
-pub static DET: OpDef = factor(
+pub static DET: OpDef = library(
     "det",
     &[],
     1,
@@ -172,7 +159,7 @@ pub static DET: OpDef = factor(
 );
 /// cof A = ∂det/∂A, the matrix of cofactors. With A = U·S·Vᵀ it is det U·det V · U·diag(∏ of the other sᵢ)·Vᵀ: no division.
 /// Its derivative is symmetric: dA is its slope along ct
-pub static COFACTOR: OpDef = factor(
+pub static COFACTOR: OpDef = library(
     "cofactor",
     &[],
     1,
@@ -187,7 +174,7 @@ pub static COFACTOR: OpDef = factor(
 /// The slope of cof A along C, linear and symmetric in C: in the basis of the singular vectors, on the diagonal Σ over j ≠ i
 /// of c_jj, elsewhere −c_ji, each times the product of the other singular values.  Its derivative in A needs A⁻¹: of
 /// singular matrices derivatives of the determinant end at the second order.
-pub static COFACTOR_SLOPE: OpDef = factor(
+pub static COFACTOR_SLOPE: OpDef = library(
     "cofactor_slope",
     &[],
     2,
@@ -225,7 +212,7 @@ fn inverse<'e>(a: &Ex<'e>, strict: bool) -> Ex<'e> {
 }
 
 /// y = ln|det A|, without overflow;  dA = ct · A⁻ᵀ, NaN where A is singular
-pub static LOGABSDET: OpDef = factor(
+pub static LOGABSDET: OpDef = library(
     "logabsdet",
     &[],
     1,
@@ -254,7 +241,7 @@ fn lower_solve<'e>(l: &Ex<'e>, b: &Ex<'e>, transposed: bool) -> Ex<'e> {
 }
 /// L with L·Lᵀ = A, lower triangular, A being read as (A + Aᵀ)/2.  dL = L·Φ(L⁻¹·Ȧ·L⁻ᵀ);  dA = the symmetric part of
 /// L⁻ᵀ·Φ(Lᵀ·ct)·L⁻¹
-pub static CHOLESKY: OpDef = factor(
+pub static CHOLESKY: OpDef = library(
     "cholesky",
     &[],
     1,
@@ -279,7 +266,7 @@ pub static CHOLESKY: OpDef = factor(
 
 /// `[V | λ]` of a symmetric matrix, which is read as (A + Aᵀ)/2: eigenvectors as columns, then a column of the eigenvalues
 /// in ascending order.  λ̇ᵢ = (VᵀȦV)ᵢᵢ, V̇ = V·(F∘VᵀȦV) with Fᵢⱼ = 1/(λⱼ − λᵢ), 0 where they are equal
-pub static EIGH: OpDef = factor(
+pub static EIGH: OpDef = library(
     "eigh",
     &[],
     1,

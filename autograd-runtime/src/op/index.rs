@@ -1,9 +1,9 @@
 //! Placing and picking elements: concatenation, the transposes of slices, gathers and scatters.
 
 use super::{
-    Derivative, Eval, Lower, Op, OpDef, Operand, VARIADIC,
+    Derivative, Op, OpDef, Operand, VARIADIC, dim_of,
     evaluate::{Nest, copy_window, fresh},
-    infer,
+    infer, library,
 };
 use crate::{
     array::{Data, Element, each},
@@ -15,18 +15,6 @@ use crate::{
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&CONCAT, &UNSLICE, &GATHER, &SCATTER_ADD];
 
-const fn library(
-    name: &'static str,
-    attrs: &'static [&'static str],
-    arity: usize,
-    infer: fn(&Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>,
-    derivative: Derivative,
-) -> OpDef {
-    let eval = Eval::Windows(eval);
-    OpDef { name, attrs, arity, infer, eval, derivative, saves: 0, lower: Lower::Library }
-}
-
 /// Runs a function generic in the element type for a dtype.
 macro_rules! by_dtype {
     ($d:expr, $f:ident ( $($a:expr),* )) => {
@@ -37,13 +25,6 @@ macro_rules! by_dtype {
             DType::Bool => $f::<bool>($($a),*),
         }
     };
-}
-
-fn dim_of(op: &Op, ty: &Ty) -> Result<usize> {
-    match usize::try_from(op.int(0)) {
-        Ok(d) if d < ty.rank() => Ok(d),
-        _ => Err(Error::value(op.name(), format!("expected a dim below {}, found {}", ty.rank(), op.int(0)))),
-    }
 }
 
 /// A store of a type, all zeros.
@@ -107,6 +88,7 @@ pub static CONCAT: OpDef = library(
             Some(Ex::concat(&parts, cx.op.int(0) as usize))
         },
     ),
+    0,
 );
 
 fn unslice(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
@@ -136,6 +118,7 @@ pub static UNSLICE: OpDef = library(
         let [dim, start, step] = [0, 1, 2].map(|i| cx.op.int(i) as usize);
         Some(t.slice(dim, start, cx.args[0].shape()[dim], step))
     }),
+    0,
 );
 
 /// The indices of a gather or a scatter, read row by row.
@@ -196,47 +179,33 @@ fn gather<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
     Ok(data)
 }
 /// y[.., j, ..] = x[.., idx[.., j, ..], ..] along `dim`;  dx = zeros with ct added at the indices
-pub static GATHER: OpDef = OpDef {
-    saves: 2,
-    ..library(
-        "gather",
-        &["dim"],
-        2,
-        |op, a| {
-            let dim = dim_of(op, a[0])?;
-            if a[1].dtype != DType::I64 {
-                return Err(Error::dtype("gather", "i64 for the index", a[1].dtype));
-            }
-            let fits = |d: usize| d == dim || a[1].shape[d] <= a[0].shape[d];
-            if a[1].rank() != a[0].rank() || !(0..a[0].rank()).all(fits) {
-                let want = format!(
-                    "an index of rank {} no larger than {:?} but along {dim}",
-                    a[0].rank(),
-                    a[0].shape.as_slice()
-                );
-                return Err(Error::shape("gather", want, format!("{:?}", a[1].shape.as_slice())));
-            }
-            Ok(a[1].with_dtype(a[0].dtype))
+pub static GATHER: OpDef = library(
+    "gather",
+    &["dim"],
+    2,
+    |op, a| {
+        let dim = dim_of(op, a[0])?;
+        if a[1].dtype != DType::I64 {
+            return Err(Error::dtype("gather", "i64 for the index", a[1].dtype));
+        }
+        let fits = |d: usize| d == dim || a[1].shape[d] <= a[0].shape[d];
+        if a[1].rank() != a[0].rank() || !(0..a[0].rank()).all(fits) {
+            let want =
+                format!("an index of rank {} no larger than {:?} but along {dim}", a[0].rank(), a[0].shape.as_slice());
+            return Err(Error::shape("gather", want, format!("{:?}", a[1].shape.as_slice())));
+        }
+        Ok(a[1].with_dtype(a[0].dtype))
+    },
+    |op, args, out| by_dtype!(out.dtype, gather(op, args, out)),
+    Derivative::General(
+        |cx, i, t| {
+            let scattered = || t.scattered(cx.op.int(0) as usize, &cx.args[1], &cx.args[0].shape());
+            (i == 0).then(scattered)
         },
-        |op, args, out| by_dtype!(out.dtype, gather(op, args, out)),
-        Derivative::General(
-            |cx, i, t| {
-                let (dim, shape) = (cx.op.int(0) as usize, cx.args[0].shape());
-                if i != 0 {
-                    return None;
-                }
-                let mut g = t.scatter_add(dim, &cx.args[1], shape[dim]);
-                for d in (0..shape.len()).filter(|&d| d != dim) {
-                    if g.shape()[d] != shape[d] {
-                        g = g.unslice(d, 0, 1, shape[d]);
-                    }
-                }
-                Some(g)
-            },
-            |cx, t| Some(t[0].as_ref()?.gather(cx.op.int(0) as usize, &cx.args[1])),
-        ),
-    )
-};
+        |cx, t| Some(t[0].as_ref()?.gather(cx.op.int(0) as usize, &cx.args[1])),
+    ),
+    2,
+);
 
 fn scatter<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, add: impl Fn(T, T) -> T) -> Result<Data> {
     let (x, idx) = (args[0].data.typed::<T>("scatter_add")?, args[1].data.typed::<i64>("scatter_add")?);
@@ -270,30 +239,28 @@ fn scatter<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, add: impl Fn(T, 
     Ok(data)
 }
 /// y = zeros of extent `size` along `dim` with x added at idx, duplicates summing;  dx = gather of ct
-pub static SCATTER_ADD: OpDef = OpDef {
-    saves: 2,
-    ..library(
-        "scatter_add",
-        &["dim", "size"],
-        2,
-        |op, a| {
-            let dim = dim_of(op, a[0])?;
-            if a[1].dtype != DType::I64 || a[0].shape != a[1].shape || a[0].dtype == DType::Bool || op.int(1) < 0 {
-                return Err(Error::shape("scatter_add", format!("an i64 index of type {}", a[0]), a[1].to_string()));
-            }
-            let mut shape = a[0].shape.clone();
-            shape[dim] = op.int(1) as usize;
-            Ty::new(a[0].dtype, &shape)
-        },
-        |op, args, out| match out.dtype {
-            DType::F32 => scatter(op, args, out, |a: f32, b| a + b),
-            DType::F64 => scatter(op, args, out, |a: f64, b| a + b),
-            // integers wrap round
-            _ => scatter(op, args, out, i64::wrapping_add),
-        },
-        Derivative::General(
-            |cx, i, t| (i == 0).then(|| t.gather(cx.op.int(0) as usize, &cx.args[1])),
-            |cx, t| Some(t[0].as_ref()?.scatter_add(cx.op.int(0) as usize, &cx.args[1], cx.op.int(1) as usize)),
-        ),
-    )
-};
+pub static SCATTER_ADD: OpDef = library(
+    "scatter_add",
+    &["dim", "size"],
+    2,
+    |op, a| {
+        let dim = dim_of(op, a[0])?;
+        if a[1].dtype != DType::I64 || a[0].shape != a[1].shape || a[0].dtype == DType::Bool || op.int(1) < 0 {
+            return Err(Error::shape("scatter_add", format!("an i64 index of type {}", a[0]), a[1].to_string()));
+        }
+        let mut shape = a[0].shape.clone();
+        shape[dim] = op.int(1) as usize;
+        Ty::new(a[0].dtype, &shape)
+    },
+    |op, args, out| match out.dtype {
+        DType::F32 => scatter(op, args, out, |a: f32, b| a + b),
+        DType::F64 => scatter(op, args, out, |a: f64, b| a + b),
+        // integers wrap round
+        _ => scatter(op, args, out, i64::wrapping_add),
+    },
+    Derivative::General(
+        |cx, i, t| (i == 0).then(|| t.gather(cx.op.int(0) as usize, &cx.args[1])),
+        |cx, t| Some(t[0].as_ref()?.scatter_add(cx.op.int(0) as usize, &cx.args[1], cx.op.int(1) as usize)),
+    ),
+    2,
+);

@@ -357,6 +357,27 @@ impl fmt::Debug for OpDef {
     }
 }
 
+/// An operation that is evaluated on windows of stored elements and has no native form.
+const fn library(
+    name: &'static str,
+    attrs: &'static [&'static str],
+    arity: usize,
+    infer: fn(&Op, &[&Ty]) -> Result<Ty>,
+    eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>,
+    derivative: Derivative,
+    saves: u32,
+) -> OpDef {
+    OpDef { name, attrs, arity, infer, eval: Eval::Windows(eval), derivative, saves, lower: Lower::Library }
+}
+
+/// The axis that attribute 0 names, checked.
+fn dim_of(op: &Op, ty: &Ty) -> Result<usize> {
+    match usize::try_from(op.int(0)) {
+        Ok(d) if d < ty.rank() => Ok(d),
+        _ => Err(Error::value(op.name(), format!("expected a dim below {}, found {}", ty.rank(), op.int(0)))),
+    }
+}
+
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
     let families: [&[&'static OpDef]; 19] = [

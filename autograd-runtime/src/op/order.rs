@@ -2,8 +2,9 @@
 //! them, so that derivatives are those of picking.
 
 use super::{
-    Derivative, Eval, Lower, Op, OpDef, Operand,
-    evaluate::{copied, fresh},
+    Derivative, Op, OpDef, Operand, dim_of,
+    evaluate::{elements, fresh},
+    library,
 };
 use crate::{
     array::{Data, Element},
@@ -26,8 +27,8 @@ fn float_order<T: PartialOrd>(a: &T, b: &T) -> Ordering {
 
 fn argsort<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, order: fn(&T, &T) -> Ordering) -> Result<Data> {
     let (dim, descending) = (op.int(0) as usize, op.int(1) != 0);
-    let copy = copied(args[0]);
-    let x: &[T] = copy.slice().typed(op.name())?;
+    let mut hold = None;
+    let x = elements::<T>(args[0], &mut hold, op.name())?;
     let mut data = fresh(DType::I64, out.numel());
     let y = i64::slice_mut(&mut data).expect("of the result's type");
     let (n, inner): (usize, usize) = (out.shape[dim], out.shape[dim + 1..].iter().product());
@@ -48,29 +49,25 @@ fn argsort<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, order: fn(&T, &T
     Ok(data)
 }
 /// The indices that sort an axis, equal elements in their order, a NaN being the largest;  the derivative is zero
-pub static ARGSORT: OpDef = OpDef {
-    name: "argsort",
-    attrs: &["dim", "descending"],
-    arity: 1,
-    infer: |op, a| match usize::try_from(op.int(0)) {
-        Ok(d) if d < a[0].rank() => Ok(a[0].with_dtype(DType::I64)),
-        _ => Err(Error::value(op.name(), format!("expected a dim below {}, found {}", a[0].rank(), op.int(0)))),
-    },
-    eval: Eval::Windows(|op, args, out| match args[0].dtype() {
+pub static ARGSORT: OpDef = library(
+    "argsort",
+    &["dim", "descending"],
+    1,
+    |op, a| dim_of(op, a[0]).map(|_| a[0].with_dtype(DType::I64)),
+    |op, args, out| match args[0].dtype() {
         DType::F32 => argsort::<f32>(op, args, out, float_order),
         DType::F64 => argsort::<f64>(op, args, out, float_order),
         DType::I64 => argsort::<i64>(op, args, out, i64::cmp),
         DType::Bool => argsort::<bool>(op, args, out, bool::cmp),
-    }),
-    derivative: Derivative::Zero,
-    saves: 0,
-    lower: Lower::Library,
-};
+    },
+    Derivative::Zero,
+    0,
+);
 
 fn last_writer(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
     let dim = op.int(0) as usize;
-    let copy = copied(args[0]);
-    let idx: &[i64] = copy.slice().typed(op.name())?;
+    let mut hold = None;
+    let idx = elements::<i64>(args[0], &mut hold, op.name())?;
     let mut data = fresh(DType::I64, out.numel());
     let y = i64::slice_mut(&mut data).expect("of the result's type");
     y.fill(-1);
@@ -96,11 +93,11 @@ fn last_writer(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
 }
 /// For each element of a result of extents `shape` the number, in row-major order, of the last index along `dim` that
 /// points at it, or −1;  the derivative is zero
-pub static LAST_WRITER: OpDef = OpDef {
-    name: "last_writer",
-    attrs: &["dim", "shape"],
-    arity: 1,
-    infer: |op, a| {
+pub static LAST_WRITER: OpDef = library(
+    "last_writer",
+    &["dim", "shape"],
+    1,
+    |op, a| {
         let out = Ty::new(DType::I64, &op.dims(1))?;
         let dim = op.int(0);
         let rank_fits = a[0].rank() == out.rank() && (0..out.rank() as i64).contains(&dim);
@@ -111,8 +108,7 @@ pub static LAST_WRITER: OpDef = OpDef {
         }
         Ok(out)
     },
-    eval: Eval::Windows(last_writer),
-    derivative: Derivative::Zero,
-    saves: 0,
-    lower: Lower::Library,
-};
+    last_writer,
+    Derivative::Zero,
+    0,
+);

@@ -4,6 +4,7 @@
 use super::{
     Cx, Derivative, Eval, Lower, Op, OpDef, Operand, SAVE_OUT,
     evaluate::reduce::{Fold, fold, position},
+    library,
 };
 use crate::{
     array::{Data, Float},
@@ -140,19 +141,11 @@ fn same<T: Float>(a: T, b: T) -> bool {
     a == b || (a.is_nan() && b.is_nan())
 }
 const fn first(name: &'static str, eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>) -> OpDef {
-    OpDef {
-        name,
-        attrs: &["dims"],
-        arity: 1,
-        infer: |op, a| match op.dims(0).len() {
-            1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
-            n => Err(Error::value(op.name(), format!("expected one dim, found {n}"))),
-        },
-        eval: Eval::Windows(eval),
-        derivative: Derivative::Zero,
-        saves: 0,
-        lower: Lower::Library,
-    }
+    let infer: fn(&Op, &[&Ty]) -> Result<Ty> = |op, a| match op.dims(0).len() {
+        1 => not_empty(op, a).map(|t| t.with_dtype(DType::I64)),
+        n => Err(Error::value(op.name(), format!("expected one dim, found {n}"))),
+    };
+    library(name, &["dims"], 1, infer, eval, Derivative::Zero, 0)
 }
 /// `eval` of the place of a fold's result.
 macro_rules! eval_position {

@@ -2,9 +2,9 @@
 //! those of log-sum-exp so far are all the linear recurrence, which is closed under differentiation.
 
 use super::{
-    Derivative, Eval, Lower, Op, OpDef, Operand, SAVE_OUT,
-    evaluate::{copied, fresh},
-    infer,
+    Derivative, Op, OpDef, Operand, SAVE_OUT, dim_of,
+    evaluate::{elements, fresh},
+    infer, library,
 };
 use crate::{
     array::{Data, Element, Float},
@@ -17,27 +17,8 @@ use crate::{
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[&CUMSUM, &RECURRENCE, &LOGCUMSUMEXP, &CUMMAX_INDEX, &CUMMIN_INDEX];
 
-const fn scan(
-    name: &'static str,
-    attrs: &'static [&'static str],
-    arity: usize,
-    infer: fn(&Op, &[&Ty]) -> Result<Ty>,
-    eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>,
-    derivative: Derivative,
-    saves: u32,
-) -> OpDef {
-    OpDef { name, attrs, arity, infer, eval: Eval::Windows(eval), derivative, saves, lower: Lower::Library }
-}
-
-/// The axis of attribute 0, checked.
-fn axis(op: &Op, ty: &Ty) -> Result<usize> {
-    match usize::try_from(op.int(0)) {
-        Ok(d) if d < ty.rank() => Ok(d),
-        _ => Err(Error::value(op.name(), format!("expected a dim below {}, found {}", ty.rank(), op.int(0)))),
-    }
-}
 fn float_axis(op: &Op, a: &[&Ty]) -> Result<Ty> {
-    axis(op, a[0])?;
+    dim_of(op, a[0])?;
     infer::float(op, a[0])?;
     Ok(a[0].clone())
 }
@@ -56,17 +37,9 @@ fn rows(ty: &Ty, dim: usize, backwards: bool, mut f: impl FnMut(usize, Option<us
         }
     }
 }
-/// The elements of an argument in row-major order.
-fn dense<'a, T: Element>(x: Operand<'a>, hold: &'a mut Option<Data>, op: &Op) -> Result<&'a [T]> {
-    match x.dense() {
-        Some(s) => s.typed(op.name()),
-        None => hold.insert(copied(x)).slice().typed(op.name()),
-    }
-}
-
 fn cumsum<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, add: impl Fn(T, T) -> T) -> Result<Data> {
     let (mut hold, mut data) = (None, fresh(out.dtype, out.numel()));
-    let x = dense::<T>(args[0], &mut hold, op)?;
+    let x = elements::<T>(args[0], &mut hold, op.name())?;
     let y = T::slice_mut(&mut data).expect("of the result's type");
     let inner: usize = out.shape[op.int(0) as usize + 1..].iter().product();
     rows(out, op.int(0) as usize, op.int(1) != 0, |at, before| match before {
@@ -76,12 +49,12 @@ fn cumsum<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, add: impl Fn(T, T
     Ok(data)
 }
 /// yᵢ = Σ x_j over j ≤ i, or over j ≥ i if `reverse`;  dx = the sum of ct the other way round
-pub static CUMSUM: OpDef = scan(
+pub static CUMSUM: OpDef = library(
     "cumsum",
     &["dim", "reverse"],
     1,
     |op, a| {
-        axis(op, a[0])?;
+        dim_of(op, a[0])?;
         infer::numeric(op, a)
     },
     |op, args, out| match out.dtype {
@@ -95,7 +68,7 @@ pub static CUMSUM: OpDef = scan(
 
 fn recurrence<T: Float>(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
     let (mut hold_a, mut hold_b, mut data) = (None, None, fresh(out.dtype, out.numel()));
-    let (a, b) = (dense::<T>(args[0], &mut hold_a, op)?, dense::<T>(args[1], &mut hold_b, op)?);
+    let (a, b) = (elements::<T>(args[0], &mut hold_a, op.name())?, elements::<T>(args[1], &mut hold_b, op.name())?);
     let s = T::slice_mut(&mut data).expect("of the result's type");
     let transposed = op.int(1) != 0;
     let inner: usize = out.shape[op.int(0) as usize + 1..].iter().product();
@@ -122,7 +95,7 @@ fn shifted<'e>(x: &Ex<'e>, dim: usize, back: bool) -> Ex<'e> {
 /// sᵢ = bᵢ + aᵢ·sᵢ₋₁, or its transpose in b, sᵢ = bᵢ + aᵢ₊₁·sᵢ₊₁.  db = the other one of ct;  daᵢ = sᵢ₋₁·dbᵢ, of the transpose
 /// daᵢ = sᵢ·dbᵢ₋₁.  (a₀ is not read.) With a = x and b = (x₀, 0, …) it is the cumulative product, and its derivative has no
 /// division by x.
-pub static RECURRENCE: OpDef = scan(
+pub static RECURRENCE: OpDef = library(
     "recurrence",
     &["dim", "transposed"],
     2,
@@ -167,7 +140,7 @@ pub static RECURRENCE: OpDef = scan(
 
 fn logcumsumexp<T: Float>(op: &Op, args: &[Operand<'_>], out: &Ty) -> Result<Data> {
     let (mut hold, mut data) = (None, fresh(out.dtype, out.numel()));
-    let x = dense::<T>(args[0], &mut hold, op)?;
+    let x = elements::<T>(args[0], &mut hold, op.name())?;
     let y = T::slice_mut(&mut data).expect("of the result's type");
     let inner: usize = out.shape[op.int(0) as usize + 1..].iter().product();
     // ln(eᵃ + eᵇ) by the larger of both; equal infinities are their own sum
@@ -188,7 +161,7 @@ fn shares<'e>(cx: &super::Cx<'e>) -> (Ex<'e>, Ex<'e>) {
 }
 /// yᵢ = ln Σ e^(x_j) over j ≤ i, without overflow.  dyᵢ = wᵢ·dyᵢ₋₁ + pᵢ·dxᵢ with the shares w of what came before and p of xᵢ;
 /// the transpose is dx = p·r, rᵢ = ctᵢ + wᵢ₊₁·rᵢ₊₁
-pub static LOGCUMSUMEXP: OpDef = scan(
+pub static LOGCUMSUMEXP: OpDef = library(
     "logcumsumexp",
     &["dim"],
     1,
@@ -213,7 +186,7 @@ pub static LOGCUMSUMEXP: OpDef = scan(
 /// `takes(best, x)`: whether x replaces the best so far.
 fn extremum<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, takes: impl Fn(T, T) -> bool) -> Result<Data> {
     let (mut hold, mut data) = (None, fresh(DType::I64, out.numel()));
-    let x = dense::<T>(args[0], &mut hold, op)?;
+    let x = elements::<T>(args[0], &mut hold, op.name())?;
     let y = i64::slice_mut(&mut data).expect("of the result's type");
     let dim = op.int(0) as usize;
     let (n, inner): (usize, usize) = (out.shape[dim], out.shape[dim + 1..].iter().product());
@@ -230,7 +203,7 @@ fn extremum<T: Element>(op: &Op, args: &[Operand<'_>], out: &Ty, takes: impl Fn(
     Ok(data)
 }
 const fn index(name: &'static str, eval: fn(&Op, &[Operand<'_>], &Ty) -> Result<Data>) -> OpDef {
-    scan(name, &["dim"], 1, |op, a| Ok(float_axis(op, a)?.with_dtype(DType::I64)), eval, Derivative::Zero, 0)
+    library(name, &["dim"], 1, |op, a| Ok(float_axis(op, a)?.with_dtype(DType::I64)), eval, Derivative::Zero, 0)
 }
 /// The index of the largest element so far, the last of equals, a NaN being the largest;  the derivative is zero
 pub static CUMMAX_INDEX: OpDef = index("cummax_index", |op, args, out| match args[0].dtype() {

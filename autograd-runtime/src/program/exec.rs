@@ -188,7 +188,8 @@ impl Program {
                     let at = unsafe { d.as_ptr().add(offset * d.dtype().size()) };
                     args.extend([at as u64, (d.len() - offset) as u64]);
                 }
-                Input::Data(d, offset) => args.push(bits_at(d, *offset)),
+                // one that no result needs may have no element
+                Input::Data(d, offset) => args.push(d.bits(*offset).unwrap_or(0)),
             }
         }
         let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, slots.1);
@@ -197,7 +198,7 @@ impl Program {
             for (y, ty) in outputs.iter_mut().zip(&self.outputs) {
                 match y {
                     Output::Bits(b) => **b = outs[slot],
-                    Output::Data(d) => set_bits(d, outs[slot]),
+                    Output::Data(d) => d.set_bits(0, outs[slot]),
                     Output::List(d) => {
                         let mut list = crate::tensor::pool::take(ty.dtype, outs[slot + 1] as usize);
                         // SAFETY: a list that the program gives is as long as it says, and is there while its memory is.
@@ -305,21 +306,6 @@ fn fits(d: &Data, offset: usize, ty: &Ty) -> Result<()> {
         return Ok(());
     }
     Err(Error::shape("program", ty.to_string(), format!("{} elements of {} from {offset}", d.len(), d.dtype())))
-}
-
-/// The bits of element `i`; an argument that no result needs may have none.
-fn bits_at(d: &Data, i: usize) -> u64 {
-    use crate::array::Element;
-    crate::each!(Data, d, v => v.get(i).map_or(0, |x| x.bits()))
-}
-fn set_bits(d: &mut Data, bits: u64) {
-    use crate::array::Element;
-    match d {
-        Data::F32(v) => v[0] = f32::from_bits(bits as u32),
-        Data::F64(v) => v[0] = f64::from_bits(bits),
-        Data::I64(v) => v[0] = i64::from_bits(bits),
-        Data::Bool(v) => v[0] = bool::from_bits(bits),
-    }
 }
 
 /// A copy of a stored value.

@@ -3,8 +3,9 @@
 
 use super::{Nest, fresh, nest::share};
 use crate::{
-    array::{Data, Slice, SliceMut},
+    array::{Data, Element, Slice, SliceMut},
     elementary::{Loop, vectorised},
+    error::Result,
     op::Operand,
     ty::Layout,
 };
@@ -37,6 +38,14 @@ pub(crate) fn copied(x: Operand<'_>) -> Data {
     let mut out = fresh(x.dtype(), x.layout.shape.iter().product());
     copy_window(x.data, x.layout, out.slice_mut(), &Layout::contiguous(&x.layout.shape));
     out
+}
+
+/// The row-major elements of a window: those stored, or a copy that `hold` keeps.
+pub(crate) fn elements<'a, T: Element>(x: Operand<'a>, hold: &'a mut Option<Data>, op: &str) -> Result<&'a [T]> {
+    match x.dense() {
+        Some(s) => s.typed(op),
+        None => hold.insert(copied(x)).slice().typed(op),
+    }
 }
 
 /// Copies a window, broadcast to the shape of the other, whose elements are distinct and of the same type.
