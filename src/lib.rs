@@ -66,7 +66,7 @@ pub mod __private {
         entry::{
             Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
             Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
-            Staged, Twinned, Visitor, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
+            Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
             jacobian, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             rolled::{

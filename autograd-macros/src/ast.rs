@@ -47,6 +47,8 @@ pub struct Param {
     pub wrt: bool,
     /// What it is in the twin, once the body has been looked at.
     pub form: Form,
+    /// Whether it is an array of ndarray's of which the body only reads elements and lengths.
+    pub indexed: bool,
     pub span: Span,
 }
 
@@ -134,6 +136,7 @@ impl Param {
             role,
             wrt,
             form: Form::Plain,
+            indexed: false,
             span,
         }
     }

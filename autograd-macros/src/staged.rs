@@ -194,11 +194,12 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
         .iter()
         .map(|param| {
             let name = borrowed(param);
-            quote!(::autograd::__private::Twinned::from_leaves(#name, __leaves))
+            let grad = quote!(::autograd::__private::Twinned::from_leaves(#name, __leaves));
+            if param.indexed { quote!(#grad.to_array()) } else { grad }
         })
         .collect();
     let grads = bare_or_tuple(&grads);
-    let grad_types: Vec<TokenStream> = wrt.iter().map(|param| types::owned(param)).collect();
+    let grad_types: Vec<TokenStream> = wrt.iter().map(|param| types::gradient(param)).collect();
     let grad_types = bare_or_tuple(&grad_types);
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
     let value = quote!(<#ret as ::autograd::__private::Outcome>::Value);

@@ -366,7 +366,8 @@ fn twins_of_types() {
     assert_eq!(twin("Result<(f32, [f64; 2]), f64>"), same("Result<(__p::Real<f32>, [__p::Real<f64>; 2]), f64>"));
     assert_eq!(twin("Tensor<f64>"), same("Tensor<f64>"));
     assert_eq!(twin("Vec<P>"), same("Vec<<P as __p::Arg>::Twin>"));
-    assert_eq!(twin("Array2<f64>"), same("<Array2<f64> as __p::Arg>::Twin"));
+    assert_eq!(twin("Array2<f64>"), same("__p::arrays::Array2<__p::Real<f64>>"));
+    assert_eq!(twin("nd::ArrayView<'_, f32, Ix3>"), same("__p::arrays::ArrayView<__p::Real<f32>, Ix3>"));
 }
 
 #[test]

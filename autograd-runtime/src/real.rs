@@ -42,12 +42,20 @@ impl<T: Float> Real<T> {
                 }
             }
             Repr::Const(x) => Value::stored(T::into_array(ndarray::arr0(x).into_dyn())),
-            Repr::Slot { slot, session } => session::load_real(slot, session).unwrap_or_else(|| {
-                let e = Error::Autograd("a traced scalar was used after the call that traced it had ended".into());
-                crate::tensor_report(e);
-                Value::absent(crate::ty::Ty::scalar(T::DTYPE))
-            }),
+            Repr::Slot { slot, session } => match session::load_real(slot, session) {
+                Some(v) => masked(v, slot, session),
+                None => {
+                    let e = Error::Autograd("a traced scalar was used after the call that traced it had ended".into());
+                    crate::tensor_report(e);
+                    Value::absent(crate::ty::Ty::scalar(T::DTYPE))
+                }
+            },
         }
+    }
+    /// As [`Real::value`], for what takes one number: not one that stands for the elements of an array.
+    pub(crate) fn single(self) -> Value {
+        let v = self.value();
+        if v.ty().shape.is_empty() || !session::needs_elements() { v } else { literal(T::zero()).value() }
     }
     /// The value that a handle stands for; none for a number.
     pub(crate) fn slot(self) -> Option<Value> {
@@ -69,6 +77,9 @@ impl<T: Float> Real<T> {
             Repr::Const(x) => x,
             Repr::Slot { .. } => {
                 let v = self.value();
+                if !v.ty().shape.is_empty() && session::needs_elements() {
+                    return T::zero();
+                }
                 session::opaque_read(&v, what, Place::caller());
                 if v.is_traced() && crate::entry::flow::is_astray() { T::zero() } else { first(&v) }
             }
@@ -93,6 +104,20 @@ impl<T: Float> Real<T> {
     fn number(self) -> T {
         if let Repr::Const(x) = self.repr { x } else { T::default() }
     }
+}
+
+/// A scalar as a branch of a choice made element by element sees it: where the branch does not count, as a constant.
+fn masked(mut v: Value, slot: u32, session: u64) -> Value {
+    if !session::is_elementwise() {
+        return v;
+    }
+    for mask in session::masks(slot, session) {
+        v = crate::tensor_evaluate(|e| {
+            let (mask, x) = (Ex::new(e, V::Tensor(mask)), Ex::new(e, V::Tensor(v)));
+            Ex::select(&mask, &x, &x.detach())
+        });
+    }
+    v
 }
 
 fn first<T: Element>(v: &Value) -> T {

@@ -218,6 +218,9 @@ pub(crate) fn concrete(v: &Value) -> Value {
 
 /// Notes that plain code reads the elements of a value: the running traces cannot be compiled.
 pub(crate) fn opaque_read(v: &Value, what: &str, place: Place) {
+    if needs_elements() {
+        return;
+    }
     if !matches!(v.repr(), Repr::Traced { .. }) {
         // another tensor's elements become part of the trace: as an input nobody uses it makes later calls
         // trace again and see what it has become
@@ -240,6 +243,9 @@ pub(crate) fn has_failed() -> bool {
 
 /// Keeps an error for the running entry point; gives it back if there is none.
 pub(crate) fn report(error: Error) -> std::result::Result<(), Error> {
+    if needs_elements() {
+        return Ok(());
+    }
     match top() {
         Some(s) => {
             s.error.borrow_mut().get_or_insert(error);
@@ -471,6 +477,9 @@ pub(crate) fn count_choice() -> usize {
 
 /// Marks the running traces as opaque: they cannot be compiled, and the twin runs on with numbers.
 pub(crate) fn give_up(reason: &str) {
+    if needs_elements() {
+        return;
+    }
     STACK.with_borrow(|stack| {
         for t in stack.iter().filter_map(|s| s.trace.as_ref()) {
             let _ = t.opaque.set(reason.to_owned());
@@ -532,4 +541,70 @@ pub(crate) fn refuse(what: &str, place: Place) -> bool {
 /// The first error of an operation in the closure, or the closure's own.
 pub(crate) fn collect_errors<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     collect(false, f)
+}
+
+thread_local! {
+    /// Whether a function of a scalar that stands for many elements is running, and whether it can go on so.
+    static ELEMENTWISE: Cell<Option<bool>> = const { Cell::new(None) };
+    /// The branches of choices made element by element that are running, innermost last.
+    static BRANCHES: RefCell<Vec<Branch>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One side of a choice made element by element.
+struct Branch {
+    /// Where it counts.
+    mask: Value,
+    /// Scalars before this one are of the outside.
+    session: u64,
+    first: usize,
+}
+
+/// Runs a function of a scalar that stands for many elements; `None` if it does what only single elements can do, or fails:
+/// what it has done by then is of no meaning.
+pub(crate) fn elementwise<R>(f: impl FnOnce() -> R) -> Option<R> {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            ELEMENTWISE.set(None);
+        }
+    }
+    ELEMENTWISE.set(Some(true));
+    let _back = Back;
+    let out = f();
+    (ELEMENTWISE.get() == Some(true)).then_some(out)
+}
+
+/// Whether a function of many elements at once is running.
+pub(crate) fn is_elementwise() -> bool {
+    ELEMENTWISE.get().is_some()
+}
+
+/// Notes that single elements are needed; false if none stands for many.
+pub(crate) fn needs_elements() -> bool {
+    let running = is_elementwise();
+    if running {
+        ELEMENTWISE.set(Some(false));
+    }
+    running
+}
+
+/// Runs a branch that counts where the mask is set. What it takes from outside is passed through the mask, so that no
+/// derivative leaves it elsewhere, not even a NaN.
+pub(crate) fn masked<R>(mask: &Value, f: impl FnOnce() -> R) -> R {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            BRANCHES.with_borrow_mut(Vec::pop);
+        }
+    }
+    let (session, first) = top().map_or((0, 0), |s| (s.id, s.reals.borrow().len()));
+    BRANCHES.with_borrow_mut(|b| b.push(Branch { mask: mask.clone(), session, first }));
+    let _back = Back;
+    f()
+}
+
+/// The masks of the branches that a scalar is outside of, outermost first.
+pub(crate) fn masks(slot: u32, session: u64) -> Vec<Value> {
+    let outside = |b: &&Branch| session != b.session || (slot as usize) < b.first;
+    BRANCHES.with_borrow(|all| all.iter().filter(outside).map(|b| b.mask.clone()).collect())
 }

@@ -15,8 +15,8 @@ use syn::{
     BinOp, Block, Expr, ExprPath, Ident, Lit, Local, Member, Pat, ReturnType, Stmt, Type, UnOp, parse_quote_spanned,
 };
 
-use super::macros;
 use super::scope::{Binding, Pass, Scope};
+use super::{arrays, macros};
 use crate::ast;
 
 /// Methods of std's containers and iterators whose argument becomes an element.
@@ -121,6 +121,9 @@ impl Pass for Literals<'_> {
                 }
             }
             Expr::Call(call) => {
+                if arrays::takes_elements(&call.func) {
+                    call.args.iter_mut().for_each(|arg| self.value(arg, None, scope));
+                }
                 // A closure bound by `let` takes traced values, like a struct's constructor.
                 if let Expr::Path(func) = &*call.func
                     && ((self.structs)(&func.path) || func.path.get_ident().is_some_and(|name| scope.binds(name)))

@@ -1,6 +1,6 @@
 //! Turns an annotated function into its staged twin: the same text over traced values.
 //!
-//! The body goes through one pass for each concern, in this order: [`literals`] lifts float
+//! The body goes through one pass for each concern, in this order: [`arrays`] names ndarray's arrays, [`literals`] lifts float
 //! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
 //! struct literals, [`integers`] leaves integers and the lengths of lists open, [`exits`] makes values of `break`,
 //! `continue` and returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
@@ -8,6 +8,7 @@
 //! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
 //! generated paths start with `::autograd::__private`, which no pass rewrites.
 
+mod arrays;
 mod calls;
 mod casts;
 pub(crate) mod exits;
@@ -82,6 +83,8 @@ fn list(function: &Function) -> TokenStream {
 /// The rewritten body.
 fn body(function: &mut Function, types: &Types) -> Block {
     let mut body = (*function.original.block).clone();
+    scope::walk(&mut arrays::Arrays, &function.params, &mut body);
+    arrays::index(function, &mut body);
     let params = &function.params;
 
     let is_struct = |path: &syn::Path| types.is_struct(path);

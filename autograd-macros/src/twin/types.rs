@@ -13,6 +13,7 @@ use syn::{
     Token, Type, TypePath, parse_quote, parse_quote_spanned, token,
 };
 
+use super::arrays;
 use super::literals::unnamed;
 use super::scope::{Pass, Scope};
 use crate::ast::{self, Form, Function, Param, Role};
@@ -46,7 +47,7 @@ impl Types {
 
     /// Rewrites an annotation of the body.
     pub fn rewrite(&self, ty: &mut Type) {
-        self.convert(ty, &|path| self.index(&path.path).is_some() || is_ndarray(path));
+        self.convert(ty, &|path| self.index(&path.path).is_some());
     }
 
     /// The twin of the declared result.
@@ -115,6 +116,20 @@ impl Types {
             }
             return None;
         }
+        if path.qself.is_none() && arrays::is_name(&last.ident) {
+            if let PathArguments::AngleBracketed(arguments) = &mut last.arguments {
+                let lifetime = |argument: &GenericArgument| matches!(argument, GenericArgument::Lifetime(_));
+                arguments.args = arguments.args.iter().filter(|argument| !lifetime(argument)).cloned().collect();
+                for argument in &mut arguments.args {
+                    if let GenericArgument::Type(ty) = argument {
+                        self.convert(ty, &|_| false);
+                    }
+                }
+            }
+            let at = path.path.segments.len() - 1;
+            arrays::renamed(&mut path.path, at);
+            return None;
+        }
         if KEPT.contains(&name.as_str()) || ast::is_integer(&name) || path.qself.is_some() {
             return None;
         }
@@ -152,6 +167,18 @@ impl Pass for &Types {
                     parse_quote!(#name { #fields })
                 };
                 *expr = parse_quote!((#literal));
+            }
+            // `Array1::<f64>::zeros(n)`
+            Expr::Path(path) if path.path.segments.iter().any(|segment| segment.ident == "arrays") => {
+                for segment in &mut path.path.segments {
+                    if let PathArguments::AngleBracketed(arguments) = &mut segment.arguments {
+                        for argument in &mut arguments.args {
+                            if let GenericArgument::Type(ty) = argument {
+                                self.convert(ty, &|_| false);
+                            }
+                        }
+                    }
+                }
             }
             _ => {}
         }
@@ -229,9 +256,21 @@ pub fn owned(param: &Param) -> TokenStream {
     quote_spanned!(span=> #ty)
 }
 
+/// The gradient of a parameter inside another twin.
+pub fn gradient(param: &Param) -> TokenStream {
+    if param.indexed {
+        let (ty, span) = (projection(&param.inner, "Twin"), param.span);
+        return quote_spanned!(span=> #ty);
+    }
+    owned(param)
+}
+
 /// The twin of a row of a parameter that is a table.
 fn row(param: &Param) -> Type {
     let mut row = item(param).clone();
+    if param.indexed {
+        return parse_quote!(::std::vec::Vec<::autograd::__private::Real<#row>>);
+    }
     if let Type::Array(ty) = &mut row
         && let Some(float) = ast::scalar(&ty.elem)
     {
@@ -342,14 +381,6 @@ fn element(container: &str) -> Option<usize> {
 
 fn alias(index: usize) -> Ident {
     format_ident!("__t{index}")
-}
-
-fn is_ndarray(path: &TypePath) -> bool {
-    let Some(last) = path.path.segments.last() else { return false };
-    let name = last.ident.to_string();
-    let rank = name.trim_start_matches("ArrayView").trim_start_matches("Array");
-    let generic = !matches!(last.arguments, PathArguments::None);
-    generic && rank != name && (rank == "D" || rank.is_empty() || rank.parse::<u8>().is_ok())
 }
 
 /// Adds the types that may be structs with a twin of their own.

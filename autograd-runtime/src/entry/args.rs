@@ -262,7 +262,7 @@ impl GradReader<'_> {
             None => T::default(),
         }
     }
-    fn tensor<T: Float>(&mut self) -> Tensor<T> {
+    pub(crate) fn tensor<T: Float>(&mut self) -> Tensor<T> {
         match self.grads.next() {
             Some(OutVal::Tensor(v)) => Tensor::from_value(v),
             Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
@@ -309,6 +309,16 @@ impl Binder<'_> {
         if let BindPass::Write(r) = &mut self.pass {
             let elements: Vec<T> = GradReader { grads: Source::Iter(*r), listed: false }.list();
             out.iter_mut().zip(elements).for_each(|(o, x)| *o = x);
+        }
+    }
+    /// The next result, of a buffer that is no tensor, once there are results.
+    pub(crate) fn copied<T: Float>(&mut self) -> Option<Tensor<T>> {
+        match &mut self.pass {
+            BindPass::Learn(d) => {
+                d.scalars += 1;
+                None
+            }
+            BindPass::Write(r) => Some(GradReader { grads: Source::Iter(*r), listed: self.listed }.tensor()),
         }
     }
     fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {

@@ -2,7 +2,7 @@
 //! A row of `[f64; N]` over a value of `[f64; M]` gives `[[f64; N]; M]`, over a tensor a tensor, of slices a matrix.
 
 use crate::{array::Float, tensor::Tensor, ty::Shape};
-use ndarray::Array2;
+use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
 
 /// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
 pub trait Block: Sized {
@@ -16,6 +16,8 @@ pub trait Block: Sized {
     type Shaped: Block;
     /// As many rows of a sequence of it as a tensor has elements.
     type Cube: Block;
+    /// As many as an array of this rank has elements.
+    type Under<V: Rank>: Block;
     /// One `H` for each of its floats.
     type Over<H: Block>: Block;
     /// Its floats.
@@ -30,8 +32,33 @@ pub trait Block: Sized {
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
     /// See [`Block::Cube`].
     fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Self::Cube;
+    /// See [`Block::Under`].
+    fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V>;
     /// Takes a row for each of its floats; `None` if they run out.
     fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>>;
+}
+
+/// The number of axes of an array: what it is with those of another one behind.
+pub trait Rank: Dimension {
+    /// One more.
+    type After1: Rank;
+    /// Two more.
+    type After2: Rank;
+    /// Those of both.
+    type Then<D: Rank>: Rank;
+}
+macro_rules! ranks {
+    ($($d:ty: $one:ty, $two:ty, |$b:ident| $then:ty;)*) => {$(
+        impl Rank for $d {
+            type After1 = $one;
+            type After2 = $two;
+            type Then<$b: Rank> = $then;
+        }
+    )*};
+}
+ranks! {
+    Ix0: Ix1, Ix2, |D| D; Ix1: Ix2, Ix3, |D| D::After1; Ix2: Ix3, Ix4, |D| D::After2; Ix3: Ix4, Ix5, |D| IxDyn;
+    Ix4: Ix5, Ix6, |D| IxDyn; Ix5: Ix6, IxDyn, |D| IxDyn; Ix6: IxDyn, IxDyn, |D| IxDyn; IxDyn: IxDyn, IxDyn, |D| IxDyn;
 }
 
 /// Forms of types that nothing more compact is known for: sequences of them.
@@ -44,6 +71,7 @@ macro_rules! __plain_block {
         type Fixed<const N: usize> = [Self; N];
         type Shaped = ::std::vec::Vec<Self>;
         type Cube = ::std::vec::Vec<::std::vec::Vec<Self>>;
+        $crate::__block_under!();
         fn stacked(rows: ::std::vec::Vec<Self>) -> ::std::vec::Vec<Self> {
             rows
         }
@@ -62,10 +90,28 @@ macro_rules! __plain_block {
     };
 }
 
+/// The forms of rows under an array where they are those of rows under a sequence.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __block_under {
+    () => {
+        type Under<V: $crate::entry::Rank> = <Self as $crate::entry::Block>::Stacked;
+        fn under<V: $crate::entry::Rank>(rows: ::std::vec::Vec<Self>, _: &V) -> Self::Under<V> {
+            <Self as $crate::entry::Block>::stacked(rows)
+        }
+    };
+}
+
 fn rectangle<T: Float>(rows: Vec<Vec<T>>) -> Array2<T> {
     let (m, n) = (rows.len(), rows.first().map_or(0, Vec::len));
     let all: Vec<T> = rows.into_iter().flatten().collect();
     Array2::from_shape_vec((m, n), all).unwrap_or_else(|_| Array2::zeros((0, 0)))
+}
+
+/// An array of these elements, if there are as many as its shape says.
+fn shaped<T: Float, D: Dimension>(all: Vec<T>, shape: &[usize]) -> Array<T, D> {
+    let dim = D::from_dimension(&IxDyn(shape)).unwrap_or_default();
+    Array::from_shape_vec(dim.clone(), all).unwrap_or_else(|_| Array::zeros(dim))
 }
 
 macro_rules! floats {
@@ -76,6 +122,7 @@ macro_rules! floats {
             type Fixed<const N: usize> = [$f; N];
             type Shaped = Tensor<$f>;
             type Cube = Tensor<$f>;
+            type Under<V: Rank> = Array<$f, V>;
             type Over<H: Block> = H;
             fn count(&self) -> usize { 1 }
             fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
@@ -86,6 +133,7 @@ macro_rules! floats {
                 let n = rows.first().map_or(0, Vec::len);
                 Tensor::from_vec(rows.concat(), &[shape, &[n]].concat()[..])
             }
+            fn under<V: Rank>(rows: Vec<$f>, dim: &V) -> Array<$f, V> { shaped(rows, dim.slice()) }
             fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H> { rows.next() }
         }
     )*};
@@ -98,6 +146,7 @@ impl<A: Block> Block for Vec<A> {
     type Fixed<const N: usize> = A::Matrix;
     type Shaped = A::Cube;
     type Cube = Vec<Vec<Vec<A>>>;
+    crate::__block_under!();
     type Over<H: Block> = <A::Over<H> as Block>::Stacked;
     fn count(&self) -> usize {
         self.iter().map(A::count).sum()
@@ -128,6 +177,7 @@ impl<A: Block, const K: usize> Block for [A; K] {
     type Fixed<const N: usize> = [[A; K]; N];
     type Shaped = A::Cube;
     type Cube = Vec<Vec<[A; K]>>;
+    crate::__block_under!();
     type Over<H: Block> = <A::Over<H> as Block>::Fixed<K>;
     fn count(&self) -> usize {
         self.iter().map(A::count).sum()
@@ -158,6 +208,7 @@ impl<T: Float> Block for Tensor<T> {
     type Fixed<const N: usize> = [Tensor<T>; N];
     type Shaped = Tensor<T>;
     type Cube = Vec<Vec<Tensor<T>>>;
+    crate::__block_under!();
     type Over<H: Block> = H::Shaped;
     fn count(&self) -> usize {
         self.numel()
@@ -201,14 +252,41 @@ impl<A: Block> Block for Option<A> {
     }
 }
 
-impl<T: Float> Block for Array2<T> {
-    crate::__plain_block!();
-    type Over<H: Block> = Vec<H>;
+/// A Jacobian of arrays has the axes of the value, then those of the argument.
+impl<T: Float, D: Rank> Block for Array<T, D> {
+    type Stacked = Vec<Self>;
+    type Matrix = Vec<Vec<Self>>;
+    type Fixed<const N: usize> = [Self; N];
+    type Shaped = Vec<Self>;
+    type Cube = Vec<Vec<Self>>;
+    type Under<V: Rank> = Array<T, V::Then<D>>;
+    type Over<H: Block> = H::Under<D>;
     fn count(&self) -> usize {
         self.len()
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Vec<H>> {
-        Some(rows.take(self.len()).collect())
+    fn stacked(rows: Vec<Self>) -> Vec<Self> {
+        rows
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
+        rows
+    }
+    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
+        rows.try_into().ok()
+    }
+    fn shaped(rows: Vec<Self>, _: &[usize]) -> Vec<Self> {
+        rows
+    }
+    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
+        rows
+    }
+    fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
+        let own = rows.first().map_or_else(D::default, Self::raw_dim);
+        let all = rows.into_iter().flatten().collect();
+        shaped(all, &[dim.slice(), own.slice()].concat())
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+        let rows: Vec<H> = rows.take(self.len()).collect();
+        (rows.len() == self.len()).then(|| H::under(rows, &self.raw_dim()))
     }
 }
 
@@ -233,6 +311,7 @@ macro_rules! tuples {
             type Fixed<const N: usize> = ($($t::Fixed<N>,)+);
             type Shaped = ($($t::Shaped,)+);
             type Cube = ($($t::Cube,)+);
+            type Under<Dim: Rank> = ($($t::Under<Dim>,)+);
             type Over<Rows: Block> = ($($t::Over<Rows>,)+);
             fn count(&self) -> usize { 0 $(+ self.$i.count())+ }
             fn stacked(rows: Vec<Self>) -> Self::Stacked {
@@ -267,6 +346,11 @@ macro_rules! tuples {
                     $(parts.$i.push(now.$i);)+
                 }
                 ($($t::cube(parts.$i, shape),)+)
+            }
+            fn under<Dim: Rank>(rows: Vec<Self>, dim: &Dim) -> Self::Under<Dim> {
+                let mut parts = ($(Vec::<$t>::new(),)+);
+                rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
+                ($($t::under(parts.$i, dim),)+)
             }
             fn over<Rows: Block>(&self, rows: &mut dyn Iterator<Item = Rows>) -> Option<Self::Over<Rows>> {
                 Some(($(self.$i.over(rows)?,)+))

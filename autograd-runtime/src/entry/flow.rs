@@ -36,6 +36,8 @@ pub enum Cond {
     Known(bool),
     /// A traced truth value of rank 0.
     Traced(Value),
+    /// One for each element that a scalar stands for.
+    Each(Value),
 }
 
 impl Cond {
@@ -48,7 +50,8 @@ impl Cond {
     pub fn not(self) -> Cond {
         match self {
             Cond::Known(b) => Cond::Known(!b),
-            Cond::Traced(v) => logical(&compare::NOT, &[v]),
+            Cond::Traced(v) => Cond::Traced(logical(&compare::NOT, &[v])),
+            Cond::Each(v) => Cond::Each(logical(&compare::NOT, &[v])),
         }
     }
     /// `a && b`.
@@ -65,7 +68,15 @@ impl Cond {
         let first = match self {
             Cond::Known(b) if b == when => return other(),
             Cond::Known(_) => return self,
-            Cond::Traced(v) => v,
+            Cond::Traced(v) if !session::is_elementwise() => v,
+            Cond::Traced(v) | Cond::Each(v) => {
+                let def = if when { &compare::AND } else { &compare::OR };
+                return match other() {
+                    Cond::Known(b) if b == when => Cond::Each(v),
+                    Cond::Known(b) => Cond::Known(b),
+                    Cond::Traced(o) | Cond::Each(o) => Cond::Each(logical(def, &[v, o])),
+                };
+            }
         };
         if session::is_tracing() {
             match second(&first, when, &mut other) {
@@ -83,6 +94,7 @@ impl Cond {
                 session::opaque_read(&v, "a condition is read", place);
                 truth(&v)
             }
+            Cond::Each(_) => !session::needs_elements(),
         }
     }
 }
@@ -101,7 +113,7 @@ fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result
         if !may_fail {
             let second = session::inline(&graphs[0], &captures)?.swap_remove(0);
             let def = if when { &compare::AND } else { &compare::OR };
-            return Ok(logical(def, &[first.clone(), second]));
+            return Ok(Cond::Traced(logical(def, &[first.clone(), second])));
         }
         let b = Builder::new();
         for c in &captures {
@@ -121,11 +133,11 @@ fn truth(v: &Value) -> bool {
     matches!(session::concrete(v).to_array(), crate::array::Array::Bool(b) if b.iter().all(|&x| x))
 }
 
-fn logical(def: &'static OpDef, args: &[Value]) -> Cond {
-    Cond::Traced(crate::tensor_evaluate(|e| {
+fn logical(def: &'static OpDef, args: &[Value]) -> Value {
+    crate::tensor_evaluate(|e| {
         let args: Vec<Ex<'_>> = args.iter().map(|a| Ex::new(e, V::Tensor(a.clone()))).collect();
         apply(Op::new(def), &args.iter().collect::<Vec<_>>())
-    }))
+    })
 }
 
 /// Whether a loop, or a trip of one, has been left: what `break` and `continue` set.
@@ -191,13 +203,17 @@ impl Twinned for Flag {
                 V::Tensor(v) => v,
                 V::Type(_) | V::Node(_) => unreachable!("tensors only"),
             },
-            Cond::Traced(v) => v.clone(),
+            Cond::Traced(v) | Cond::Each(v) => v.clone(),
         };
         out.leaves.push(Leaf::Tensor(v));
     }
     fn from_leaves(&self, next: &mut LeafReader<'_>) -> Flag {
         let v = next.next().expect("as many leaves as were reported").value().clone();
-        Flag(if v.is_traced() { Cond::Traced(v) } else { Cond::Known(truth(&v)) })
+        Flag(match v.is_traced() {
+            _ if !v.ty().shape.is_empty() => Cond::Each(v),
+            true => Cond::Traced(v),
+            false => Cond::Known(truth(&v)),
+        })
     }
 }
 
@@ -271,6 +287,12 @@ impl<T: Element> Side for Tensor<T> {
 
 /// The comparison as an operation of the running trace; `None` if neither side is traced in it.
 fn staged(a: &impl Side, b: &impl Side, test: Test) -> Option<Cond> {
+    if session::is_elementwise()
+        && let (x, y) = (a.side(), b.side())
+        && !(x.ty().shape.is_empty() && y.ty().shape.is_empty())
+    {
+        return Some(Cond::Each(logical(test.op(), &[x, y])));
+    }
     if !session::is_tracing() || a.traced().is_none() && b.traced().is_none() {
         return None;
     }
@@ -597,6 +619,7 @@ impl<S: Twinned, V: Twinned, F: FnMut(bool, S) -> (V, S)> StagedFlow for If<S, V
     fn run(&self) -> (V, S) {
         let (cond, state, mut run) = self.parts();
         let cond = match cond {
+            Cond::Each(v) => return each_if(&v, &state, &mut run),
             Cond::Traced(v) if session::is_tracing() => v,
             other => return run(other.read(self.place), state),
         };
@@ -829,6 +852,28 @@ fn staged_if<S: Twinned, V: Twinned>(
         session::control(&op, &args)
     };
     Ok(rebuilt(&yes, go().map_err(|e: Error| e.to_string())?))
+}
+
+/// A choice made element by element: both branches, each where it counts.
+fn each_if<S: Twinned, R: Twinned>(cond: &Value, state: &S, run: &mut dyn FnMut(bool, S) -> (R, S)) -> (R, S) {
+    let no = logical(&compare::NOT, std::slice::from_ref(cond));
+    let mut branch = |when: bool, mask: &Value| {
+        let leaves = Leaves::of(state).leaves;
+        session::masked(mask, || run(when, state.from_leaves(&mut leaves.into_iter())))
+    };
+    let (yes, no) = (branch(true, cond), branch(false, &no));
+    let (a, b) = (Leaves::of(&yes), Leaves::of(&no));
+    if a.constants != b.constants || a.leaves.len() != b.leaves.len() {
+        session::needs_elements();
+        return yes;
+    }
+    let mut chosen = a.leaves.iter().zip(&b.leaves).map(|(a, b)| {
+        a.with(crate::tensor_evaluate(|e| {
+            let [c, a, b] = [cond, a.value(), b.value()].map(|v| Ex::new(e, V::Tensor(v.clone())));
+            Ex::select(&c, &a, &b)
+        }))
+    });
+    yes.from_leaves(&mut chosen)
 }
 
 /// A loop whose body runs at all if `enters`.

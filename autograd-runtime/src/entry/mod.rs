@@ -6,11 +6,12 @@
 //! * `call`: one call of an entry on either engine;
 //! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`];
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
-//! * [`rolled`]: integers and lists whose values and lengths a trace leaves open;
+//! * [`arrays`]: ndarray's arrays in twins; [`rolled`]: integers and lists whose values and lengths a trace leaves open;
 //! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
 
 pub mod args;
+pub mod arrays;
 mod bench;
 pub mod blocks;
 mod build;
@@ -28,7 +29,7 @@ pub mod twins;
 
 pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;
-pub use blocks::Block;
+pub use blocks::{Block, Rank};
 pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};
 pub use check::CheckReport;

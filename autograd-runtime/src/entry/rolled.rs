@@ -8,8 +8,8 @@ mod list;
 mod table;
 
 pub use int::{Int, Integer, Known, convert, int, known, truncated};
-pub(super) use list::length_of;
 pub use list::{AsList, List, Parts, looked_up};
+pub(super) use list::{Read, length_of};
 pub use table::{AsTable, Row, Table};
 
 use super::args::{Arg, Binder, GradReader, Lifter, Slots, Visitor};
@@ -19,6 +19,7 @@ use crate::{
     real::Real,
     tensor::Value,
 };
+use ndarray::{Array1, Array2, ArrayBase, Data, Ix1, Ix2};
 use num_traits::AsPrimitive;
 
 fn emitted(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
@@ -137,4 +138,80 @@ rolled_tables! {
     [] Vec<[T; N]>, Vec<[T; N]>, Vec<[T; N]>, |rows| rows.by_ref().collect();
     [const M: usize] [[T; N]; M], [[T; N]; M], [[T; N]; M],
         |rows| std::array::from_fn(|_| rows.next().unwrap_or([T::zero(); N]));
+}
+
+/// Arrays of which a body reads elements and lengths: those of a vector as of a slice.
+impl<S, T> Arg for Rolled<'_, ArrayBase<S, Ix1>>
+where
+    S: Data<Elem = T>,
+    T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>,
+{
+    type Twin = List<T>;
+    type Grad = Array1<T>;
+    type GradBuf = Array1<T>;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        match self.0.as_slice() {
+            Some(all) => Rolled(all).visit(v),
+            None => Rolled(&self.0.to_vec()[..]).visit(v),
+        }
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> List<T> {
+        Rolled(&self.0.to_vec()).lift(l)
+    }
+    fn collect(&self, g: &mut GradReader<'_>) -> Array1<T> {
+        Rolled(&self.0.to_vec()).collect(g).into()
+    }
+    fn bind(out: &mut Array1<T>, b: &mut Binder<'_>) {
+        match out.as_slice_mut() {
+            Some(out) => Rolled::<[T]>::bind(out, b),
+            None => {
+                let mut all = out.to_vec();
+                Rolled::<[T]>::bind(&mut all, b);
+                out.iter_mut().zip(all).for_each(|(o, x)| *o = x);
+            }
+        }
+    }
+    fn fits(&self, out: &Array1<T>) -> bool {
+        self.0.len() == out.len()
+    }
+}
+/// A matrix as the list of its elements, row by row, and two lengths.
+impl<S, T> Arg for Rolled<'_, ArrayBase<S, Ix2>>
+where
+    S: Data<Elem = T>,
+    T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>,
+{
+    type Twin = Table<Vec<Real<T>>>;
+    type Grad = Array2<T>;
+    type GradBuf = Array2<T>;
+    fn visit(&self, v: &mut Visitor<'_>) {
+        Rolled(&self.0.nrows()).visit(v);
+        Rolled(&self.0.ncols()).visit(v);
+        match self.0.as_slice() {
+            Some(all) => Rolled(all).visit(v),
+            None => Rolled(&self.0.iter().copied().collect::<Vec<T>>()[..]).visit(v),
+        }
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+        let (rows, cols) = (Rolled(&self.0.nrows()).lift(l), Rolled(&self.0.ncols()).lift(l));
+        let list = Rolled(&self.0.iter().copied().collect::<Vec<T>>()).lift(l);
+        Table::of_list(list, rows, cols)
+    }
+    fn collect(&self, g: &mut GradReader<'_>) -> Array2<T> {
+        let all = Rolled(&self.0.iter().copied().collect::<Vec<T>>()).collect(g);
+        Array2::from_shape_vec(self.0.raw_dim(), all).unwrap_or_else(|_| Array2::zeros(self.0.raw_dim()))
+    }
+    fn bind(out: &mut Array2<T>, b: &mut Binder<'_>) {
+        match out.as_slice_mut() {
+            Some(out) => Rolled::<[T]>::bind(out, b),
+            None => {
+                let mut all: Vec<T> = out.iter().copied().collect();
+                Rolled::<[T]>::bind(&mut all, b);
+                out.iter_mut().zip(all).for_each(|(o, x)| *o = x);
+            }
+        }
+    }
+    fn fits(&self, out: &Array2<T>) -> bool {
+        self.0.dim() == out.dim()
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
     op::{Attr, Op, arith, create::bits_of, views},
     session::{self, TraceEnd},
     tensor::{Sweep, Target, Value, is_grad_enabled, seed, set_grad_enabled},
+    ty::Ty,
 };
 
 /// A twin's result, taken apart.
@@ -37,6 +38,15 @@ impl Inputs {
     pub fn push(&mut self, value: &impl Twinned, wrt: bool) {
         let mut out = Leaves::default();
         value.leaves(&mut out);
+        for leaf in &mut out.leaves {
+            // a derivative is one of single numbers
+            if let Leaf::Real(v) = leaf
+                && !v.ty().shape.is_empty()
+                && session::needs_elements()
+            {
+                *v = Value::stored(Array::full(&Ty::scalar(v.ty().dtype), 0));
+            }
+        }
         let float = |l: &Leaf| l.value().ty().dtype.is_float();
         self.leaves.extend(out.leaves.into_iter().map(|l| {
             let wrt = wrt && float(&l);

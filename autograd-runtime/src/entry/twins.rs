@@ -73,6 +73,10 @@ impl Leaves {
     pub fn constant<T: Clone + PartialEq + Send + Sync + 'static>(&mut self, value: &T) {
         self.constants.push(Fixed(Arc::new(value.clone())));
     }
+    /// A tensor.
+    pub(crate) fn tensor(&mut self, v: Value) {
+        self.leaves.push(Leaf::Tensor(v));
+    }
     /// Those of a value.
     pub(crate) fn of(value: &impl Twinned) -> Leaves {
         let mut out = Leaves::default();
@@ -135,7 +139,7 @@ impl OutReader<'_> {
             _ => T::default(),
         }
     }
-    fn tensor<T: Element>(&mut self) -> Tensor<T> {
+    pub(crate) fn tensor<T: Element>(&mut self) -> Tensor<T> {
         match self.outs.next() {
             Some(OutVal::Tensor(v)) => Tensor::from_value(v),
             Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),

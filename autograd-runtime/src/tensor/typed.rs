@@ -79,7 +79,7 @@ macro_rules! scalars {
 scalars!(f32, f64, i64, bool);
 impl<T: Float> Scalar<T> for Real<T> {
     fn ex<'e>(self, e: &'e dyn Emit) -> Ex<'e> {
-        Ex::new(e, V::Tensor(self.value()))
+        Ex::new(e, V::Tensor(self.single()))
     }
 }
 

@@ -329,8 +329,12 @@ fn is_recursive(name: &Ident, body: &Block) -> bool {
     calls.1
 }
 
-/// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is.
+/// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is, and that of an indexed array.
 fn lent_form(param: &Param) -> Option<Form> {
+    if param.indexed {
+        let matrix = matches!(ast::ungroup(&param.inner), Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident.to_string().ends_with('2')));
+        return Some(if matrix { Form::Table } else { Form::List });
+    }
     let item = match ast::ungroup(&param.inner) {
         Type::Slice(ty) => &*ty.elem,
         Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident == "Vec") => ast::first_argument(ty)?,
@@ -344,6 +348,11 @@ fn lent_form(param: &Param) -> Option<Form> {
         () if ast::is_row(item) => Some(Form::Table),
         () => None,
     }
+}
+
+/// Whether the text of a macro names a variable.
+pub fn mentions(tokens: &proc_macro2::TokenStream, name: &str) -> bool {
+    lists::mentions(tokens, name, false)
 }
 
 /// `int(e)`, which also marks a comparison of integers for [`flow`](super::flow).

@@ -104,7 +104,7 @@ impl Integers<'_> {
         self.vars[id].used = true;
         let (name, lent, table) = (call.method.to_string(), self.vars[id].lent, &call.receiver);
         match name.as_str() {
-            "len" if call.args.is_empty() => return Kind::Int,
+            "len" | "cols" if call.args.is_empty() => return Kind::Int,
             "clone" if lent => *e = parse_quote!(#table.to_vec()),
             "as_slice" if lent => *e = parse_quote!((&#table[..])),
             name => {

@@ -37,7 +37,7 @@ enum Items<T> {
 
 /// Items as values of one session: those of a part that is traced are of no use after it.
 #[derive(Clone)]
-pub(super) struct Read<X> {
+pub(in crate::entry) struct Read<X> {
     session: u64,
     items: Vec<X>,
     others: OnceCell<Box<Read<X>>>,

@@ -52,7 +52,7 @@ pub struct Table<R: Row> {
 }
 
 impl<R: Row> Table<R> {
-    pub(super) fn of_list(list: List<R::Float>, rows: Int<usize>, cols: Int<usize>) -> Table<R> {
+    pub(in crate::entry) fn of_list(list: List<R::Float>, rows: Int<usize>, cols: Int<usize>) -> Table<R> {
         Table { list, rows, cols, read: OnceCell::new() }
     }
     /// Of rows as long as the first.
@@ -70,6 +70,10 @@ impl<R: Row> Table<R> {
     #[allow(clippy::len_without_is_empty)] // a slice's, through Deref
     pub fn len(&self) -> Int<usize> {
         self.rows
+    }
+    /// The length of the rows.
+    pub fn cols(&self) -> Int<usize> {
+        self.cols
     }
     /// Row `i`, as a list.
     #[track_caller]
