@@ -36,6 +36,25 @@
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
+//! Many arguments at once, and a function that finds a root, whose derivative is that of the root and not of the steps:
+//!
+//! ```
+//! use autograd::prelude::*;
+//!
+//! #[differentiable]
+//! fn residual(y: f64, x: f64) -> f64 {
+//!     y * y - x
+//! }
+//! #[differentiable(root_of(residual))]
+//! fn root(x: f64) -> f64 {
+//!     (0..60).fold(x, |y, _| 0.5 * (y + x / y))
+//! }
+//!
+//! let slopes = root::vmap_grad(&[1.0, 4.0, 9.0])?;
+//! slopes.iter().zip([0.5, 0.25, 0.5 / 3.0]).for_each(|(a, b)| assert!((a - b).abs() < 1e-12));
+//! # Ok::<(), autograd::Error>(())
+//! ```
+//!
 //! [`Tensor`] outside such functions is an eager tensor with a tape, as PyTorch's: [`pytorch`] puts PyTorch's lines and ours
 //! side by side.
 
@@ -73,8 +92,8 @@ pub mod __private {
                 AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
                 truncated,
             },
-            staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
-            value_and_grad_into, vjp,
+            root, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
+            value_and_grad_into, vjp, vmap,
         },
         literal,
     };

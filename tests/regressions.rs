@@ -500,3 +500,29 @@ fn a_failed_operation_of_another_element_type_is_an_error() {
     let e = autograd::try_eval(|| a.argmax(7, false)).unwrap_err().to_string();
     assert!(e.contains("argmax"), "{e}");
 }
+
+thread_local! {
+    static SEEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Plain code asks for a number before a loop fills what plain code after it reads by index.
+#[differentiable]
+fn filled_after_a_read(x: f64, n: usize) -> f64 {
+    SEEN.set(x.is_sign_positive());
+    let mut all = std::collections::VecDeque::new();
+    for i in 0..n {
+        all.push_back(x * i as f64);
+    }
+    all[n - 1] * all[n / 2]
+}
+
+#[test]
+fn loops_of_a_trace_that_was_given_up_run_to_their_end() {
+    for n in [1, 40, 100] {
+        let (value, g) = filled_after_a_read::value_and_grad(1.5, n).unwrap();
+        assert_eq!(value, filled_after_a_read(1.5, n));
+        let product = ((n - 1) * (n / 2)) as f64;
+        assert!((g - 2.0 * 1.5 * product).abs() < 1e-9);
+    }
+    assert!(SEEN.get());
+}

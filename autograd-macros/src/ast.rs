@@ -25,6 +25,8 @@ pub struct Function {
     /// The options beside `wrt`.
     pub max_trips: Option<u64>,
     pub memory: Option<u64>,
+    /// The function that is zero at the solution that this one finds.
+    pub root: Option<syn::Path>,
     /// Its name in messages.
     pub title: String,
     /// What stays of its body, if not what it is: a method's hidden function calls the method.
@@ -95,7 +97,8 @@ impl Function {
         strip_constant(&mut original);
         let (max_trips, memory) = (options.max_trips, options.memory);
         let (float, title) = (floats.only(), bare(&original.sig.ident));
-        Function { original, params, ret, float, max_trips, memory, title, delegate: None, lists: false }
+        let root = options.root.clone();
+        Function { original, params, ret, float, max_trips, memory, root, title, delegate: None, lists: false }
     }
 
     pub fn name(&self) -> &Ident {

@@ -135,7 +135,66 @@ pub fn entries(function: &Function) -> TokenStream {
         }
     });
     let pull_back = pull_back(function);
-    quote!(#(#methods)* #pull_back)
+    let batches = BATCHES.iter().map(|(name, doc, tangents)| batch(function, name, doc, *tangents));
+    quote!(#(#methods)* #pull_back #(#batches)*)
+}
+
+/// Entry points over many arguments, and whether they take directions.
+const BATCHES: [(&str, &str, bool); 7] = [
+    ("value", "The values at many arguments.", false),
+    ("grad", "The gradients at many arguments.", false),
+    ("value_and_grad", "The values and gradients at many arguments.", false),
+    ("jvp", "The values and their derivatives along the tangents at many arguments.", true),
+    ("hvp", "The products of Hessian and directions at many arguments.", true),
+    ("jacobian", "The Jacobians at many arguments.", false),
+    ("hessian", "The Hessians at many arguments.", false),
+];
+
+/// `vmap_grad(xs, ys)`: a slice for each parameter, of which one item stands for as many as the others have.
+fn batch(function: &Function, name: &str, doc: &str, tangents: bool) -> TokenStream {
+    let many = |name: &Ident, param: &Param| {
+        let inner = with_lifetime(&param.inner, "'__v");
+        quote!(#name: &[impl ::core::borrow::Borrow<#inner> + ::core::marker::Sync],)
+    };
+    let items = function.params.iter().map(|param| many(&param.name, param));
+    let wrt = || function.params.iter().filter(|param| param.wrt && tangents);
+    let directions = wrt().map(|param| many(&additional(function, param), param));
+    let params: Vec<TokenStream> = items.chain(directions).collect();
+    let names: Vec<Ident> = function
+        .params
+        .iter()
+        .map(|param| param.name.clone())
+        .chain(wrt().map(|param| additional(function, param)))
+        .collect();
+    let one = |name: &Ident| quote!(::core::borrow::Borrow::borrow(::autograd::__private::vmap::at(#name, __item)),);
+    let args: Vec<TokenStream> = function.params.iter().map(|param| one(&param.name)).collect();
+    let given: Vec<TokenStream> = wrt().map(|param| one(&additional(function, param))).collect();
+    let given = match tangents {
+        true => quote!(::core::option::Option::Some((#(#given)*))),
+        false => quote!(::core::option::Option::None),
+    };
+    let method = format_ident!("vmap_{name}", span = function.name().span());
+    let title = bare(function.name()).to_string();
+    let text = format!("{doc} One item of an argument stands for as many as the others have.");
+    let result = match name {
+        "value" => quote!(<Self as ::autograd::__private::Function>::Value),
+        "grad" | "hvp" => quote!(<Self as ::autograd::__private::Function>::Grads),
+        "value_and_grad" => {
+            quote!((<Self as ::autograd::__private::Function>::Value, <Self as ::autograd::__private::Function>::Grads))
+        }
+        "jvp" => {
+            quote!((<Self as ::autograd::__private::Function>::Value, <Self as ::autograd::__private::Function>::Value))
+        }
+        "jacobian" => quote!(::autograd::__private::Jacobian<Self>),
+        _ => quote!(::autograd::__private::Hessian<Self>),
+    };
+    quote! {
+        #[doc = #text]
+        pub fn #method<'__v>(#(#params)*) -> ::autograd::Result<::std::vec::Vec<#result>> {
+            let __n = ::autograd::__private::vmap::items(#title, &[#(#names.len()),*])?;
+            ::autograd::__private::vmap::#method::<Self>(__n, &|__item, __then| __then((#(#args)*), #given))
+        }
+    }
 }
 
 /// `vjp`. The pull-back is a closure that owns or borrows the arguments, which give the gradients their

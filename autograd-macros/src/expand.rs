@@ -111,7 +111,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         quote!(l.param(#index); let #name = ::autograd::__private::Arg::lift(#arg, l);)
     });
     let passed = function.params.iter().map(twin_arg);
-    let twin = format_ident!("{}", if function.lists { "__listed" } else { "__twin" });
+    let twin = format_ident!("{}", if function.lists && function.root.is_none() { "__listed" } else { "__twin" });
     let collected: Vec<TokenStream> = wrt
         .iter()
         .map(|param| {
@@ -153,6 +153,12 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
             fn slots(args: Self::Args<'_>, s: &mut ::autograd::__private::Slots) {
                 let (#(#names,)*) = args;
                 #(#slots)*
+            }
+
+            #[inline]
+            fn tangent_slots(tangents: Self::Tangents<'_>, s: &mut ::autograd::__private::Slots) {
+                let (#(#tangent_names,)*) = tangents;
+                #(::autograd::__private::Arg::slots(#tangent_args, s);)*
             }
 
             fn visit_tangents(

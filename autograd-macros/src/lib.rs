@@ -30,6 +30,25 @@ use syn::{Error, Item, ItemFn, ItemImpl, Result};
 /// points stand beside it. `#[differentiable(wrt(w, b))]` names the parameters to differentiate;
 /// `#[constant]` on a parameter makes it part of the compiled function's key.
 ///
+/// `vmap_grad(xs, ys)` and its like take a slice for each parameter, of which one item stands for as many as the others
+/// have, and give a `Vec` of what the entry point gives; a function of scalars runs as one loop over all items.
+///
+/// Further options: `max_trips = 1000` makes a `while` or `loop` that does not end an error, `checkpoint(memory = "64 MB")`
+/// bounds what loops record for their derivative. `root_of(residual)` says that the function solves g(x, θ) = 0 for x:
+/// `residual` is an annotated function of the solution, by value, and then the same parameters, and gives as many floats
+/// as the solution has. Derivatives come from the implicit function theorem, whatever the steps of the solver are:
+///
+/// ```text
+/// #[differentiable]
+/// fn residual(y: f64, x: f64) -> f64 {
+///     y * y - x
+/// }
+/// #[differentiable(root_of(residual))]
+/// fn root(x: f64) -> f64 {
+///     (0..60).fold(x, |y, _| 0.5 * (y + x / y))
+/// }
+/// ```
+///
 /// On an `impl` block it gives `Model::loss_grad(&model, ..)` and so on for each method whose parameters and result have
 /// derivatives; a method may have options of its own.
 #[proc_macro_attribute]

@@ -1,4 +1,4 @@
-//! Turns the attribute's arguments, `wrt(w, b), max_trips = 1000, checkpoint(memory = "64 MB")`, into [`Options`].
+//! Turns the attribute's arguments, `wrt(w, b), max_trips = 1000, checkpoint(memory = "64 MB"), root_of(g)`, into [`Options`].
 //!
 //! Invariant: every option is known and appears once; whether the names in it mean anything is for
 //! [`valid`](crate::valid) to say.
@@ -7,7 +7,7 @@ use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Ident, LitInt, LitStr, Result, Token, parenthesized};
+use syn::{Error, Ident, LitInt, LitStr, Path, Result, Token, parenthesized};
 
 /// What `#[differentiable(..)]` says.
 #[derive(Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub max_trips: Option<u64>,
     /// Bytes for what loops record for their reverse mode.
     pub memory: Option<u64>,
+    /// The function that is zero at the solution that this one finds.
+    pub root: Option<Path>,
 }
 
 /// Parses the arguments of `#[differentiable(..)]`.
@@ -46,10 +48,14 @@ fn options(input: ParseStream) -> Result<Options> {
                 twice(options.memory.is_some())?;
                 options.memory = Some(memory(input, &name)?);
             }
+            "root_of" => {
+                twice(options.root.is_some())?;
+                options.root = Some(residual(input, &name)?);
+            }
             _ => {
                 let text = format!(
-                    "unknown option `{name}`: the options are `wrt(parameter, ..)`, `max_trips = 1000` and \
-                     `checkpoint(memory = \"64 MB\")`"
+                    "unknown option `{name}`: the options are `wrt(parameter, ..)`, `max_trips = 1000`, \
+                     `checkpoint(memory = \"64 MB\")` and `root_of(residual)`"
                 );
                 return Err(Error::new(name.span(), text));
             }
@@ -72,6 +78,17 @@ fn names(input: ParseStream, name: &Ident) -> Result<Vec<Ident>> {
         return Err(Error::new(name.span(), "name at least one parameter: `wrt(w, b)`"));
     }
     Ok(names.into_iter().collect())
+}
+
+fn residual(input: ParseStream, name: &Ident) -> Result<Path> {
+    let path = || -> Result<Path> {
+        let inside;
+        parenthesized!(inside in input);
+        let path = inside.call(Path::parse_mod_style)?;
+        if inside.is_empty() { Ok(path) } else { Err(inside.error("one function")) }
+    };
+    let text = "name the annotated function that is zero at the solution: `root_of(residual)`";
+    path().map_err(|_| Error::new(name.span(), text))
 }
 
 fn trips(input: ParseStream, name: &Ident) -> Result<u64> {

@@ -145,6 +145,56 @@ fn inferred(index: usize, param: &Param) -> TokenStream {
     }
 }
 
+/// The twin of a function that finds a root of `residual`: what `__solve` finds, with the derivative of the root.
+pub fn root(function: &Function, types: &Types, residual: &syn::Path) -> TokenStream {
+    let tys = function.params.iter().map(types::parameter);
+    let names: Vec<Ident> = (0..function.params.len()).map(|index| format_ident!("__x{index}")).collect();
+    let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let static_ = |param: &Param| param.role == Role::Constant || types::is_str(param);
+    let reference = |param: &Param| if param.by_ref { quote!() } else { quote!(&) };
+    let inputs = function.params.iter().zip(&names).filter(|(param, _)| !static_(param)).map(|(param, name)| {
+        let reference = reference(param);
+        quote!(__inputs.push(#reference #name, true);)
+    });
+    let rerun: Vec<TokenStream> = function
+        .params
+        .iter()
+        .zip(&names)
+        .map(|(param, name)| {
+            if static_(param) {
+                let clone = (!param.by_ref).then(|| quote!(.clone()));
+                return quote!(#name #clone);
+            }
+            let (by_ref, reference) = (param.by_ref.then(|| quote!(&)), reference(param));
+            quote!(#by_ref ::autograd::__private::Twinned::from_leaves(#reference #name, __leaves))
+        })
+        .collect();
+    let passed = rerun.iter().enumerate().map(|(index, arg)| {
+        let method = format_ident!("__arg{}", index + 1);
+        quote!(__h0::#method(&::autograd::__private::Slot::new(), #arg))
+    });
+    let title = &function.title;
+    quote! {
+        #[doc(hidden)]
+        #[track_caller]
+        pub fn __twin(#(#names: #tys),*) -> #ret {
+            use ::autograd::__private::fallback::*;
+            use #residual as __h0;
+            let mut __inputs = ::autograd::__private::Inputs::new();
+            #(#inputs)*
+            ::autograd::__private::root(
+                #title,
+                __inputs,
+                |__leaves| Self::__solve(#(#rerun),*),
+                |__x, __leaves| __h0::__call(#residual)(
+                    __h0::__arg0(&::autograd::__private::Slot::new(), __x),
+                    #(#passed),*
+                ),
+            )
+        }
+    }
+}
+
 /// The entry points that other twins call: `__staged_grad` and so on.
 pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let names: Vec<&Ident> = function.params.iter().map(|param| &param.name).collect();

@@ -86,10 +86,11 @@ fn jacobian(of: &Problem) -> Result<Rows> {
         values: Vec::with_capacity(31 * p),
     };
     out.starts.push(0);
-    for i in 0..p {
+    let cameras: Vec<&[f64; 11]> = (0..p).map(|i| &of.cameras[i % n]).collect();
+    let points: Vec<&[f64; 3]> = (0..p).map(|i| &of.points[i % m]).collect();
+    let blocks = reprojection::vmap_jacobian(&cameras, &points, &of.weights, &of.seen)?;
+    for (i, (in_camera, in_point, in_weight)) in blocks.into_iter().enumerate() {
         let (camera, point) = (i % n, i % m);
-        let (in_camera, in_point, in_weight) =
-            reprojection::jacobian(of.cameras[camera], of.points[point], of.weights[i], of.seen[i])?;
         for row in 0..2 {
             out.columns.extend(11 * camera..11 * camera + 11);
             out.columns.extend(11 * n + 3 * point..11 * n + 3 * point + 3);
@@ -100,9 +101,9 @@ fn jacobian(of: &Problem) -> Result<Rows> {
             out.starts.push(out.values.len());
         }
     }
-    for i in 0..p {
+    for (i, of_weight) in weight_error::vmap_grad(&of.weights)?.into_iter().enumerate() {
         out.columns.push(11 * n + 3 * m + i);
-        out.values.push(weight_error::grad(of.weights[i])?);
+        out.values.push(of_weight);
         out.starts.push(out.values.len());
     }
     Ok(out)

@@ -25,6 +25,7 @@ use syn::Block;
 
 use self::types::Types;
 use crate::ast::Function;
+use crate::staged;
 
 pub use self::calls::STAGED;
 
@@ -45,8 +46,11 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
             }
         }
     });
+    // the twin of a solver gives what it finds as a root
+    let whole = quote::format_ident!("{}", if function.root.is_some() { "__solve" } else { "__twin" });
     let (name, listed) =
-        (quote::format_ident!("{}", if function.lists { "__listed" } else { "__twin" }), function.lists);
+        (if function.lists { quote::format_ident!("__listed") } else { whole.clone() }, function.lists);
+    let root = function.root.as_ref().map(|residual| staged::root(function, types, residual));
     let made = if listed { list(function) } else { quote!(#ret) };
     // what other twins call gives a vector
     let vector = listed.then(|| {
@@ -55,12 +59,13 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
         quote! {
             #[doc(hidden)]
             #[track_caller]
-            pub fn __twin(#(#names: #tys),*) -> #ret {
+            pub fn #whole(#(#names: #tys),*) -> #ret {
                 Self::__listed(#(#names),*).to_vec()
             }
         }
     });
     quote! {
+        #root
         #vector
         #[doc(hidden)]
         pub fn #name(#(#pats: #tys),*) -> #made {

@@ -464,8 +464,19 @@ fn worst(f: Unary) -> (f64, f32, f64, f64) {
     (e32, at32, e64, at64)
 }
 
+/// The errors that the documentation gives for a function, f32 and f64.
+fn documented(name: &str) -> Option<(f64, f64)> {
+    const TABLE: &str = include_str!("../../../docs/numerics.md");
+    TABLE.lines().find_map(|line| match line.split('|').map(str::trim).collect::<Vec<_>>()[..] {
+        ["", found, a, b, ""] if found == name.to_lowercase() => Some((a.parse().ok()?, b.parse().ok()?)),
+        _ => None,
+    })
+}
+
 fn report(name: &str, w: (f64, f32, f64, f64), bound: f64) {
     println!("| {name} | {:.3} | {:.3} |   <!-- at {:e}, {:e} -->", w.0, w.2, w.1, w.3);
+    let table = documented(name).unwrap_or_else(|| panic!("{name} is not in the table of docs/numerics.md"));
+    assert!(w.0 <= table.0 && w.2 <= table.1, "{name}: {} and {} ulp, in the documentation {table:?}", w.0, w.2);
     assert!(w.0 <= bound, "{name} of f32: {} ulp at {:e}", w.0, w.1);
     assert!(w.2 <= bound, "{name} of f64: {} ulp at {:e}", w.2, w.3);
 }

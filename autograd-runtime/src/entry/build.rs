@@ -75,6 +75,11 @@ impl Entry {
             diff_time: Duration::ZERO,
         }
     }
+    /// What another body is for the same function.
+    pub fn like(&self, body: Body) -> Entry {
+        let (values, constants) = (self.values, self.constants.clone());
+        Entry { values, constants, ..Entry::of(body, self.wrt.clone()) }
+    }
     pub fn bytes(&self) -> usize {
         match &self.body {
             Body::Compiled { program, .. } => program.bytes() + 4096,

@@ -25,7 +25,7 @@ use crate::{
     ty::DType,
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     sync::Arc,
 };
 
@@ -528,8 +528,10 @@ impl<I: Integer, S, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> For<I, S, D, F>
     }
     fn unrolled(&self, mut state: S, mut run: F) -> S {
         let trips = self.trips.count.read_at("the number of trips of a loop is needed", self.place);
+        let astray = OnceCell::new();
         for k in 0..trips {
-            let over = session::has_failed() || session::is_given_up();
+            // plain code after the loop may rely on all trips, also in a trace that has been given up
+            let over = session::has_failed() || session::is_given_up() && *astray.get_or_init(is_astray);
             if over || matches!((self.left)(&state), Cond::Known(true)) {
                 break;
             }

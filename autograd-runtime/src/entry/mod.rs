@@ -5,7 +5,9 @@
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
 //! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`];
+//! * [`vmap`]: an entry point at many arguments;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
+//! * `implicit`: functions given as roots;
 //! * [`arrays`]: ndarray's arrays in twins; [`rolled`]: integers and lists whose values and lengths a trace leaves open;
 //! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
@@ -20,12 +22,14 @@ mod call;
 mod check;
 mod explain;
 pub mod flow;
+mod implicit;
 pub(crate) mod key;
 mod matrices;
 pub mod plain;
 pub mod rolled;
 mod staged;
 pub mod twins;
+pub mod vmap;
 
 pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;
@@ -34,6 +38,7 @@ pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};
 pub use check::CheckReport;
 pub use explain::{Engine as EngineUsed, Explanation};
+pub use implicit::root;
 pub use matrices::{Hessian, Jacobian};
 pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad};
 pub use twins::{AsTwin, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
@@ -85,6 +90,8 @@ pub trait Function: 'static {
     fn visit(args: Self::Args<'_>, v: &mut Visitor<'_>);
     /// The arguments of a function of nothing but scalars.
     fn slots(args: Self::Args<'_>, s: &mut Slots);
+    /// The directions of a function of nothing but scalars.
+    fn tangent_slots(tangents: Self::Tangents<'_>, s: &mut Slots);
     /// Visits all directions.
     fn visit_tangents(tangents: Self::Tangents<'_>, v: &mut Visitor<'_>);
     /// Runs the staged twin.

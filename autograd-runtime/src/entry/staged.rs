@@ -34,6 +34,10 @@ impl Inputs {
     pub fn new() -> Inputs {
         Inputs::default()
     }
+    /// All leaves.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        self.leaves.iter().map(|l| &l.0)
+    }
     /// Adds the leaves of an argument.
     pub fn push(&mut self, value: &impl Twinned, wrt: bool) {
         let mut out = Leaves::default();
