@@ -23,8 +23,8 @@ use std::{
     str::FromStr,
 };
 
-/// Named values and tensors: the parameters and buffers of a module, the state of an optimiser or a schedule, or a whole
-/// checkpoint of them.
+/// Named values and tensors: the parameters and buffers of a module, the state of an optimiser or a schedule, or a
+/// whole checkpoint of them.
 ///
 /// ```
 /// use autograd_runtime::{Tensor, optim::{Adam, StateDict}};

@@ -1,8 +1,8 @@
-//! Layers in annotated functions: as parameters, as fields of structs that are, and with the same numbers in both engines.
+//! Layers in annotated functions: as parameters, as fields of structs that are, with the same numbers in both engines.
 
 use crate::{close, tensor};
 use autograd::{
-    AttentionOptions, ConvOptions, Padding, manual_seed,
+    AttentionOptions, ConvOptions, Float, Padding, manual_seed,
     nn::{
         AttentionMask, BatchNorm1d, Conv1d, Conv2d, Dropout, Embedding, GroupNorm, Gru, GruCell, LayerNorm, Linear,
         Lstm, Module, MultiheadAttention, RnnCell, parameter,
@@ -89,11 +89,11 @@ fn a_struct_of_layers_is_a_parameter_and_its_gradient() {
 fn training_by_such_gradients_learns() {
     let (net, x) = (mlp(3), tensor::<f64>(&[16, 3], 0.0));
     let y = Tensor::stack(&[&x.select(1, 0), &(x.select(1, 1) * 0.5)], 1);
-    let mut adam = autograd::optim::Adam::new(&net.parameters(), 0.05);
+    let mut adam = autograd::optim::Adam::new(net.parameters(), 0.05);
     let first = loss::value(&net, &x, &y).unwrap().item();
     for _ in 0..200 {
         let grad = with_engine(Engine::Compiled, || loss::grad(&net, &x, &y)).unwrap();
-        adam.step_with(&grad.parameters()).unwrap();
+        adam.step_with(grad.parameters()).unwrap();
     }
     assert!(loss::value(&net, &x, &y).unwrap().item() < first / 50.0);
 }
@@ -129,6 +129,69 @@ fn structs_of_structs_and_scalars() {
         };
         assert!((grad.scale - (at(1.5 + h) - at(1.5 - h)) / (2.0 * h)).abs() < 1e-6);
     }
+}
+
+/// Layers of a number and a kind that only values tell, over either width of floats.
+#[derive(Differentiable)]
+#[tensors]
+struct Deep<T: Float> {
+    layers: Vec<Linear<T>>,
+    norm: Option<LayerNorm<T>>,
+    pair: (Linear<T>, [Tensor<T>; 2]),
+}
+impl<T: Float> Deep<T> {
+    fn new(norm: bool) -> Deep<T> {
+        manual_seed(8);
+        Deep {
+            layers: (0..3).map(|_| Linear::new(4, 4)).collect(),
+            norm: norm.then(|| LayerNorm::new([4])),
+            pair: (Linear::without_bias(4, 1), [parameter(&tensor(&[1], 0.1)), parameter(&tensor(&[1], 0.2))]),
+        }
+    }
+    fn run(&self, x: &Tensor<T>) -> Tensor<T> {
+        let x = self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x).tanh());
+        let x = self.norm.as_ref().map_or(x.clone(), |norm| norm.forward(&x));
+        self.pair.0.forward(&x) * &self.pair.1[0] + &self.pair.1[1]
+    }
+}
+/// An annotated function over a layer, which others call with a field.
+#[differentiable(wrt(layer))]
+fn squared(layer: &Linear<f64>, x: &Tensor<f64>) -> Tensor<f64> {
+    layer.forward(x).square().sum()
+}
+#[differentiable(wrt(deep))]
+fn deep_loss(deep: &Deep<f64>, x: &Tensor<f64>) -> Tensor<f64> {
+    deep.run(x).square().sum() + squared(&deep.pair.0, x) + squared(&deep.layers[1], x)
+}
+#[differentiable(wrt(deep))]
+fn narrow_loss(deep: &Deep<f32>, x: &Tensor<f32>) -> Tensor<f32> {
+    deep.run(x).square().sum()
+}
+
+#[test]
+fn layers_in_containers_are_parameters() {
+    let x = tensor::<f64>(&[3, 4], 0.0);
+    for norm in [true, false] {
+        let deep = Deep::<f64>::new(norm);
+        let l = deep.run(&x).square().sum()
+            + deep.pair.0.forward(&x).square().sum()
+            + deep.layers[1].forward(&x).square().sum();
+        l.backward().unwrap();
+        for engine in [Engine::Compiled, Engine::Dynamic] {
+            let grad = with_engine(engine, || deep_loss::grad(&deep, &x)).unwrap();
+            assert_eq!((grad.layers.len(), grad.norm.is_some()), (3, norm));
+            for (g, layer) in grad.layers.iter().chain([&grad.pair.0]).zip(deep.layers.iter().chain([&deep.pair.0])) {
+                close(&g.weight, &layer.weight.grad().unwrap().to_vec());
+            }
+            close(&grad.pair.1[1], &deep.pair.1[1].grad().unwrap().to_vec());
+        }
+        assert!(with_engine(Engine::Compiled, || deep_loss::check(&deep, &x)).unwrap().passed());
+    }
+    let (deep, x) = (Deep::<f32>::new(true), tensor::<f32>(&[3, 4], 0.0));
+    deep.run(&x).square().sum().backward().unwrap();
+    let grad = with_engine(Engine::Compiled, || narrow_loss::grad(&deep, &x)).unwrap();
+    let want: Vec<f64> = deep.layers[0].weight.grad().unwrap().to_vec().iter().map(|&x| x.into()).collect();
+    close(&grad.layers[0].weight, &want);
 }
 
 /// Every layer that is a parameter.

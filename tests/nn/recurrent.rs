@@ -147,8 +147,8 @@ fn sequence(w: &[Weights; 2], x: &[f64], len: usize, n: usize, step: Step) -> (V
             out.extend(x);
         }
     }
-    let all = |f: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| states.iter().flatten().flat_map(|s| f(s).clone()).collect();
-    (out, all(|s| &s.0), all(|s| &s.1))
+    let (h, c): (Vec<_>, Vec<_>) = states.into_iter().flatten().unzip();
+    (out, h.concat(), c.concat())
 }
 
 #[test]

@@ -140,12 +140,13 @@ fn broken_files_are_errors() {
             load(&file)
         };
         assert!(of(&whole).is_ok());
-        for n in 0..whole.len() {
+        // headers whole, elements in strides: a file is slow to write
+        for n in (0..whole.len()).filter(|n| n % 5 == 0 || *n < 64 || *n + 64 > whole.len()) {
             assert!(of(&whole[..n]).is_err(), "cut off after {n} bytes");
         }
         // other bytes: an error or another state, but never a panic, and never half of it
         let mut rng = fastrand::Rng::with_seed(11);
-        for _ in 0..2000 {
+        for _ in 0..400 {
             let mut bytes = whole.clone();
             (0..rng.usize(1..5)).for_each(|_| bytes[rng.usize(0..whole.len())] = rng.u8(..));
             if let Ok(state) = of(&bytes) {

@@ -41,7 +41,8 @@ impl<const N: usize> From<[usize; N]> for Extents<N> {
 pub enum Padding<const N: usize> {
     /// So many on either side of each axis.
     Zeros([usize; N]),
-    /// So many that the result has the extents of the input, an odd one at the far end: PyTorch's `"same"`. The stride is 1.
+    /// So many that the result has the extents of the input, an odd one at the far end: PyTorch's `"same"`. The
+    /// stride is 1.
     Same,
 }
 impl<const N: usize> Padding<N> {

@@ -1,9 +1,9 @@
 //! Layers as parameters of annotated functions and as fields of structs that are: the protocol of
 //! `#[derive(Differentiable)]`, whose expansion names the root crate and so cannot be used here.
 //!
-//! The tensors of a layer are leaves, its numbers are static, its gradient is the same layer with gradients in the place
-//! of tensors. A layer is its own twin: what it does in an annotated function is its own code. [`super::BatchNorm`] is no
-//! such parameter, as it writes to its buffers.
+//! The tensors of a layer are leaves, its numbers are static, its gradient is the same layer with gradients in the
+//! place of tensors. A layer is its own twin: what it does in an annotated function is its own code.
+//! [`super::BatchNorm`] is no such parameter, as it writes to its buffers.
 
 use super::{
     Conv, Dropout, Embedding, GroupNorm, GruCell, LayerNorm, Linear, LstmCell, MultiheadAttention, Recurrent,

@@ -176,7 +176,8 @@ pub fn kaiming_normal_<T: Float>(t: &Tensor<T>, fan: Fan, after: Nonlinearity) -
     normal_(t, 0.0, kaiming(t, fan, after)?)
 }
 
-/// Normal of a mean and a standard deviation, cut off outside `low..=high`, by the inverse of the distribution function.
+/// Normal of a mean and a standard deviation, cut off outside `low..=high`, by the inverse of the distribution
+/// function.
 ///
 /// ```
 /// use autograd_runtime::{Tensor, nn::init};

@@ -4,7 +4,8 @@
 //! * this file: [`Module`], [`Buffer`], [`parameter`]; `state`: what a module saves, and loads again;
 //! * layers by family: `linear` ([`Linear`], [`Embedding`], [`Flatten`]), `conv` ([`Conv1d`], [`Conv2d`], pooling),
 //!   `norm` ([`BatchNorm1d`], [`BatchNorm2d`], [`LayerNorm`], [`GroupNorm`]), `recurrent` ([`RnnCell`], [`LstmCell`],
-//!   [`GruCell`] and whole sequences of them), `attention` ([`MultiheadAttention`]), `activation` (functions, [`Dropout`]);
+//!   [`GruCell`] and whole sequences of them), `attention` ([`MultiheadAttention`]), `activation` (functions,
+//!   [`Dropout`]);
 //! * `sequential`: [`Sequential`];
 //! * `args`: layers as parameters of annotated functions, and as fields of those;
 //! * [`init`]: how parameters begin.
@@ -127,7 +128,8 @@ pub fn parameter<T: Float>(tensor: &Tensor<T>) -> Tensor<T> {
 /// A function of tensors with parameters, perhaps made of other modules.
 ///
 /// A module of one's own names its parts; the rest follows from them. Parts are fields like any other: another
-/// layer may be assigned at any time.
+/// layer may be assigned at any time. What takes more than one tensor, as a cell or attention, has a method for that
+/// beside `forward`.
 ///
 /// ```
 /// use autograd_runtime::{Float, Tensor, nn::{Linear, Module, parameter}};

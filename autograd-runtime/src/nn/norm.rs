@@ -11,8 +11,8 @@ fn ones_and_zeros<T: Float>(shape: &[usize]) -> (Option<Tensor<T>>, Option<Tenso
 /// Ioffe and Szegedy, Batch normalization (2015).
 ///
 /// In training with the mean and variance of the batch, which also move the running ones; in evaluation with the
-/// running ones. A batch of no elements moves nothing. Since it writes to its buffers, an annotated function that trains
-/// one runs on the dynamic engine; in evaluation it compiles.
+/// running ones. One value of a channel is an error in training; a batch of no elements moves nothing. Since it writes
+/// to its buffers, an annotated function that trains one runs on the dynamic engine; in evaluation it compiles.
 ///
 /// ```
 /// use autograd_runtime::{Tensor, nn::{BatchNorm1d, Module}};

@@ -1,8 +1,8 @@
 //! Recurrent layers: cells, which take one step, and layers of cells over whole sequences.
 //!
-//! The formulas and the order of gates are PyTorch's. The LSTM is from Hochreiter and Schmidhuber, Long short-term memory
-//! (1997), the GRU from Cho et al., Learning phrase representations using RNN encoder-decoder (2014), with the reset gate
-//! after the product, as cuDNN has it.
+//! The formulas and the order of gates are PyTorch's. The LSTM is from Hochreiter and Schmidhuber, Long short-term
+//! memory (1997), the GRU from Cho et al., Learning phrase representations using RNN encoder-decoder (2014), with the
+//! reset gate after the product, as cuDNN has it.
 
 use super::{Module, fresh};
 use crate::{Error, Float, Result, Tensor, tensor_report as report};
@@ -89,8 +89,11 @@ pub trait Cell<T: Float>: Module<T> + Sized {
 
 /// A cell of so many gates: its fields and what all cells have in common.
 macro_rules! cells {
-    ($($(#[$doc:meta])* $name:ident, $layer:literal, $gates:literal, $state:ty,
-       { $($(#[$field_doc:meta])* $field:ident: $type:ty = $value:expr)? }, |$s:ident, $x:ident, $h:ident, $state_name:ident| $advance:expr;)*) => {$(
+    ($(
+        $(#[$doc:meta])* $name:ident, $layer:literal, $gates:literal, $state:ty,
+        { $($(#[$field_doc:meta])* $field:ident: $type:ty = $value:expr)? },
+        |$s:ident, $x:ident, $h:ident, $state_name:ident| $advance:expr;
+    )*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name<T: Float> {
@@ -224,8 +227,8 @@ cells! {
 
 /// Layers of cells over whole sequences, each over the outputs of the one before: [`Rnn`], [`Lstm`], [`Gru`].
 ///
-/// Inputs are `[length, n, inputs]`, or one sequence `[length, inputs]`, with `batch_first` `[n, length, inputs]`; outputs
-/// end in the hidden extent. The parameters are named as PyTorch's, `weight_ih_l0`, … A sequence of no steps panics (or
+/// Inputs are `[length, n, inputs]`, or one sequence `[length, inputs]`, with `batch_first` `[n, length, inputs]`;
+/// outputs end in the hidden extent. The parameters are named as PyTorch's, `weight_ih_l0`, … A sequence of no steps panics (or
 /// fails the running entry point).
 ///
 /// ```
@@ -271,8 +274,8 @@ impl<C> Recurrent<C> {
     pub fn batch_first(self, on: bool) -> Self {
         Recurrent { batch_first: on, ..self }
     }
-    /// The outputs of the last layer at each step, and the states of all layers after the last, `[layers, n, hidden]` or
-    /// `[layers, hidden]`; from such states, or zeros.
+    /// The outputs of the last layer at each step, and the states of all layers after the last, `[layers, n, hidden]`
+    /// or `[layers, hidden]`; from such states, or zeros.
     #[track_caller]
     pub fn run<T: Float>(&self, x: &Tensor<T>, state: Option<&C::State>) -> (Tensor<T>, C::State)
     where

@@ -15,6 +15,7 @@ use ndarray::{ArrayD, ShapeBuilder};
 use std::{
     io::{Cursor, Read, Write},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
@@ -144,7 +145,9 @@ impl StateDict {
 fn replace(path: &Path, bytes: &[u8]) -> Parsed<()> {
     let mut beside = path.to_owned();
     let name = path.file_name().ok_or("expected the path of a file")?;
-    beside.set_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    static PARTS: AtomicU64 = AtomicU64::new(0);
+    let part = PARTS.fetch_add(1, Ordering::Relaxed);
+    beside.set_file_name(format!(".{}.{}-{part}.part", name.to_string_lossy(), std::process::id()));
     let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
     written.map_err(|e| {
         // it may never have come to be

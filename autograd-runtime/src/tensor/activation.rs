@@ -41,8 +41,8 @@ impl<T: Float> Tensor<T> {
     pub fn gelu_tanh(&self) -> Self {
         self.named("GeluBackward0", |x| x.gelu_tanh())
     }
-    /// ln(1 + e^βx)/β, and x where βx is above a threshold; PyTorch's are 1 and 20. [`Tensor::softplus`] is exact and smooth
-    /// everywhere.
+    /// ln(1 + e^βx)/β, and x where βx is above a threshold; PyTorch's are 1 and 20. [`Tensor::softplus`] is exact and
+    /// smooth everywhere.
     ///
     /// ```
     /// use autograd_runtime::Tensor;
