@@ -311,10 +311,6 @@ table! {
             c.x()?.batch_norm(Some((c.f(1)?, c.f(2)?)), c.floats.get(3), c.floats.get(4), eps)
         }
     };
-    "group_norm" |c| {
-        let groups = usize::try_from(c.o.int("num_groups")?).map_err(|e| e.to_string())?;
-        c.x()?.group_norm(groups, c.floats.get(1), c.floats.get(2), c.o.float_or("eps", 1e-5)?)
-    };
     "embedding" |c| match c.o.maybe_int("padding_idx")? {
         Some(p) => c.x()?.embedding_padded(c.i()?, p),
         None => c.x()?.embedding(c.i()?),
