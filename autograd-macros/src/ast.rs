@@ -150,6 +150,11 @@ pub fn is_constant(attr: &Attribute) -> bool {
     attr.path().is_ident("constant")
 }
 
+/// Whether this is `#[tensors]`: a struct of what is its own twin.
+pub fn is_own_twin(attr: &Attribute) -> bool {
+    attr.path().is_ident("tensors")
+}
+
 /// Removes `#[constant]`, which only the macro understands, from the parameters.
 pub fn strip_constant(item: &mut ItemFn) {
     for arg in &mut item.sig.inputs {

@@ -1,7 +1,8 @@
 //! Turns a struct into a parameter, a gradient and a result: `#[derive(Differentiable)]`.
 //!
-//! Invariant: every method visits the fields in declaration order. If the fields are tensors the
-//! struct is its own twin; otherwise a hidden struct with the fields' twins is.
+//! Invariant: every method visits the fields in declaration order. If the fields are tensors, or
+//! `#[tensors]` says that they are made of tensors, the struct is its own twin; otherwise a hidden
+//! struct with the fields' twins is.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -9,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Data, DeriveInput, Error, Fields, GenericParam, Ident, Member, Result, Type};
 
-use crate::ast::{bare, first_argument, is_constant, is_static, ungroup};
+use crate::ast::{bare, first_argument, is_constant, is_own_twin, is_static, ungroup};
 use crate::valid::{Errors, unsupported};
 
 /// A field of the struct.
@@ -94,7 +95,8 @@ fn check(input: &DeriveInput, fields: &[Field]) -> Result<()> {
 fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> TokenStream {
     let name = &input.ident;
     let (generics, arguments, _) = input.generics.split_for_impl();
-    let own = fields.iter().all(|f| f.role != Role::Differentiable || is_tensors(&f.ty));
+    let own = input.attrs.iter().any(is_own_twin)
+        || fields.iter().all(|f| f.role != Role::Differentiable || is_tensors(&f.ty));
     let twin = format_ident!("__{}Twin", bare(name));
     let (declaration, twin) = if own {
         (TokenStream::new(), quote!(#name #arguments))

@@ -58,7 +58,11 @@ pub fn differentiable(options: proc_macro::TokenStream, item: proc_macro::TokenS
 
 /// Lets a struct be a parameter and a gradient. `#[constant]` marks a field that is not
 /// differentiated.
-#[proc_macro_derive(Differentiable, attributes(constant))]
+///
+/// In an annotated function stands a twin of the struct, which has the fields and not the methods.
+/// `#[tensors]` on a struct says that its fields are made of tensors, such as the layers of
+/// `autograd::nn` and other such structs: then it is its own twin, with its methods.
+#[proc_macro_derive(Differentiable, attributes(constant, tensors))]
 pub fn derive_differentiable(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     syn::parse(input).and_then(derive::expand).unwrap_or_else(Error::into_compile_error).into()
 }

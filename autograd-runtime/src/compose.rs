@@ -14,7 +14,7 @@ mod reduce;
 mod solve;
 
 pub use attention::AttentionOptions;
-pub use conv::{ConvOptions, Extents, PoolOptions};
+pub use conv::{ConvOptions, Extents, Padding, PoolOptions};
 pub use loss::{CrossEntropyOptions, Reduction};
 pub use solve::TriangularOptions;
 

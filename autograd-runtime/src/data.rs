@@ -1,5 +1,6 @@
 //! From whole data sets to mini-batches: a [`DataLoader`] gives the batches of a [`Dataset`] in turn, in an
-//! order that depends on its seed and the number of the epoch alone.
+//! order that depends on its seed and the number of the epoch alone. Arrays in NumPy's files are read by
+//! [`Tensor::load_npy`] and [`crate::StateDict::load_npz`].
 
 use crate::{Element, Error, Result, Tensor, op::random::shuffled, tensor_report as report};
 use ndarray::{ArrayBase, Dimension, OwnedRepr};

@@ -32,12 +32,13 @@ pub mod program;
 mod random;
 mod real;
 mod session;
+mod state;
 mod tensor;
 pub mod ty;
 
 pub use array::{Element, Float, Number};
 pub use compose::{
-    AttentionOptions, ConvOptions, CrossEntropyOptions, Extents, PoolOptions, Reduction, TriangularOptions,
+    AttentionOptions, ConvOptions, CrossEntropyOptions, Extents, Padding, PoolOptions, Reduction, TriangularOptions,
 };
 pub use entry::{
     BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
@@ -51,6 +52,7 @@ pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;
 pub use session::try_eval;
+pub use state::StateDict;
 pub use tensor::{
     BackwardOptions, Context, Function, GradFn, GradOptions, Grads, HookHandle, HookResult, Index, IntoIndex,
     IntoShape, NewAxis, Operand, Rest, Scalar, Tensor, Value, WeakTensor, backward, backward_inputs, checkpoint,

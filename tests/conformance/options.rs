@@ -62,6 +62,10 @@ impl Options {
     pub(crate) fn text_or(&self, key: &str, default: &str) -> Result<String> {
         Ok(self.want(key, "a string", |j| j.as_str().map(str::to_owned))?.unwrap_or_else(|| default.to_owned()))
     }
+    /// An option that is a string, where it may be something else.
+    pub(crate) fn named(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(Json::as_str).map(str::to_owned)
+    }
     pub(crate) fn text(&self, key: &str) -> Result<String> {
         self.needed(key, self.want(key, "a string", |j| j.as_str().map(str::to_owned))?)
     }

@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 use autograd::{
-    AttentionOptions, ConvOptions, CrossEntropyOptions, Float, PoolOptions, Reduction, Scalar, Tensor,
+    AttentionOptions, ConvOptions, CrossEntropyOptions, Float, Padding, PoolOptions, Reduction, Scalar, Tensor,
     TriangularOptions,
 };
 
@@ -85,7 +85,11 @@ impl<T: Float + Scalar<T>> Call<'_, T> {
         let groups = usize::try_from(self.o.int_or("groups", 1)?).map_err(|e| e.to_string())?;
         Ok(ConvOptions::new()
             .stride(self.o.spread("stride", 1)?)
-            .padding(self.o.spread("padding", 0)?)
+            .padding(match self.o.named("padding").as_deref() {
+                Some("same") => Padding::Same,
+                Some("valid") => Padding::VALID,
+                _ => Padding::Zeros(self.o.spread("padding", 0)?),
+            })
             .dilation(self.o.spread("dilation", 1)?)
             .groups(groups))
     }
@@ -160,7 +164,10 @@ table! {
     "lgamma" |c| c.x()?.lgamma();
     "digamma" |c| c.x()?.digamma();
     "sigmoid" |c| c.x()?.sigmoid();
-    "softplus" |c| c.x()?.softplus();
+    "softplus" |c| match (c.o.maybe_float("beta")?, c.o.maybe_float("threshold")?) {
+        (None, None) => c.x()?.softplus(),
+        (beta, threshold) => c.x()?.softplus_with(beta.unwrap_or(1.0), threshold.unwrap_or(20.0)),
+    };
     "relu" |c| c.x()?.relu();
     "silu" |c| c.x()?.silu();
     "gelu" |c| c.x()?.gelu();

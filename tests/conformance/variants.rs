@@ -166,6 +166,11 @@ const ROWS: &[Row] = &[
     ("scaled_dot_product_attention", r#"{"scale":0.5}"#, &["*f[2,3,4]", "*f[5,4]", "*f[5,2]", "b[3,5]"]),
     ("scaled_dot_product_attention", r#"{"causal":true}"#, &["*f[3,4]", "*f[5,4]", "*f[5,2]"]),
     ("scaled_dot_product_attention", "{}", &["*f[1,3,4]", "*f[2,5,4]", "*f[2,5,1]", "*f[3,5]"]),
+    ("softplus", r#"{"beta":2.5,"threshold":1.5}"#, &["*f[7]"]),
+    ("softplus", r#"{"beta":-0.5}"#, &["*f[2,2]"]),
+    ("conv1d", r#"{"padding":"same","dilation":3}"#, &["*f[2,2,5]", "*f[3,2,2]"]),
+    ("conv2d", r#"{"padding":"same"}"#, &["*f[2,4,3]", "*f[1,2,4,3]", "*f[1]"]),
+    ("conv2d", r#"{"padding":"valid"}"#, &["*f[2,4,3]", "*f[1,2,4,3]"]),
 ];
 
 /// What a method must refuse, in both engines alike, naming itself.

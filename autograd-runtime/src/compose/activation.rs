@@ -20,6 +20,12 @@ impl<'e> Ex<'e> {
         let u = (self * self * 0.044715 + 1.0) * self * (2.0 * (2.0 / std::f64::consts::PI).sqrt());
         self * u.sigmoid()
     }
+    /// ln(1 + e^βx)/β, and x where βx is above the threshold.
+    pub fn softplus_with(&self, beta: f64, threshold: f64) -> Ex<'e> {
+        let scaled = self * beta;
+        let above = scaled.gt(&self.lit(threshold));
+        Ex::select(&above, self, &(scaled.softplus() / beta))
+    }
     /// x·tanh(ln(1 + eˣ))
     pub fn mish(&self) -> Ex<'e> {
         self * self.softplus().tanh()

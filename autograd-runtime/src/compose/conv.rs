@@ -28,19 +28,46 @@ impl<const N: usize> From<[usize; N]> for Extents<N> {
     }
 }
 
+/// The zeros around the input of a convolution over `N` spatial axes.
+///
+/// ```
+/// use autograd_runtime::{ConvOptions, Padding, Tensor};
+/// let (x, w) = (Tensor::from_vec(vec![1.0, 2.0, 4.0], [1, 1, 3]), Tensor::ones([1, 1, 2]));
+/// let same = x.conv1d(&w, None, &ConvOptions::new().padding(Padding::Same));
+/// assert_eq!(same.to_vec(), [3.0, 6.0, 4.0]);
+/// assert_eq!(x.conv1d(&w, None, &ConvOptions::new().padding(Padding::VALID)).to_vec(), [3.0, 6.0]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Padding<const N: usize> {
+    /// So many on either side of each axis.
+    Zeros([usize; N]),
+    /// So many that the result has the extents of the input, an odd one at the far end: PyTorch's `"same"`. The
+    /// stride is 1.
+    Same,
+}
+impl<const N: usize> Padding<N> {
+    /// None: PyTorch's `"valid"`.
+    pub const VALID: Self = Padding::Zeros([0; N]);
+}
+impl<const N: usize, E: Into<Extents<N>>> From<E> for Padding<N> {
+    fn from(zeros: E) -> Self {
+        Padding::Zeros(zeros.into().0)
+    }
+}
+
 /// How a convolution over `N` spatial axes slides, with PyTorch's defaults.
 ///
 /// ```
-/// use autograd_runtime::ConvOptions;
+/// use autograd_runtime::{ConvOptions, Padding};
 /// let o = ConvOptions::<2>::new().stride(2).padding([0, 1]);
-/// assert_eq!((o.stride, o.padding, o.dilation, o.groups), ([2, 2], [0, 1], [1, 1], 1));
+/// assert_eq!((o.stride, o.padding, o.dilation, o.groups), ([2, 2], Padding::Zeros([0, 1]), [1, 1], 1));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvOptions<const N: usize> {
     /// Steps of the kernel; 1.
     pub stride: [usize; N],
-    /// Zeros on either side of the input; 0.
-    pub padding: [usize; N],
+    /// Zeros around the input; none.
+    pub padding: Padding<N>,
     /// Steps between elements of the kernel; 1.
     pub dilation: [usize; N],
     /// Channels in this many groups, each convolved on its own; 1.
@@ -50,7 +77,7 @@ pub struct ConvOptions<const N: usize> {
 }
 impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> Self {
-        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
+        ConvOptions { stride: [1; N], padding: Padding::VALID, dilation: [1; N], groups: 1, output_padding: [0; N] }
     }
 }
 impl<const N: usize> ConvOptions<N> {
@@ -63,10 +90,10 @@ impl<const N: usize> ConvOptions<N> {
     pub fn stride(self, stride: impl Into<Extents<N>>) -> Self {
         ConvOptions { stride: stride.into().0, ..self }
     }
-    /// With zeros on either side of the input.
+    /// With zeros around the input: a number, one for each axis, or [`Padding::Same`].
     #[must_use]
-    pub fn padding(self, padding: impl Into<Extents<N>>) -> Self {
-        ConvOptions { padding: padding.into().0, ..self }
+    pub fn padding(self, padding: impl Into<Padding<N>>) -> Self {
+        ConvOptions { padding: padding.into(), ..self }
     }
     /// With steps between elements of the kernel.
     #[must_use]
@@ -83,8 +110,26 @@ impl<const N: usize> ConvOptions<N> {
     pub fn output_padding(self, padding: impl Into<Extents<N>>) -> Self {
         ConvOptions { output_padding: padding.into().0, ..self }
     }
-    fn attrs(&self) -> [Attr; 4] {
-        window(&self.stride, &self.padding, &self.dilation, Attr::Int(integer(self.groups)))
+    /// The zeros on either side for a kernel, and how many more there are at the far end.
+    fn zeros(&self, name: &str, kernel: &[usize]) -> Result<([usize; N], [usize; N])> {
+        let mut more = [0; N];
+        match self.padding {
+            Padding::Zeros(zeros) => Ok((zeros, more)),
+            Padding::Same if self.stride == [1; N] => {
+                // a weight of too few axes is refused with the shapes
+                let extent = |i: usize| kernel.get(i).map_or(0, |k| k.saturating_sub(1));
+                let total: [usize; N] = std::array::from_fn(|i| self.dilation[i].saturating_mul(extent(i)));
+                more = total.map(|n| n % 2);
+                Ok((total.map(|n| n / 2), more))
+            }
+            Padding::Same => {
+                let want = "expected a stride of 1 for the padding that keeps extents";
+                Err(Error::value(name, format!("{want}, found {:?}", self.stride)))
+            }
+        }
+    }
+    fn attrs(&self, zeros: &[usize; N]) -> [Attr; 4] {
+        window(&self.stride, zeros, &self.dilation, Attr::Int(integer(self.groups)))
     }
 }
 
@@ -218,8 +263,13 @@ impl<'e> Ex<'e> {
     pub fn conv<const N: usize>(&self, weight: &Ex<'e>, bias: Option<&Ex<'e>>, o: &ConvOptions<N>) -> Ex<'e> {
         attempt(self, || {
             let name = format!("conv{N}d");
-            let (x, batch) = batched(&name, self, N)?;
-            let op = conv::convolution(&name, o.attrs(), &x.shape(), &weight.shape())?;
+            let (mut x, batch) = batched(&name, self, N)?;
+            let (zeros, more) = o.zeros(&name, weight.shape().get(2..).unwrap_or_default())?;
+            for (i, &n) in more.iter().enumerate().filter(|m| *m.1 > 0) {
+                let extent = x.shape()[i + 2] + n;
+                x = x.unslice(i + 2, 0, 1, extent);
+            }
+            let op = conv::convolution(&name, o.attrs(&zeros), &x.shape(), &weight.shape())?;
             finish(&name, &apply(op, &[&x, weight]), bias, batch)
         })
     }
@@ -232,6 +282,10 @@ impl<'e> Ex<'e> {
                 let want = format!("an input [n, c, ..] and a weight [c, o/groups, ..] with {N} spatial axes each");
                 return Err(Error::shape(&name, want, format!("{:?} and {:?}", ds.as_slice(), ws.as_slice())));
             }
+            let Padding::Zeros(zeros) = o.padding else {
+                let want = "expected a number of zeros as padding";
+                return Err(Error::value(&name, format!("{want}, found that which keeps extents")));
+            };
             let mut extents = Shape::new();
             for i in 0..N {
                 if o.output_padding[i] >= o.stride[i] {
@@ -241,7 +295,7 @@ impl<'e> Ex<'e> {
                 }
                 // the input of the convolution with these positions
                 let wide = |n: usize| n as i128;
-                let n = (wide(ds[i + 2]) - 1) * wide(o.stride[i]) - 2 * wide(o.padding[i])
+                let n = (wide(ds[i + 2]) - 1) * wide(o.stride[i]) - 2 * wide(zeros[i])
                     + wide(o.dilation[i]) * (wide(ws[i + 2]) - 1)
                     + wide(o.output_padding[i])
                     + 1;
@@ -251,7 +305,7 @@ impl<'e> Ex<'e> {
                 };
                 extents.push(n);
             }
-            let op = conv::transposed(&name, o.attrs(), &extents, &ds, &ws)?;
+            let op = conv::transposed(&name, o.attrs(&zeros), &extents, &ds, &ws)?;
             finish(&name, &apply(op, &[&d, weight]), bias, batch)
         })
     }

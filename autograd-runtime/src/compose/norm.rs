@@ -93,4 +93,25 @@ impl<'e> Ex<'e> {
             Ok(affine(y, weight, bias, &place))
         })
     }
+    /// Over the channels of a group and all axes after them.
+    pub fn group_norm(&self, groups: usize, weight: Option<&Ex<'e>>, bias: Option<&Ex<'e>>, eps: f64) -> Ex<'e> {
+        attempt(self, || {
+            let shape = self.shape();
+            let channels = shape.get(1).copied().filter(|&c| groups > 0 && c.is_multiple_of(groups));
+            let Some(channels) = channels else {
+                let want = format!("an input [n, c, ..] whose channels divide into {groups} groups");
+                return Err(Error::shape("group_norm", want, format!("{:?}", shape.as_slice())));
+            };
+            check("group_norm", "weight", weight, &[channels])?;
+            check("group_norm", "bias", bias, &[channels])?;
+            let each: usize = channels / groups * shape[2..].iter().product::<usize>();
+            if shape[0] * each == 1 {
+                let want = "more than one value of each group";
+                return Err(Error::shape("group_norm", want, format!("{:?}", shape.as_slice())));
+            }
+            let place: Shape = (1..shape.len()).map(|d| if d == 1 { channels } else { 1 }).collect();
+            let y = normalised(&self.reshape(&[shape[0], groups, each]), &[2], eps);
+            Ok(affine(y.reshape(&shape), weight, bias, &place))
+        })
+    }
 }

@@ -15,7 +15,7 @@ mod inverse;
 mod log;
 mod ops;
 mod power;
-mod special;
+pub(crate) mod special;
 #[cfg(test)]
 mod tests;
 mod trig;

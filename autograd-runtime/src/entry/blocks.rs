@@ -65,10 +65,11 @@ ranks! {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __plain_block {
+    // a struct may have an N of its own
     () => {
         type Stacked = ::std::vec::Vec<Self>;
         type Matrix = ::std::vec::Vec<::std::vec::Vec<Self>>;
-        type Fixed<const N: usize> = [Self; N];
+        type Fixed<const __N: usize> = [Self; __N];
         type Shaped = ::std::vec::Vec<Self>;
         type Cube = ::std::vec::Vec<::std::vec::Vec<Self>>;
         $crate::__block_under!();
@@ -78,7 +79,7 @@ macro_rules! __plain_block {
         fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
             rows
         }
-        fn fixed<const N: usize>(rows: ::std::vec::Vec<Self>) -> ::core::option::Option<[Self; N]> {
+        fn fixed<const __N: usize>(rows: ::std::vec::Vec<Self>) -> ::core::option::Option<[Self; __N]> {
             rows.try_into().ok()
         }
         fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {

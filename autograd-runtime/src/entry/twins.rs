@@ -338,6 +338,13 @@ impl<X: IntoTwin<A>, A: Arg<GradBuf: Sized>, const N: usize> IntoTwin<[A; N]> fo
     }
 }
 
+impl<A: Out<Value: Arg<GradBuf: Sized> + 'static>> Out for Option<A> {
+    type Value = Option<A::Value>;
+    type Ct<'c> = &'c Option<A::Value>;
+    fn read(r: &mut OutReader<'_>) -> Self::Value {
+        r.constant::<bool>().then(|| A::read(r))
+    }
+}
 impl<A: Twinned> Twinned for Option<A> {
     fn leaves(&self, out: &mut Leaves) {
         out.constant(&self.is_some());

@@ -1,10 +1,16 @@
 //! Neural networks of the dynamic engine, under PyTorch's names: modules own parameters, which are ordinary
-//! leaves of the tape.
+//! leaves of the tape, and buffers, which are not trained.
 //!
-//! * this file: [`Module`], [`parameter`];
-//! * `layers`: [`Linear`], [`Conv2d`], activations, pooling, [`Dropout`], [`Flatten`];
+//! * this file: [`Module`], [`Buffer`], [`parameter`]; `state`: what a module saves, and loads again;
+//! * layers by family: `linear` ([`Linear`], [`Embedding`], [`Flatten`]), `conv` ([`Conv1d`], [`Conv2d`], pooling),
+//!   `norm` ([`BatchNorm1d`], [`BatchNorm2d`], [`LayerNorm`], [`GroupNorm`]), `recurrent` ([`RnnCell`], [`LstmCell`],
+//!   [`GruCell`] and whole sequences of them), `attention` ([`MultiheadAttention`]), `activation` (functions,
+//!   [`Dropout`]);
 //! * `sequential`: [`Sequential`];
+//! * `args`: layers as parameters of annotated functions, and as fields of those;
 //! * [`init`]: how parameters begin.
+//!
+//! Layers are plain functions over tensors, so annotated functions call them like any others.
 //!
 //! ```
 //! use autograd_runtime::{Tensor, manual_seed, nn::{Dropout, Linear, Module, Relu, Sequential}, no_grad};
@@ -25,14 +31,86 @@
 //! # Ok::<(), autograd_runtime::Error>(())
 //! ```
 
+mod activation;
+mod args;
+mod attention;
+mod conv;
 pub mod init;
-mod layers;
+mod linear;
+mod norm;
+mod recurrent;
 mod sequential;
+mod state;
 
-pub use layers::{AvgPool2d, Conv2d, Dropout, Flatten, Gelu, Linear, MaxPool2d, Relu, Sigmoid, Tanh};
+pub use activation::{
+    Dropout, Elu, Gelu, GeluTanh, Identity, LeakyRelu, LogSigmoid, LogSoftmax, Mish, Relu, Sigmoid, Silu, Softmax,
+    Softplus, Softsign, Tanh,
+};
+pub use attention::{AttentionMask, MultiheadAttention};
+pub use conv::{AvgPool2d, Conv, Conv1d, Conv2d, MaxPool2d};
+pub use linear::{Embedding, Flatten, Linear};
+pub use norm::{BatchNorm, BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm};
+pub use recurrent::{Cell, CellState, Gru, GruCell, Lstm, LstmCell, Recurrent, Rnn, RnnActivation, RnnCell};
 pub use sequential::Sequential;
 
-use crate::{Float, Result, Tensor};
+use crate::{Float, Result, StateDict, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A new parameter, uniform within ±1/√fan, as PyTorch's layers begin.
+fn fresh<T: Float>(shape: &[usize], fan: usize) -> Tensor<T> {
+    let bound = if fan > 0 { 1.0 / (fan as f64).sqrt() } else { 0.0 };
+    let t = Tensor::zeros(shape);
+    init::uniform_(&t, -bound, bound).expect("a new tensor can be written");
+    parameter(&t)
+}
+
+/// The parameters of a layer that has at most a weight and a bias.
+fn affine<T: Float>(weight: Option<&Tensor<T>>, bias: Option<&Tensor<T>>, visit: &mut dyn FnMut(&str, &Tensor<T>)) {
+    weight.into_iter().for_each(|w| visit("weight", w));
+    bias.into_iter().for_each(|b| visit("bias", b));
+}
+
+/// Whether a layer trains, which it begins with.
+#[derive(Debug)]
+struct Training(AtomicBool);
+impl Default for Training {
+    fn default() -> Self {
+        Training(AtomicBool::new(true))
+    }
+}
+impl Clone for Training {
+    fn clone(&self) -> Self {
+        Training(AtomicBool::new(self.is_on()))
+    }
+}
+impl Training {
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn set(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
+}
+
+/// A tensor that a module keeps and saves, but that is not trained. It is the module's own: what is written to it, the
+/// module sees.
+#[derive(Clone, Debug)]
+pub enum Buffer<T: Float> {
+    /// Of the module's floats.
+    Float(Tensor<T>),
+    /// Of integers.
+    Int(Tensor<i64>),
+}
+impl<T: Float> From<&Tensor<T>> for Buffer<T> {
+    fn from(t: &Tensor<T>) -> Self {
+        Buffer::Float(t.clone())
+    }
+}
+impl<T: Float> From<&Tensor<i64>> for Buffer<T> {
+    fn from(t: &Tensor<i64>) -> Self {
+        Buffer::Int(t.clone())
+    }
+}
 
 /// A tensor as a parameter of a module: a leaf that shares its elements and tracks gradients.
 ///
@@ -50,7 +128,8 @@ pub fn parameter<T: Float>(tensor: &Tensor<T>) -> Tensor<T> {
 /// A function of tensors with parameters, perhaps made of other modules.
 ///
 /// A module of one's own names its parts; the rest follows from them. Parts are fields like any other: another
-/// layer may be assigned at any time.
+/// layer may be assigned at any time. What takes more than one tensor, as a cell or attention, has a method for that
+/// beside `forward`.
 ///
 /// ```
 /// use autograd_runtime::{Float, Tensor, nn::{Linear, Module, parameter}};
@@ -78,6 +157,8 @@ pub trait Module<T: Float>: Send + Sync {
     fn forward(&self, input: &Tensor<T>) -> Tensor<T>;
     /// Calls `visit` with the name and value of each parameter of this module itself.
     fn each_parameter(&self, _visit: &mut dyn FnMut(&str, &Tensor<T>)) {}
+    /// Calls `visit` with the name and value of each buffer of this module itself.
+    fn each_buffer(&self, _visit: &mut dyn FnMut(&str, Buffer<T>)) {}
     /// Calls `visit` with the name of each part and the part.
     fn each_child(&self, _visit: &mut dyn FnMut(&str, &dyn Module<T>)) {}
     /// Tells the module itself, not its parts, whether it trains: for layers that behave in two ways.
@@ -101,6 +182,45 @@ pub trait Module<T: Float>: Send + Sync {
     /// All parameters, as in [`Module::named_parameters`].
     fn parameters(&self) -> Vec<Tensor<T>> {
         self.named_parameters().into_iter().map(|p| p.1).collect()
+    }
+    /// All buffers with their paths, `"1.running_mean"`.
+    ///
+    /// ```
+    /// use autograd_runtime::nn::{BatchNorm1d, Module, Relu, Sequential};
+    /// let net = Sequential::<f32>::new().add(Relu).add(BatchNorm1d::new(4));
+    /// let names: Vec<String> = net.named_buffers().into_iter().map(|b| b.0).collect();
+    /// assert_eq!(names, ["1.running_mean", "1.running_var", "1.num_batches_tracked"]);
+    /// ```
+    fn named_buffers(&self) -> Vec<(String, Buffer<T>)> {
+        let mut all = Vec::new();
+        self.each_buffer(&mut |name, b| all.push((name.to_owned(), b)));
+        self.each_child(&mut |name, child| {
+            all.extend(child.named_buffers().into_iter().map(|(path, b)| (format!("{name}.{path}"), b)));
+        });
+        all
+    }
+    /// Copies of all parameters and buffers under their paths, a shared one under each of its paths: what
+    /// [`StateDict::save`] writes to a safetensors file and [`StateDict::save_npz`] to one of NumPy's.
+    ///
+    /// ```
+    /// use autograd_runtime::{Tensor, nn::{Linear, Module, Sequential, Tanh}};
+    /// let net = || Sequential::<f32>::new().add(Linear::new(2, 3)).add(Tanh).add(Linear::new(3, 1));
+    /// let (trained, fresh) = (net(), net());
+    /// fresh.load_state_dict(&trained.state_dict())?;
+    /// let x = Tensor::ones([1, 2]);
+    /// assert_eq!(fresh.forward(&x).item(), trained.forward(&x).item());
+    /// # Ok::<(), autograd_runtime::Error>(())
+    /// ```
+    fn state_dict(&self) -> StateDict {
+        state::save(self)
+    }
+    /// Copies a state into the parameters and buffers, which stay the tensors that they are.
+    ///
+    /// # Errors
+    /// If the tensors of the state and the module differ in names, shapes or element types; the message names all that
+    /// are missing, unexpected or different. Nothing is changed then.
+    fn load_state_dict(&self, state: &StateDict) -> Result<()> {
+        state::load(self, state)
     }
     /// Switches all parts to training (which modules start in), or to evaluation.
     fn train(&self, on: bool) {

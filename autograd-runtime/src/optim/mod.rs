@@ -37,6 +37,7 @@ mod sgd;
 mod state;
 mod wolfe;
 
+pub use crate::state::StateDict;
 pub use adam::{Adam, AdamOptions, AdamW};
 pub use clip::{clip_grad_norm, clip_grad_norm_, clip_grad_value, clip_grad_value_};
 pub use group::{Algorithm, Optimizer, ParamGroup};
@@ -47,7 +48,6 @@ pub use schedule::{
     Anneal, At, CosineAnnealingLr, ExponentialLr, LambdaLr, LinearLr, MultiStepLr, OneCycleLr, Policy, Schedule, StepLr,
 };
 pub use sgd::{Sgd, SgdOptions};
-pub use state::StateDict;
 
 use crate::{
     array::Float,

@@ -41,6 +41,18 @@ impl<T: Float> Tensor<T> {
     pub fn gelu_tanh(&self) -> Self {
         self.named("GeluBackward0", |x| x.gelu_tanh())
     }
+    /// ln(1 + e^βx)/β, and x where βx is above a threshold; PyTorch's are 1 and 20. [`Tensor::softplus`] is exact and
+    /// smooth everywhere.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![0.0, 3.0], [2]);
+    /// assert_eq!(x.softplus_with(2.0, 5.0).to_vec(), [2f64.ln() / 2.0, 3.0]);
+    /// ```
+    #[track_caller]
+    pub fn softplus_with(&self, beta: f64, threshold: f64) -> Self {
+        self.named("SoftplusBackward0", |x| x.softplus_with(beta, threshold))
+    }
     /// x·tanh(ln(1 + eˣ))
     #[track_caller]
     pub fn mish(&self) -> Self {

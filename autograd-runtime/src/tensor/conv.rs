@@ -12,11 +12,11 @@ fn ex<'e, T: Float>(x: &Tensor<T>, e: &'e dyn Emit) -> Ex<'e> {
 }
 
 /// Which function of an input, a weight and a bias.
-type Conv<const N: usize> = for<'e> fn(&Ex<'e>, &Ex<'e>, Option<&Ex<'e>>, &ConvOptions<N>) -> Ex<'e>;
+pub(crate) type Conv<const N: usize> = for<'e> fn(&Ex<'e>, &Ex<'e>, Option<&Ex<'e>>, &ConvOptions<N>) -> Ex<'e>;
 
 impl<T: Float> Tensor<T> {
     #[track_caller]
-    fn convolved<const N: usize>(
+    pub(crate) fn convolved<const N: usize>(
         &self,
         weight: &Tensor<T>,
         bias: Option<&Tensor<T>>,

@@ -174,6 +174,20 @@ impl<T: Float> Tensor<T> {
             self.ex(e).batch_norm(given.as_ref().map(|(m, v)| (m, v)), w.as_ref(), b.as_ref(), eps)
         }))
     }
+    /// (x − mean)/√(var + eps) over each group of channels of `[n, c, ..]`, times a weight plus a bias `[c]`.
+    ///
+    /// ```
+    /// use autograd_runtime::Tensor;
+    /// let x = Tensor::from_vec(vec![1.0, 3.0, 10.0, 30.0], [1, 4]);
+    /// assert_eq!(x.group_norm(2, None, None, 0.0).to_vec(), [-1.0, 1.0, -1.0, 1.0]);
+    /// ```
+    #[track_caller]
+    pub fn group_norm(&self, groups: usize, weight: Option<&Tensor<T>>, bias: Option<&Tensor<T>>, eps: f64) -> Self {
+        Tensor::from_value(evaluate_as("NativeGroupNormBackward0", |e| {
+            let (w, b) = (weight.map(|w| w.ex(e)), bias.map(|b| b.ex(e)));
+            self.ex(e).group_norm(groups, w.as_ref(), b.as_ref(), eps)
+        }))
+    }
     /// Attention: softmax(q·kᵀ·scale)·v of queries `[.., l, e]` (this), keys `[.., s, e]` and values `[.., s, w]`.
     ///
     /// ```

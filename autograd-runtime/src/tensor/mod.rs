@@ -29,6 +29,7 @@ mod indexing;
 mod inplace;
 mod layout;
 mod linalg;
+mod logic;
 mod loss;
 mod meta;
 mod mode;
