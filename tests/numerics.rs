@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use autograd::{
-    AttentionOptions, Error, Float, PoolOptions, Reduction, Scalar, Tensor,
+    AttentionOptions, Error, Float, PoolOptions, Reduction, Scalar, Tensor, TriangularOptions,
     array::{Array, Data},
     diff, grad,
     graph::Graph,
@@ -82,6 +82,25 @@ fn call<T: Float + Scalar<T>>(op: &str, x: &[Tensor<T>], i: &[Tensor<i64>]) -> T
         "scatter_add" => x[0].scatter_add(0, &i[0], &x[1]),
         "matmul" => x[0].matmul(&x[1]),
         "det" => x[0].det(),
+        "logabsdet" => x[0].logabsdet(),
+        "inv" => x[0].inv(),
+        "solve" => x[0].solve(&x[1]),
+        "solve_triangular" => x[0].solve_triangular(&x[1], TriangularOptions::default()),
+        "cholesky" => x[0].cholesky(),
+        "eigvalsh" => x[0].eigvalsh(),
+        "recip" => x[0].recip(),
+        "exp2" => x[0].exp2(),
+        "sinh" => x[0].sinh(),
+        "cosh" => x[0].cosh(),
+        "acosh" => x[0].acosh(),
+        "atanh" => x[0].atanh(),
+        "cbrt" => x[0].cbrt(),
+        "erf" => x[0].erf(),
+        "lgamma" => x[0].lgamma(),
+        "digamma" => x[0].digamma(),
+        "polygamma" => x[0].polygamma(1),
+        "powi" => x[0].powi(-1),
+        "powi3" => x[0].powi(3),
         "kl_div" => x[0].kl_div(&x[1], Reduction::Sum, false),
         other => panic!("no operation {other}"),
     }
@@ -321,6 +340,21 @@ fn points() -> Vec<Row> {
         point("div", &[1.0, 0.0], INF, &[INF, -INF]),
         point("div", &[0.0, 0.0], NAN, &[INF, NAN]),
         point("rem", &[5.0, 0.0], NAN, &[1.0, -INF]),
+        point("recip", &[0.0], INF, &[-INF]),
+        point("powi", &[0.0], INF, &[-INF]),
+        point("powi3", &[0.0], 0.0, &[0.0]),
+        point("cbrt", &[0.0], 0.0, &[INF]),
+        point("exp2", &[-INF], 0.0, &[0.0]),
+        point("sinh", &[INF], INF, &[INF]),
+        point("cosh", &[-INF], INF, &[-INF]),
+        point("acosh", &[1.0], 0.0, &[INF]),
+        point("acosh", &[0.5], NAN, &[NAN]),
+        point("atanh", &[1.0], INF, &[INF]),
+        point("atanh", &[-1.0], -INF, &[INF]),
+        point("erf", &[INF], 1.0, &[0.0]),
+        point("lgamma", &[0.0], INF, &[-INF]),
+        point("digamma", &[0.0], -INF, &[INF]),
+        point("polygamma", &[0.0], INF, &[-INF]),
         point("elu", &[1000.0], 1000.0, &[1.0]),
         point("elu", &[0.0], 0.0, &[1.0]),
     ];
@@ -405,6 +439,17 @@ fn wholes() -> Vec<Row> {
         row("det", &[of(&[2, 2], &[1.0, 2.0, 2.0, 4.0])], &[0.0], &[&[4.0, -2.0, -2.0, 1.0]])
             .twice(&[&[1.0, -1.0, -1.0, 1.0]])
             .within(16.0),
+        row("logabsdet", &[of(&[2, 2], &[1.0, 2.0, 2.0, 4.0])], &[-INF], &[&[NAN; 4]]),
+        row("inv", &[of(&[2, 2], &[2.0, 0.0, 0.0, 4.0])], &[0.5, 0.0, 0.0, 0.25], &[&[-0.25, -0.125, -0.125, -0.0625]]),
+        row(
+            "solve",
+            &[of(&[2, 2], &[2.0, 0.0, 0.0, 4.0]), vector(&[2.0, 4.0])],
+            &[1.0, 1.0],
+            &[&[-0.5, -0.5, -0.25, -0.25], &[0.5, 0.25]],
+        ),
+        row("solve_triangular", &[of(&[2, 2], &[1.0, 0.0, 0.0, 0.0]), of(&[2, 1], &[1.0, 1.0])], &[1.0, INF], &[]),
+        row("cholesky", &[of(&[2, 2], &[4.0, 2.0, 2.0, 2.0])], &[2.0, 0.0, 1.0, 1.0], &[]).within(2.0),
+        row("eigvalsh", &[of(&[2, 2], &[1.0, 0.0, 0.0, 1.0])], &[1.0, 1.0], &[&[1.0, 0.0, 0.0, 1.0]]),
         row("kl_div", &[vector(&[-1.0, -2.0]), vector(&[0.0, 1.0])], &[2.0], &[&[0.0, -1.0]]),
     ]
 }
@@ -478,4 +523,89 @@ fn of_equals_the_index_is_the_first_and_so_far_the_last() {
     let y = Tensor::from_vec(vec![1.0, f64::NAN, 5.0], [3]);
     assert_eq!((y.argmax(0, false).item(), y.argmin(0, false).item()), (1, 1));
     assert_eq!((y.cummax(0).1.to_vec(), y.sort(0, false).1.to_vec()), (vec![0, 1, 1], vec![0, 2, 1]));
+}
+
+/// Declared operations without a row above, and why none is needed.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    (
+        "smooth on all numbers: no kink, no tie, no pole that is a number",
+        &["neg", "sin", "cos", "tan", "atan", "asinh", "sech2", "sigmoid_grad", "erfc"],
+    ),
+    (
+        "truth values: they have no derivative, and what compares equal is in their documentation",
+        &["le", "ne", "and", "xor"],
+    ),
+    ("an index: its ties are those of max, min and topk", &["argmin"]),
+    (
+        "elements are moved or counted, none is calculated",
+        &["iota", "copy", "flip", "concat", "window", "window_add", "set_window"],
+    ),
+    (
+        "sums of products or of functions above",
+        &["convolution", "convolution_input", "convolution_weight", "cumsum", "logcumsumexp"],
+    ),
+    ("numbers by chance: tests/random", &["rand", "randn", "randint", "randperm", "bernoulli"]),
+    (
+        "control flow, its lists and integers: tests/control_flow, and the tests of lists and integers of the runtime",
+        &[
+            "if",
+            "while",
+            "while_vjp",
+            "while_record",
+            "while_save",
+            "while_back",
+            "proj",
+            "int_div",
+            "int_rem",
+            "uint_div",
+            "uint_rem",
+            "int_and",
+            "int_or",
+            "int_xor",
+            "int_shl",
+            "int_shr",
+            "uint_shr",
+            "trip",
+            "list_len",
+            "list_within",
+            "list_get",
+            "list_set",
+            "list_add",
+            "list_fill",
+            "list_of",
+            "list_sum",
+        ],
+    ),
+    ("a derivative of the user's", &["custom_vjp"]),
+    ("part of rounding and of signs, which have rows", &["copysign"]),
+    ("parts of det and its derivatives", &["cofactor", "cofactor_slope"]),
+];
+
+#[test]
+fn every_operation_has_a_row_or_a_reason() {
+    let mut reached = std::collections::BTreeSet::new();
+    for r in points().iter().chain(&wholes()) {
+        let source = f64::trace(r.op, &tensors(r), &indices(r)).unwrap();
+        reached.extend(source.nodes().map(|(_, n)| n.op.name()));
+    }
+    let excused = |name: &str| ELSEWHERE.iter().any(|(_, names)| names.contains(&name));
+    let missing: Vec<&str> =
+        autograd::op::all().map(|d| d.name).filter(|name| !reached.contains(name) && !excused(name)).collect();
+    assert!(missing.is_empty(), "no row and no reason: {missing:?}");
+    for name in ELSEWHERE.iter().flat_map(|(_, names)| *names) {
+        assert!(autograd::op::find(name).is_some() && !reached.contains(name), "{name} needs no reason");
+    }
+}
+
+#[test]
+fn matrices_without_a_result_are_errors() {
+    let singular = of(&[2, 2], &[1.0, 2.0, 2.0, 4.0]);
+    for (op, x) in [("inv", vec![singular.clone()]), ("solve", vec![singular, vector(&[1.0, 1.0])])] {
+        for e in errors(&row(op, &x, &[], &[])) {
+            assert!(e.contains("singular"), "{op}: {e}");
+        }
+    }
+    for e in errors(&row("cholesky", &[of(&[2, 2], &[1.0, 2.0, 2.0, 1.0])], &[], &[])) {
+        assert!(e.contains("positive"), "{e}");
+    }
 }
