@@ -18,17 +18,18 @@ pub fn line(name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Series<
 }
 
 /// Points as dots.
+#[allow(dead_code, reason = "not every example has points")]
 pub fn dots(name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Series<'_> {
     Series { name, points: points.into_iter().collect(), joined: false }
 }
 
 /// How long a unit of each axis is.
 #[derive(PartialEq)]
+#[allow(dead_code, reason = "an example has one of them")]
 pub enum Scale {
     /// Each axis fills the picture.
     Free,
     /// The same on both axes, as on a map.
-    #[allow(dead_code, reason = "not every example draws a map")]
     Equal,
 }
 
