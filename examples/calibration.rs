@@ -1,9 +1,10 @@
-//! A volatility smile calibrated with the optimisers of `argmin`: cost, gradient and Hessian come from one annotated function.
+//! A volatility smile calibrated with the optimisers of `argmin`: cost, gradient and Hessian come from one annotated
+//! function.
 //!
 //! Quoted implied volatilities of options with one expiry are fitted by Gatheral's SVI curve, whose total variance at
-//! log-moneyness k is `a + b (ρ (k - m) + √((k - m)² + σ²))`. `misfit` is the sum of squared errors; `misfit::value`, `::grad` and
-//! `::hessian` are what the traits `CostFunction`, `Gradient` and `Hessian` ask for. L-BFGS uses the first two, a trust region
-//! with Newton steps all three, and both must find the curve that the quotes were made from.
+//! log-moneyness k is `a + b (ρ (k - m) + √((k - m)² + σ²))`. `misfit` is the sum of squared errors; `misfit::value`,
+//! `::grad` and `::hessian` are what the traits `CostFunction`, `Gradient` and `Hessian` ask for. L-BFGS uses the first
+//! two, a trust region with Newton steps all three, and both must find the curve that the quotes were made from.
 //!
 //! `cargo run --release --example calibration`
 
@@ -20,8 +21,8 @@ use argmin::{
 };
 use autograd::prelude::*;
 
-/// The SVI curve, by parameters that may have any value: b, σ and the lowest variance are positive, ρ is between -1 and 1.
-/// An optimiser may then try what it likes without meeting the root of a negative number.
+/// The SVI curve, by parameters that may have any value: b, σ and the lowest variance are positive, ρ is between -1 and
+/// 1. An optimiser may then try what it likes without meeting the root of a negative number.
 #[derive(Clone, Copy, Debug, Differentiable)]
 struct Smile {
     ln_low: f64,
