@@ -75,8 +75,9 @@ fn put_on_tree(m: Market, strike: f64, steps: usize, american: bool) -> f64 {
     let rise = ((m.rate * dt).exp() - 1.0 / up) / (up - 1.0 / up);
     let mut price = vec![0.0; steps];
     for i in 0..steps {
-        let spot = m.spot * up.powf(2.0 * i as f64 - (steps - 1) as f64);
-        price[i] = put(Market { spot, years: dt, ..m }, strike);
+        // from the top
+        let spot = m.spot * up.powf(steps as f64 - 1.0 - 2.0 * i as f64);
+        price[steps - 1 - i] = put(Market { spot, years: dt, ..m }, strike);
     }
     for level in 1..steps {
         let before = steps - 1 - level;

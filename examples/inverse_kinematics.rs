@@ -60,8 +60,8 @@ fn moved(frame: Frame, joint: Joint, angle: f64) -> Frame {
 #[differentiable(wrt(angles))]
 fn tip(angles: [f64; 6], arm: &Arm) -> [f64; 6] {
     let mut frame = arm.base;
-    for i in 0..6 {
-        frame = moved(frame, arm.joints[i], angles[i]);
+    for (&joint, angle) in arm.joints.iter().zip(angles) {
+        frame = moved(frame, joint, angle);
     }
     let [px, py, pz] = frame.at;
     let [dx, dy, dz] = frame.z;

@@ -26,6 +26,8 @@ pub mod plain;
 pub mod rolled;
 mod staged;
 pub mod twins;
+#[cfg(feature = "nalgebra")]
+mod vectors;
 
 pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;

@@ -30,6 +30,8 @@ mod inplace;
 mod layout;
 mod linalg;
 mod loss;
+#[cfg(feature = "nalgebra")]
+mod matrices;
 mod meta;
 mod mode;
 mod node;
