@@ -364,6 +364,28 @@ fn length(s: Segment, mlp: &Mlp) -> f64 {
     (x - from.0).powi(2) + (y - from.1).powi(2) + moved.from.1 * mlp.rate
 }
 
+/// The rest of a struct inside a loop.
+#[differentiable]
+fn beside(s: Segment, arm: Sides, n: usize) -> f64 {
+    let mut total = 0.0;
+    for i in 0..n {
+        let by = i as f64;
+        total += perimeter(Sides { a: arm.a + by, ..arm }) * s.from.0;
+    }
+    total
+}
+
+#[derive(Differentiable, Clone, Copy)]
+struct Sides {
+    a: f64,
+    b: [f64; 2],
+}
+
+#[differentiable]
+fn perimeter(s: Sides) -> f64 {
+    s.a + s.b[0] * s.b[1]
+}
+
 impl<T> Layer<T> {
     fn bias(&self) -> &Tensor<T> {
         &self.b
@@ -413,6 +435,9 @@ fn structs() {
         assert_eq!(dlayers.len(), 2);
         let _ = Pair { first: one(1.0), point: at };
         let s = Segment { from: at, to: Point(4.0, 6.0) };
+        let sides = Sides { a: 1.0, b: [2.0, 3.0] };
+        close(beside::value(s, sides, 4).unwrap(), 4.0 * 7.0 + 6.0);
+        assert_eq!(beside::grad(s, sides, 4).unwrap().1.b, [12.0, 8.0]);
         let mlp = Mlp { first: layers[0].clone(), rate: 2.0, nested: Nested { w: one(0.0) } };
         close(length::value(s, &mlp).unwrap(), length(s, &mlp));
         close(length::grad(s, &mlp).unwrap().1.rate, 6.0);

@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Data, DeriveInput, Error, Fields, GenericParam, Ident, Member, Result, Type};
 
-use crate::ast::{bare, first_argument, is_constant, is_own_twin, is_static, ungroup};
+use crate::ast::{bare, first_argument, is_constant, is_own_twin, is_static, scalar, ungroup};
 use crate::valid::{Errors, unsupported};
 
 /// A field of the struct.
@@ -260,7 +260,7 @@ fn declare(input: &DeriveInput, shape: &Fields, fields: &[Field], twin: &Ident) 
     let clause = bounds(input, fields, |ty| quote!(#ty: ::autograd::__private::Arg));
     let twins = fields.iter().map(|Field { ty, role, .. }| match role {
         Role::Constant => quote!(#ty),
-        _ => quote!(<#ty as ::autograd::__private::Arg>::Twin),
+        _ => twin_type(ty),
     });
     let twins: Vec<TokenStream> = twins.collect();
     let members: Vec<&Member> = fields.iter().map(|field| &field.member).collect();
@@ -299,6 +299,21 @@ fn declare(input: &DeriveInput, shape: &Fields, fields: &[Field], twin: &Ident) 
         #clause #(for<'__a> #twins: ::core::marker::Copy,)*
         {
         }
+    }
+}
+
+/// The twin of a field's type. Floats are spelled out: rustc 1.95 crashes where a closure, as a loop becomes, takes a field of a
+/// projected type by `..rest`.
+fn twin_type(ty: &Type) -> TokenStream {
+    match ungroup(ty) {
+        Type::Array(array) => {
+            let (elem, len) = (twin_type(&array.elem), &array.len);
+            quote!([#elem; #len])
+        }
+        ty => match scalar(ty) {
+            Some(_) => quote!(::autograd::__private::Real<#ty>),
+            None => quote!(<#ty as ::autograd::__private::Arg>::Twin),
+        },
     }
 }
 

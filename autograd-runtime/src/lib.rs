@@ -46,6 +46,8 @@ pub use entry::{
 };
 pub use error::{Error, Place, Result};
 pub use gradcheck::{GradcheckOptions, Outputs, gradcheck, gradcheck_with, gradgradcheck, gradgradcheck_with};
+#[cfg(feature = "nalgebra")]
+pub use nalgebra;
 pub use ndarray;
 pub use random::{Generator, RngState, get_rng_state, manual_seed, set_rng_state};
 pub use real::Real;

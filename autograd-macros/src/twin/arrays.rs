@@ -78,6 +78,11 @@ pub fn takes_elements(func: &Expr) -> bool {
     match &names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [.., "arrays", _, function] => OF_ELEMENTS.contains(function),
         [.., "arrays", function] => *function == "array" || FUNCTIONS.contains(function),
+        // nalgebra's `Vector3::new`, `Matrix2x3::new`
+        [.., name, "new"] if cfg!(feature = "nalgebra") => {
+            let size = ["Vector", "RowVector", "Matrix"].iter().find_map(|kind| name.strip_prefix(kind));
+            size.is_some_and(|size| size.starts_with(|c: char| c.is_ascii_digit()))
+        }
         _ => false,
     }
 }

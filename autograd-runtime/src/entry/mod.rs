@@ -29,6 +29,8 @@ pub mod plain;
 pub mod rolled;
 mod staged;
 pub mod twins;
+#[cfg(feature = "nalgebra")]
+mod vectors;
 pub mod vmap;
 
 pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};

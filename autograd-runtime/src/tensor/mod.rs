@@ -31,6 +31,8 @@ mod layout;
 mod linalg;
 mod logic;
 mod loss;
+#[cfg(feature = "nalgebra")]
+mod matrices;
 mod meta;
 mod mode;
 mod node;
