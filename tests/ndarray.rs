@@ -307,3 +307,23 @@ fn functions_of_elements_stay_whole() {
     };
     assert_eq!(nodes(3), nodes(300));
 }
+
+#[differentiable]
+fn distances(x: &Array1<f64>, y: &Array1<f64>) -> f64 {
+    let near = x.mapv(|v| (y - v).mapv(|d| d * d).sum());
+    let both = x.mapv(|v| (Array1::from_elem(y.len(), v) * y).sum());
+    (near + both).sum()
+}
+
+#[test]
+fn an_element_beside_an_array_is_one_number() {
+    // as many elements in one as in the other: element by element would fit, and be wrong
+    let (x, y) = (array![0.5, -1.0, 2.0], array![1.0, 3.0, -2.0]);
+    for engine in [Engine::Auto, Engine::Dynamic] {
+        with_engine(engine, || {
+            assert!((distances::value(&x, &y).unwrap() - distances(&x, &y)).abs() < 1e-12);
+            let (dx, _) = distances::grad(&x, &y).unwrap();
+            close(&dx.into_dyn(), &x.mapv(|v| y.iter().map(|y| 2.0 * (v - y) + y).sum::<f64>()).into_dyn());
+        });
+    }
+}

@@ -81,7 +81,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
             Repr::Whole(t) => t.clone(),
             Repr::Each(each) if each.is_empty() => Tensor::full(self.dim.slice(), T::zero()),
             Repr::Each(each) => {
-                let each: Vec<Tensor<T>> = each.iter().map(|x| Tensor::from_value(x.value())).collect();
+                let each: Vec<Tensor<T>> = each.iter().map(|x| Tensor::from_value(x.single())).collect();
                 Tensor::stack(&each.iter().collect::<Vec<_>>(), 0).reshape(&signed(self.dim.slice()))
             }
         }

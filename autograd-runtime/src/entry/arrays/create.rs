@@ -30,7 +30,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     #[track_caller]
     pub fn from_elem<Sh: ShapeBuilder<Dim = D>>(shape: Sh, x: impl Into<Real<T>>) -> Self {
         let (x, dim): (Real<T>, D) = (x.into(), shape.into_shape_with_order().raw_dim().clone());
-        NdArray::wrap(Tensor::from_value(x.value()).expand(dim.slice()))
+        NdArray::wrap(Tensor::from_value(x.single()).expand(dim.slice()))
     }
     /// All elements 0.
     #[track_caller]

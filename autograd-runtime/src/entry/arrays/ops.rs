@@ -27,7 +27,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
 }
 
 fn scalar<T: Float>(x: Real<T>) -> Tensor<T> {
-    Tensor::from_value(x.value())
+    Tensor::from_value(x.single())
 }
 
 macro_rules! operators {
