@@ -526,3 +526,84 @@ fn loops_of_a_trace_that_was_given_up_run_to_their_end() {
     }
     assert!(SEEN.get());
 }
+
+#[differentiable]
+fn detached_in_a_loop(x: f64, n: usize) -> f64 {
+    let mut y = x;
+    for _ in 0..n {
+        let e = autograd::detach(y * y);
+        y += e * x;
+    }
+    y
+}
+
+#[differentiable]
+fn detached_in_an_open_loop(x: f64) -> f64 {
+    let (mut y, mut h) = (x, 0.1);
+    while y < 3.0 {
+        let e = autograd::detach(y * y);
+        y += h * y;
+        if y > 2.0 {
+            h *= e;
+        } else {
+            h = h * autograd::detach(e) + 0.01;
+        }
+    }
+    y
+}
+
+#[differentiable]
+fn detached_tensors_in_a_loop(x: &Tensor<f64>, limit: f64) -> Tensor<f64> {
+    let mut y = x * 1.0;
+    while y.norm().item() < limit {
+        let e = y.square().detach();
+        y = &y + e * x;
+    }
+    y.sum()
+}
+
+#[differentiable]
+fn square_root_residual(y: f64, x: f64) -> f64 {
+    y * y - x
+}
+#[differentiable(root_of(square_root_residual))]
+fn square_root(x: f64) -> f64 {
+    (0..60).fold(x, |y, _| 0.5 * (y + x / y))
+}
+#[differentiable]
+fn roots_in_a_loop(x: f64, n: usize) -> f64 {
+    let mut y = x;
+    for i in 0..n {
+        y = square_root(y + x * i as f64) * x;
+    }
+    y
+}
+
+/// The reverse mode of a loop is made from its body, which must still say what is detached.
+#[test]
+fn what_a_loop_detaches_stays_detached() {
+    let of = |engine| {
+        with_engine(engine, || {
+            let t = vector(&[0.3, 0.5]);
+            let mut all = vec![
+                detached_in_a_loop::grad(1.1, 3).unwrap(),
+                detached_in_a_loop::grad(0.2, 40).unwrap(),
+                detached_in_a_loop::hessian(1.1, 3).unwrap(),
+                detached_in_an_open_loop::grad(1.1).unwrap(),
+                detached_in_an_open_loop::hessian(1.1).unwrap(),
+                roots_in_a_loop::grad(1.3, 30).unwrap(),
+                roots_in_a_loop::hessian(1.3, 30).unwrap(),
+            ];
+            all.extend(detached_tensors_in_a_loop::grad(&t, 3.0).unwrap().0.to_vec());
+            all
+        })
+    };
+    let (compiled, dynamic) = (of(Engine::Compiled), of(Engine::Dynamic));
+    for (a, b) in compiled.iter().zip(&dynamic) {
+        assert!((a - b).abs() <= 1e-9 * (1.0 + b.abs()), "{compiled:?} and {dynamic:?}");
+    }
+    assert!((compiled[0] - 87.896).abs() < 1e-2, "{}", compiled[0]);
+    // forward mode takes another way
+    let (_, tangent) = detached_in_a_loop::jvp(0.2, 40, 1.0).unwrap();
+    assert!((compiled[1] - tangent).abs() <= 1e-9 * tangent.abs());
+}

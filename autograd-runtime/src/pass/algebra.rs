@@ -10,7 +10,29 @@ use crate::{
 };
 
 pub(super) fn run(g: &Graph) -> Result<Graph> {
-    rewrite(g, |b, n, args| Ok(simpler(b, n, args)?.filter(|&id| b.ty_of(id) == n.ty)))
+    rewrite(g, |b, n, args| match settled(n, args) {
+        Some(value) => Ok(Some(value)),
+        None => undecided(b, n, args),
+    })
+}
+
+/// As [`run`] on a graph that may yet be differentiated.
+pub(super) fn inside(g: &Graph) -> Result<Graph> {
+    rewrite(g, undecided)
+}
+
+/// The graph after all derivatives of it have been taken.
+pub(super) fn settle(g: &Graph) -> Result<Graph> {
+    rewrite(g, |_, n, args| Ok(settled(n, args)))
+}
+
+/// A detached value is the value; so is one with a derivative of the user's, once that has been taken.
+fn settled(n: &Node, a: &[NodeId]) -> Option<NodeId> {
+    matches!(n.op.name(), "detach" | "custom_vjp").then(|| a[0])
+}
+
+fn undecided(b: &Builder, n: &Node, args: &[NodeId]) -> Result<Option<NodeId>> {
+    Ok(simpler(b, n, args)?.filter(|&id| b.ty_of(id) == n.ty))
 }
 
 fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
@@ -51,8 +73,7 @@ fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
             let square = b.add(Op::new(&arith::SQUARE), a)?;
             Some(b.add(Op::new(&arith::MUL), &[square, a[0]])?)
         }
-        // a detached value is the value; so is one with a derivative of the user's, once that has been taken
-        "detach" | "copy" | "custom_vjp" => Some(a[0]),
+        "copy" => Some(a[0]),
         // a write changes no length
         "list_len" if made_by(0, &list::SET).is_some() => Some(b.add(n.op.clone(), &[b.node(a[0]).args[0]])?),
         "list_len" if made_by(0, &list::ADD).is_some() => Some(b.add(n.op.clone(), &[b.node(a[0]).args[0]])?),

@@ -31,16 +31,26 @@ pub static PASSES: &[Pass] = &[
     Pass { name: "reductions", run: reductions::run },
 ];
 
-/// Runs all passes until nothing changes, at most three times round.
+/// Runs all passes until nothing changes, at most three times round. All derivatives of the graph have been taken; those
+/// of the loops in it may be yet to be made, so that their bodies keep what derivatives depend on.
 ///
 /// # Errors
 /// A pass that builds an ill-typed graph, which is our bug.
 pub fn optimise(g: &Graph) -> Result<Graph> {
+    rounds(g, true)
+}
+
+/// What of a sub-graph only its derivatives depended on, once they have been made.
+pub(crate) fn settle(g: &Graph) -> Result<Graph> {
+    algebra::settle(g)
+}
+
+fn rounds(g: &Graph, settled: bool) -> Result<Graph> {
     let mut g = subgraphs(&dce(g)?)?;
     for _ in 0..3 {
         let before = g.clone();
         for p in &PASSES[1..] {
-            g = (p.run)(&g)?;
+            g = if p.name == "algebra" && !settled { algebra::inside(&g)? } else { (p.run)(&g)? };
             if cfg!(debug_assertions) {
                 g.verify()?;
             }
@@ -59,7 +69,7 @@ fn subgraphs(g: &Graph) -> Result<Graph> {
         if n.subgraphs().next().is_none() {
             return Ok(None);
         }
-        b.add(n.op.map_graphs(optimise)?, args).map(Some)
+        b.add(n.op.map_graphs(|g| rounds(g, false))?, args).map(Some)
     })
 }
 

@@ -332,7 +332,7 @@ impl Lowering {
         for &i in g.inputs() {
             map[i.index()] = Some(b.input(g.ty(i)));
         }
-        let inside = |g: &Graph| self.finish(&self.expand(g, None)?);
+        let inside = |g: &Graph| self.finish(&self.expand(&pass::settle(g)?, None)?);
         for (id, n) in g.nodes() {
             if !live[id.index()] || n.op.is(&create::INPUT) {
                 continue;
