@@ -49,8 +49,8 @@ pub struct Param {
     pub wrt: bool,
     /// What it is in the twin, once the body has been looked at.
     pub form: Form,
-    /// Whether it is an array of ndarray's of which the body only reads elements and lengths.
-    pub indexed: bool,
+    /// A list or table, if it is an array of ndarray's of which the body only reads elements and lengths.
+    pub indexed: Option<Form>,
     pub span: Span,
 }
 
@@ -139,7 +139,7 @@ impl Param {
             role,
             wrt,
             form: Form::Plain,
-            indexed: false,
+            indexed: None,
             span,
         }
     }

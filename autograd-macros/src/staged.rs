@@ -150,25 +150,11 @@ pub fn root(function: &Function, types: &Types, residual: &syn::Path) -> TokenSt
     let tys = function.params.iter().map(types::parameter);
     let names: Vec<Ident> = (0..function.params.len()).map(|index| format_ident!("__x{index}")).collect();
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
-    let static_ = |param: &Param| param.role == Role::Constant || types::is_str(param);
-    let reference = |param: &Param| if param.by_ref { quote!() } else { quote!(&) };
-    let inputs = function.params.iter().zip(&names).filter(|(param, _)| !static_(param)).map(|(param, name)| {
-        let reference = reference(param);
-        quote!(__inputs.push(#reference #name, true);)
+    let inputs = function.params.iter().zip(&names).filter(|(param, _)| is_traced(param)).map(|(param, name)| {
+        let name = reference(param, name);
+        quote!(__inputs.push(#name, true);)
     });
-    let rerun: Vec<TokenStream> = function
-        .params
-        .iter()
-        .zip(&names)
-        .map(|(param, name)| {
-            if static_(param) {
-                let clone = (!param.by_ref).then(|| quote!(.clone()));
-                return quote!(#name #clone);
-            }
-            let (by_ref, reference) = (param.by_ref.then(|| quote!(&)), reference(param));
-            quote!(#by_ref ::autograd::__private::Twinned::from_leaves(#reference #name, __leaves))
-        })
-        .collect();
+    let rerun: Vec<TokenStream> = function.params.iter().zip(&names).map(|(param, name)| rerun(param, name)).collect();
     let passed = rerun.iter().enumerate().map(|(index, arg)| {
         let method = format_ident!("__arg{}", index + 1);
         quote!(__h0::#method(&::autograd::__private::Slot::new(), #arg))
@@ -223,29 +209,19 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
         }
     });
     let converted: Vec<TokenStream> = converted.flatten().collect();
-    let traced = |param: &&Param| param.role != Role::Constant && !types::is_str(param);
-    let inputs = function.params.iter().filter(traced).map(|param| {
+    let inputs = function.params.iter().filter(|param| is_traced(param)).map(|param| {
         let (name, wrt) = (borrowed(param), param.wrt);
         quote!(__inputs.push(#name, #wrt);)
     });
     let inputs: Vec<TokenStream> = inputs.collect();
-    let rerun = function.params.iter().map(|param| {
-        let name = &param.name;
-        if param.role == Role::Constant || types::is_str(param) {
-            let clone = (!param.by_ref).then(|| quote!(.clone()));
-            return quote!(#name #clone);
-        }
-        let (by_ref, name) = (param.by_ref.then(|| quote!(&)), borrowed(param));
-        quote!(#by_ref ::autograd::__private::Twinned::from_leaves(#name, __leaves))
-    });
-    let rerun: Vec<TokenStream> = rerun.collect();
+    let rerun: Vec<TokenStream> = function.params.iter().map(|param| rerun(param, &param.name)).collect();
     let wrt: Vec<&Param> = function.params.iter().filter(|param| param.wrt).collect();
     let grads: Vec<TokenStream> = wrt
         .iter()
         .map(|param| {
             let name = borrowed(param);
             let grad = quote!(::autograd::__private::Twinned::from_leaves(#name, __leaves));
-            if param.indexed { quote!(#grad.to_array()) } else { grad }
+            if param.indexed.is_some() { quote!(#grad.to_array()) } else { grad }
         })
         .collect();
     let grads = bare_or_tuple(&grads);
@@ -359,8 +335,27 @@ fn staged_type(param: &Param) -> TokenStream {
     }
 }
 
+/// Whether a twin argument has leaves.
+fn is_traced(param: &Param) -> bool {
+    param.role != Role::Constant && !types::is_str(param)
+}
+
+/// The argument for another run of the twin, from the next leaves; `name` is what it was.
+fn rerun(param: &Param, name: &Ident) -> TokenStream {
+    if !is_traced(param) {
+        let clone = (!param.by_ref).then(|| quote!(.clone()));
+        return quote!(#name #clone);
+    }
+    let (by_ref, name) = (param.by_ref.then(|| quote!(&)), reference(param, name));
+    quote!(#by_ref ::autograd::__private::Twinned::from_leaves(#name, __leaves))
+}
+
 /// A reference to a twin argument.
 fn borrowed(param: &Param) -> TokenStream {
-    let name = &param.name;
+    reference(param, &param.name)
+}
+
+/// A reference to a twin argument that goes by another name.
+fn reference(param: &Param, name: &Ident) -> TokenStream {
     if param.by_ref { quote!(#name) } else { quote!(&#name) }
 }

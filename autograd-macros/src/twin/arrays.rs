@@ -13,7 +13,7 @@ use syn::{Block, Expr, Ident, Pat, Path, Stmt, Type, parse_quote, parse_quote_sp
 
 use super::macros;
 use super::scope::{Pass, Scope};
-use crate::ast::{self, Function, Param, Role};
+use crate::ast::{self, Form, Function, Param, Role};
 
 /// Functions of ndarray that make arrays of elements.
 const FUNCTIONS: [&str; 3] = ["arr0", "arr1", "arr2"];
@@ -100,7 +100,7 @@ pub fn index(function: &mut Function, body: &mut Block) {
     if arrays.is_empty() || function.params.iter().any(tensor) {
         return;
     }
-    let mut indexed = body.clone();
+    let (mut indexed, mut forms) = (body.clone(), Vec::new());
     for (at, ty) in &arrays {
         let param = &function.params[*at];
         let Pat::Ident(pat) = &param.pat else { return };
@@ -118,8 +118,11 @@ pub fn index(function: &mut Function, body: &mut Block) {
         if !pass.understood || !pass.needed {
             return;
         }
+        forms.push((*at, matrix));
     }
-    arrays.iter().for_each(|(at, _)| function.params[*at].indexed = true);
+    for (at, matrix) in forms {
+        function.params[at].indexed = Some(if matrix { Form::Table } else { Form::List });
+    }
     *body = indexed;
 }
 

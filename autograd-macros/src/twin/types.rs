@@ -258,7 +258,7 @@ pub fn owned(param: &Param) -> TokenStream {
 
 /// The gradient of a parameter inside another twin.
 pub fn gradient(param: &Param) -> TokenStream {
-    if param.indexed {
+    if param.indexed.is_some() {
         let (ty, span) = (projection(&param.inner, "Twin"), param.span);
         return quote_spanned!(span=> #ty);
     }
@@ -268,7 +268,7 @@ pub fn gradient(param: &Param) -> TokenStream {
 /// The twin of a row of a parameter that is a table.
 fn row(param: &Param) -> Type {
     let mut row = item(param).clone();
-    if param.indexed {
+    if param.indexed.is_some() {
         return parse_quote!(::std::vec::Vec<::autograd::__private::Real<#row>>);
     }
     if let Type::Array(ty) = &mut row

@@ -21,6 +21,7 @@ pub use ops::Dot;
 
 use super::{
     args::{Arg, Binder, GradReader, Lifter, Visitor},
+    blocks::shaped,
     rolled::{AsList, AsTable, Int, List, Read, Table, known},
     twins::{AsTwin, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned},
 };
@@ -63,8 +64,23 @@ impl<R: Scalar, D: Clone> Clone for NdArray<R, D> {
 }
 
 /// The shape as a dimension; of a failed operation's result, whose rank is another, one without elements.
-fn dimension<D: Dimension>(shape: &[usize]) -> D {
-    D::from_dimension(&IxDyn(shape)).unwrap_or_else(|| D::zeros(D::NDIM.unwrap_or(0)))
+pub(super) fn dimension<D: Dimension>(shape: &[usize]) -> D {
+    D::from_dimension(&IxDyn(shape)).unwrap_or_default()
+}
+/// A traced number as a tensor without axes, for an operation with whole arrays.
+fn tensor<T: Float>(x: Real<T>) -> Tensor<T> {
+    Tensor::from_value(x.single())
+}
+/// The number that a tensor without axes holds.
+fn real<T: Float>(t: &Tensor<T>) -> Real<T> {
+    Real::from_value(t.value().clone())
+}
+/// An axis, index or extent as operations on tensors take it.
+fn signed(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+fn extents(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&n| signed(n)).collect()
 }
 
 impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
@@ -81,8 +97,8 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
             Repr::Whole(t) => t.clone(),
             Repr::Each(each) if each.is_empty() => Tensor::full(self.dim.slice(), T::zero()),
             Repr::Each(each) => {
-                let each: Vec<Tensor<T>> = each.iter().map(|x| Tensor::from_value(x.single())).collect();
-                Tensor::stack(&each.iter().collect::<Vec<_>>(), 0).reshape(&signed(self.dim.slice()))
+                let each: Vec<Tensor<T>> = each.iter().copied().map(tensor).collect();
+                Tensor::stack(&each.iter().collect::<Vec<_>>(), 0).reshape(&extents(self.dim.slice()))
             }
         }
     }
@@ -91,9 +107,8 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     fn element(&self, at: usize) -> &Real<T> {
         match &self.repr {
             Repr::Each(each) => &each[at],
-            Repr::Whole(t) => Read::of(&self.read, || vec![OnceCell::new(); t.numel()])[at].get_or_init(|| {
-                Real::from_value(t.reshape(&[-1]).select(0, i64::try_from(at).unwrap_or(i64::MAX)).value().clone())
-            }),
+            Repr::Whole(t) => Read::of(&self.read, || vec![OnceCell::new(); t.numel()])[at]
+                .get_or_init(|| real(&t.reshape(&[-1]).select(0, signed(at)))),
         }
     }
     /// Reports an index out of range.
@@ -116,10 +131,6 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     }
 }
 
-fn signed(shape: &[usize]) -> Vec<i64> {
-    shape.iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
-}
-
 fn tensor_of<T: Float, D: Dimension>(a: &ArrayRef<T, D>) -> Tensor<T> {
     let mut data = crate::tensor::pool::take(T::DTYPE, a.len());
     if let Some(to) = T::slice_mut(&mut data) {
@@ -133,8 +144,7 @@ fn tensor_of<T: Float, D: Dimension>(a: &ArrayRef<T, D>) -> Tensor<T> {
 }
 /// The elements as an array of this rank.
 fn array_of<T: Float, D: Dimension>(t: &Tensor<T>) -> ndarray::Array<T, D> {
-    let dim: D = dimension(t.shape());
-    ndarray::Array::from_shape_vec(dim.clone(), t.to_vec()).unwrap_or_else(|_| ndarray::Array::zeros(dim))
+    shaped(t.to_vec(), t.shape())
 }
 
 macro_rules! arguments {

@@ -1,6 +1,7 @@
 //! The forms of Jacobians and Hessians: rows, each a gradient, are put together as the value that they belong to says.
 //! A row of `[f64; N]` over a value of `[f64; M]` gives `[[f64; N]; M]`, over a tensor a tensor, of slices a matrix.
 
+use super::arrays::dimension;
 use crate::{array::Float, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
 
@@ -110,8 +111,8 @@ fn rectangle<T: Float>(rows: Vec<Vec<T>>) -> Array2<T> {
 }
 
 /// An array of these elements, if there are as many as its shape says.
-fn shaped<T: Float, D: Dimension>(all: Vec<T>, shape: &[usize]) -> Array<T, D> {
-    let dim = D::from_dimension(&IxDyn(shape)).unwrap_or_default();
+pub(super) fn shaped<T: Float, D: Dimension>(all: Vec<T>, shape: &[usize]) -> Array<T, D> {
+    let dim: D = dimension(shape);
     Array::from_shape_vec(dim.clone(), all).unwrap_or_else(|_| Array::zeros(dim))
 }
 

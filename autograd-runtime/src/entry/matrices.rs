@@ -196,9 +196,19 @@ fn at_once<F: Function, B: Block>(
     let Body::Compiled { program, .. } = &entry.body else { return None };
     let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, program.outputs().len());
     run_slots(&entry, slots, &mut outs)?;
-    let (value, all) = outs.split_at(entry.values);
+    of_slots::<F, B>(&entry, args, &outs, form)
+}
+
+/// The matrix that a program of scalars gives: what the rows belong to, then row by row.
+pub(super) fn of_slots<F: Function, B: Block>(
+    entry: &Entry,
+    args: F::Args<'_>,
+    slots: &[u64],
+    form: impl FnOnce(&Entry, &[u64]) -> B,
+) -> Option<B::Over<F::Grads>> {
+    let (first, all) = slots.split_at_checked(entry.values)?;
     let mut rows = all.chunks(entry.wrt.len().max(1)).map(|row| grads_of::<F>(args, row));
-    form(&entry, value).over(&mut rows)
+    form(entry, first).over(&mut rows)
 }
 
 pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {

@@ -12,14 +12,17 @@ pub use list::{AsList, List, Parts, looked_up};
 pub(super) use list::{Read, length_of};
 pub use table::{AsTable, Row, Table};
 
-use super::args::{Arg, Binder, GradReader, Lifter, Slots, Visitor};
+use super::{
+    args::{Arg, Binder, GradReader, Lifter, Slots, Visitor},
+    blocks::shaped,
+};
 use crate::{
     array::Float,
     emit::{Emit, Ex},
     real::Real,
     tensor::Value,
 };
-use ndarray::{Array1, Array2, ArrayBase, Data, Ix1, Ix2};
+use ndarray::{Array, ArrayBase, ArrayRef, Data, Dimension, Ix1, Ix2};
 use num_traits::AsPrimitive;
 
 fn emitted(f: impl for<'e> FnOnce(&'e dyn Emit) -> Ex<'e>) -> Value {
@@ -140,78 +143,91 @@ rolled_tables! {
         |rows| std::array::from_fn(|_| rows.next().unwrap_or([T::zero(); N]));
 }
 
-/// Arrays of which a body reads elements and lengths: those of a vector as of a slice.
+/// The elements of an array as a list; nothing is copied of one that is row-major.
+fn visit_elements<T: Float + Arg, D: Dimension>(a: &ArrayRef<T, D>, v: &mut Visitor<'_>) {
+    match a.as_slice() {
+        _ if v.listed => {
+            v.key.fixed(a.len());
+            a.iter().for_each(|x| x.visit(v));
+        }
+        Some(all) => v.list(all),
+        None => v.list(&a.iter().copied().collect::<Vec<T>>()),
+    }
+}
+fn lift_elements<T: Float + Arg<Twin = Real<T>>, D: Dimension>(a: &ArrayRef<T, D>, l: &mut Lifter<'_>) -> List<T> {
+    if l.listed { List::of_items(a.iter().map(|x| x.lift(l)).collect()) } else { List::lifted(l.next()) }
+}
+fn collect_elements<T, D: Dimension>(a: &ArrayRef<T, D>, g: &mut GradReader<'_>) -> Array<T, D>
+where
+    T: Float + Arg<Grad = T>,
+{
+    let all = if g.listed { a.iter().map(|x| x.collect(g)).collect() } else { g.list() };
+    shaped(all, a.shape())
+}
+fn bind_elements<T: Float + Arg<GradBuf = T>, D: Dimension>(out: &mut Array<T, D>, b: &mut Binder<'_>) {
+    if b.listed() {
+        return out.iter_mut().for_each(|x| T::bind(x, b));
+    }
+    match out.as_slice_mut() {
+        Some(out) => b.list(out),
+        None => {
+            let mut all: Vec<T> = out.iter().copied().collect();
+            b.list(&mut all);
+            out.iter_mut().zip(all).for_each(|(o, x)| *o = x);
+        }
+    }
+}
+
+/// A vector of which a body reads elements and its length, as a slice.
 impl<S, T> Arg for Rolled<'_, ArrayBase<S, Ix1>>
 where
     S: Data<Elem = T>,
     T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>,
 {
     type Twin = List<T>;
-    type Grad = Array1<T>;
-    type GradBuf = Array1<T>;
+    type Grad = Array<T, Ix1>;
+    type GradBuf = Array<T, Ix1>;
     fn visit(&self, v: &mut Visitor<'_>) {
-        match self.0.as_slice() {
-            Some(all) => Rolled(all).visit(v),
-            None => Rolled(&self.0.to_vec()[..]).visit(v),
-        }
+        visit_elements(self.0, v);
     }
     fn lift(&self, l: &mut Lifter<'_>) -> List<T> {
-        Rolled(&self.0.to_vec()).lift(l)
+        lift_elements(self.0, l)
     }
-    fn collect(&self, g: &mut GradReader<'_>) -> Array1<T> {
-        Rolled(&self.0.to_vec()).collect(g).into()
+    fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
+        collect_elements(self.0, g)
     }
-    fn bind(out: &mut Array1<T>, b: &mut Binder<'_>) {
-        match out.as_slice_mut() {
-            Some(out) => Rolled::<[T]>::bind(out, b),
-            None => {
-                let mut all = out.to_vec();
-                Rolled::<[T]>::bind(&mut all, b);
-                out.iter_mut().zip(all).for_each(|(o, x)| *o = x);
-            }
-        }
+    fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
+        bind_elements(out, b);
     }
-    fn fits(&self, out: &Array1<T>) -> bool {
-        self.0.len() == out.len()
+    fn fits(&self, out: &Self::GradBuf) -> bool {
+        self.0.shape() == out.shape()
     }
 }
-/// A matrix as the list of its elements, row by row, and two lengths.
+/// A matrix as two lengths and the list of its elements, row by row.
 impl<S, T> Arg for Rolled<'_, ArrayBase<S, Ix2>>
 where
     S: Data<Elem = T>,
     T: Float + Arg<Twin = Real<T>, Grad = T, GradBuf = T>,
 {
     type Twin = Table<Vec<Real<T>>>;
-    type Grad = Array2<T>;
-    type GradBuf = Array2<T>;
+    type Grad = Array<T, Ix2>;
+    type GradBuf = Array<T, Ix2>;
     fn visit(&self, v: &mut Visitor<'_>) {
         Rolled(&self.0.nrows()).visit(v);
         Rolled(&self.0.ncols()).visit(v);
-        match self.0.as_slice() {
-            Some(all) => Rolled(all).visit(v),
-            None => Rolled(&self.0.iter().copied().collect::<Vec<T>>()[..]).visit(v),
-        }
+        visit_elements(self.0, v);
     }
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
         let (rows, cols) = (Rolled(&self.0.nrows()).lift(l), Rolled(&self.0.ncols()).lift(l));
-        let list = Rolled(&self.0.iter().copied().collect::<Vec<T>>()).lift(l);
-        Table::of_list(list, rows, cols)
+        Table::of_list(lift_elements(self.0, l), rows, cols)
     }
-    fn collect(&self, g: &mut GradReader<'_>) -> Array2<T> {
-        let all = Rolled(&self.0.iter().copied().collect::<Vec<T>>()).collect(g);
-        Array2::from_shape_vec(self.0.raw_dim(), all).unwrap_or_else(|_| Array2::zeros(self.0.raw_dim()))
+    fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
+        collect_elements(self.0, g)
     }
-    fn bind(out: &mut Array2<T>, b: &mut Binder<'_>) {
-        match out.as_slice_mut() {
-            Some(out) => Rolled::<[T]>::bind(out, b),
-            None => {
-                let mut all: Vec<T> = out.iter().copied().collect();
-                Rolled::<[T]>::bind(&mut all, b);
-                out.iter_mut().zip(all).for_each(|(o, x)| *o = x);
-            }
-        }
+    fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
+        bind_elements(out, b);
     }
-    fn fits(&self, out: &Array2<T>) -> bool {
-        self.0.dim() == out.dim()
+    fn fits(&self, out: &Self::GradBuf) -> bool {
+        self.0.shape() == out.shape()
     }
 }

@@ -6,7 +6,6 @@
 use super::{
     Engine, Function, Jacobian, Kind,
     args::{SLOTS, Slots},
-    blocks::Block,
     build::{Body, Entry, derive},
     cache,
     call::{self, grads_of, lookup, value_of, visit},
@@ -256,9 +255,7 @@ where
     Jacobian<F>: Send,
 {
     let read = |e: &Entry, args: F::Args<'_>, slots: &[u64]| {
-        let (value, rows) = slots.split_at_checked(e.values)?;
-        let mut rows = rows.chunks(e.wrt.len().max(1)).map(|row| grads_of::<F>(args, row));
-        value_of::<F>(value, &e.constants).over(&mut rows)
+        matrices::of_slots::<F, _>(e, args, slots, |e, value| value_of::<F>(value, &e.constants))
     };
     all::<F, _>(n, each, Kind::Jacobian, read, |args, _| matrices::jacobian::<F>(args))
 }
@@ -271,9 +268,7 @@ where
     Hessian<F>: Send,
 {
     let read = |e: &Entry, args: F::Args<'_>, slots: &[u64]| {
-        let (grads, rows) = slots.split_at_checked(e.values)?;
-        let mut rows = rows.chunks(e.wrt.len().max(1)).map(|row| grads_of::<F>(args, row));
-        grads_of::<F>(args, grads).over(&mut rows)
+        matrices::of_slots::<F, _>(e, args, slots, |_, grads| grads_of::<F>(args, grads))
     };
     all::<F, _>(n, each, Kind::Hessian, read, |args, _| matrices::hessian::<F>(args))
 }

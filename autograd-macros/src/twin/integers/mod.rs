@@ -331,9 +331,8 @@ fn is_recursive(name: &Ident, body: &Block) -> bool {
 
 /// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is, and that of an indexed array.
 fn lent_form(param: &Param) -> Option<Form> {
-    if param.indexed {
-        let matrix = matches!(ast::ungroup(&param.inner), Type::Path(ty) if ty.path.segments.last().is_some_and(|last| last.ident.to_string().ends_with('2')));
-        return Some(if matrix { Form::Table } else { Form::List });
+    if param.indexed.is_some() {
+        return param.indexed;
     }
     let item = match ast::ungroup(&param.inner) {
         Type::Slice(ty) => &*ty.elem,

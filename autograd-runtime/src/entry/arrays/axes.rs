@@ -1,6 +1,6 @@
 //! Shapes, parts and elements of twins' arrays.
 
-use super::NdArray;
+use super::{NdArray, extents, signed};
 use crate::{
     Error, Tensor,
     array::Float,
@@ -9,10 +9,6 @@ use crate::{
 };
 use ndarray::{Axis, Dimension, IntoDimension, Ix1, Ix2, NdIndex, RemoveAxis, ShapeArg, SliceArg, SliceInfoElem};
 use std::{cell::OnceCell, ops};
-
-fn signed(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
 
 #[allow(missing_docs)] // each is ndarray's method of the same name
 impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
@@ -67,7 +63,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     #[must_use]
     #[track_caller]
     pub fn permuted_axes(self, axes: impl IntoDimension<Dim = D>) -> Self {
-        let order: Vec<i64> = axes.into_dimension().slice().iter().map(|&a| signed(a)).collect();
+        let order = extents(axes.into_dimension().slice());
         NdArray::wrap(self.whole().permute(&order))
     }
     #[track_caller]
@@ -93,7 +89,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
             let want = format!("a shape of {} elements", self.len());
             return Err(Error::shape("into_shape", want, format!("{:?}", dim.slice())).at(Place::caller()));
         }
-        Ok(NdArray::wrap(self.whole().reshape(&super::signed(dim.slice()))))
+        Ok(NdArray::wrap(self.whole().reshape(&extents(dim.slice()))))
     }
     /// As [`NdArray::into_shape_with_order`].
     ///

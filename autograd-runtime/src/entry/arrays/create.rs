@@ -1,6 +1,6 @@
 //! Constructors of twins' arrays, and the names by which they are called: a body that says `Array1::zeros(n)` gets these.
 
-use super::{Element, NdArray, Scalar};
+use super::{Element, NdArray, Scalar, tensor};
 use crate::{
     Error, Result, Tensor,
     array::Float,
@@ -30,7 +30,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     #[track_caller]
     pub fn from_elem<Sh: ShapeBuilder<Dim = D>>(shape: Sh, x: impl Into<Real<T>>) -> Self {
         let (x, dim): (Real<T>, D) = (x.into(), shape.into_shape_with_order().raw_dim().clone());
-        NdArray::wrap(Tensor::from_value(x.single()).expand(dim.slice()))
+        NdArray::wrap(tensor(x).expand(dim.slice()))
     }
     /// All elements 0.
     #[track_caller]

@@ -2,7 +2,7 @@
 //! condition on it chooses element by element. If it does with it what only a single number can do, such as reading it,
 //! it is called for each element.
 
-use super::{NdArray, Scalar};
+use super::{NdArray, Scalar, real};
 use crate::{
     Tensor,
     array::Float,
@@ -38,19 +38,19 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     /// The function's results for all elements.
     #[track_caller]
     pub fn mapv<U: Float, B: Element<Scalar = Real<U>>>(&self, f: impl Fn(Real<T>) -> B) -> NdArray<Real<U>, D> {
-        let whole = self.whole();
         let shape = self.dim.slice();
         if session::needs_elements() {
             // inside another function of elements, which is called again for each
             return NdArray::wrap(Tensor::full(shape, U::zero()));
         }
-        if whole.numel() > 1 {
-            let out = session::elementwise(|| f(Real::from_value(whole.value().clone())).scalar().value());
+        if self.len() > 1 {
+            let whole = real(&self.whole());
+            let out = session::elementwise(|| f(whole).scalar().value());
             if let Some(out) = out {
                 return NdArray::wrap(Tensor::from_value(out).expand(shape));
             }
         }
-        let each = (0..whole.numel()).map(|at| f(*self.element(at)).scalar()).collect();
+        let each = (0..self.len()).map(|at| f(*self.element(at)).scalar()).collect();
         NdArray::of_elements(each, self.dim.clone())
     }
     /// As [`NdArray::mapv`], of references.

@@ -1,6 +1,6 @@
 //! Operators between arrays and with scalars, inner products, reductions.
 
-use super::NdArray;
+use super::{NdArray, real, signed, tensor};
 use crate::{Tensor, array::Float, real::Real};
 use ndarray::{Axis, DimMax, Dimension, Ix1, Ix2, RemoveAxis};
 use std::ops;
@@ -24,10 +24,6 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
         let other = o.whole().expand(self.dim.slice());
         *self = NdArray::wrap(f(&self.whole(), &other));
     }
-}
-
-fn scalar<T: Float>(x: Real<T>) -> Tensor<T> {
-    Tensor::from_value(x.single())
 }
 
 macro_rules! operators {
@@ -73,7 +69,7 @@ macro_rules! operators {
             type Output = NdArray<Real<T>, D>;
             #[track_caller]
             fn $fn(self, $y: $r) -> Self::Output {
-                let ($a, $b) = (&self.whole(), &scalar($right));
+                let ($a, $b) = (&self.whole(), &tensor($right));
                 NdArray::wrap($op)
             }
         }
@@ -89,7 +85,7 @@ macro_rules! operators {
             type Output = NdArray<Real<$f>, D>;
             #[track_caller]
             fn $fn(self, o: $r) -> Self::Output {
-                let ($a, $b) = (&scalar(Real::<$f>::from(self)), &o.whole());
+                let ($a, $b) = (&tensor(Real::<$f>::from(self)), &o.whole());
                 NdArray::wrap($op)
             }
         }
@@ -137,17 +133,10 @@ macro_rules! products {
     )*};
 }
 products! {
-    Ix1, Ix1 => Real<T>, |t| Real::from_value(t.value().clone());
+    Ix1, Ix1 => Real<T>, |t| real(&t);
     Ix1, Ix2 => NdArray<Real<T>, Ix1>, |t| NdArray::wrap(t);
     Ix2, Ix1 => NdArray<Real<T>, Ix1>, |t| NdArray::wrap(t);
     Ix2, Ix2 => NdArray<Real<T>, Ix2>, |t| NdArray::wrap(t);
-}
-
-fn dim(axis: Axis) -> i64 {
-    i64::try_from(axis.index()).unwrap_or(i64::MAX)
-}
-fn real<T: Float>(t: &Tensor<T>) -> Real<T> {
-    Real::from_value(t.value().clone())
 }
 
 #[allow(missing_docs)] // each is ndarray's method of the same name
@@ -162,7 +151,7 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
     /// `self += alpha * o`
     #[track_caller]
     pub fn scaled_add<E: Dimension>(&mut self, alpha: impl Into<Real<T>>, o: &NdArray<Real<T>, E>) {
-        let alpha = scalar(alpha.into());
+        let alpha = tensor(alpha.into());
         self.assigned(o, |a, b| a + &alpha * b);
     }
     #[track_caller]
@@ -192,20 +181,20 @@ impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
 impl<T: Float, D: RemoveAxis> NdArray<Real<T>, D> {
     #[track_caller]
     pub fn sum_axis(&self, axis: Axis) -> NdArray<Real<T>, D::Smaller> {
-        NdArray::wrap(self.whole().sum_dim(&[dim(axis)], false))
+        NdArray::wrap(self.whole().sum_dim(&[signed(axis.index())], false))
     }
     #[track_caller]
     pub fn mean_axis(&self, axis: Axis) -> Option<NdArray<Real<T>, D::Smaller>> {
         let some = self.shape().get(axis.index()) != Some(&0);
-        some.then(|| NdArray::wrap(self.whole().mean_dim(&[dim(axis)], false)))
+        some.then(|| NdArray::wrap(self.whole().mean_dim(&[signed(axis.index())], false)))
     }
     #[track_caller]
     pub fn product_axis(&self, axis: Axis) -> NdArray<Real<T>, D::Smaller> {
-        NdArray::wrap(self.whole().prod_dim(dim(axis), false))
+        NdArray::wrap(self.whole().prod_dim(signed(axis.index()), false))
     }
     #[track_caller]
     pub fn var_axis(&self, axis: Axis, ddof: impl Into<f64>) -> NdArray<Real<T>, D::Smaller> {
-        NdArray::wrap(self.whole().var_dim(&[dim(axis)], ddof.into(), false))
+        NdArray::wrap(self.whole().var_dim(&[signed(axis.index())], ddof.into(), false))
     }
     #[track_caller]
     pub fn std_axis(&self, axis: Axis, ddof: impl Into<f64>) -> NdArray<Real<T>, D::Smaller> {
