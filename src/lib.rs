@@ -88,6 +88,7 @@ pub mod __private {
             Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
             jacobian, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
+            recursion,
             rolled::{
                 AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
                 truncated,

@@ -10,6 +10,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Block, FnArg, Ident, ItemFn, LitFloat, Pat, PathArguments, ReturnType, Type};
 
 use crate::options::Options;
+use crate::recursion;
 
 /// An annotated function.
 pub struct Function {
@@ -22,6 +23,8 @@ pub struct Function {
     pub float: Option<&'static str>,
     /// Whether the twin gives a list in the place of a vector, once the body has been looked at.
     pub lists: bool,
+    /// Whether it calls itself, in a way that has a compiled form.
+    pub recursive: bool,
     /// The options beside `wrt`.
     pub max_trips: Option<u64>,
     pub memory: Option<u64>,
@@ -98,7 +101,36 @@ impl Function {
         let (max_trips, memory) = (options.max_trips, options.memory);
         let (float, title) = (floats.only(), bare(&original.sig.ident));
         let root = options.root.clone();
-        Function { original, params, ret, float, max_trips, memory, root, title, delegate: None, lists: false }
+        let mut function = Function {
+            original,
+            params,
+            ret,
+            float,
+            max_trips,
+            memory,
+            root,
+            title,
+            delegate: None,
+            lists: false,
+            recursive: false,
+        };
+        function.recursive = recursion::applies(&function);
+        function
+    }
+
+    /// The function that a caller's twin calls.
+    pub fn twin(&self) -> Ident {
+        let listed = self.lists && self.root.is_none();
+        format_ident!(
+            "{}",
+            if self.recursive {
+                "__recursive"
+            } else if listed {
+                "__listed"
+            } else {
+                "__twin"
+            }
+        )
     }
 
     pub fn name(&self) -> &Ident {

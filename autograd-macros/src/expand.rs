@@ -111,7 +111,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         quote!(l.param(#index); let #name = ::autograd::__private::Arg::lift(#arg, l);)
     });
     let passed = function.params.iter().map(twin_arg);
-    let twin = format_ident!("{}", if function.lists && function.root.is_none() { "__listed" } else { "__twin" });
+    let twin = function.twin();
     let collected: Vec<TokenStream> = wrt
         .iter()
         .map(|param| {

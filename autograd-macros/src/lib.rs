@@ -15,6 +15,7 @@ mod expand;
 mod methods;
 mod no_grad;
 mod options;
+mod recursion;
 mod staged;
 mod twin;
 mod valid;

@@ -10,6 +10,7 @@ use syn::Ident;
 
 use crate::ast::{Form, Function, Param, Role, bare, is_counter, scalar, ungroup};
 use crate::expand::bare_or_tuple;
+use crate::recursion;
 use crate::twin::STAGED;
 use crate::twin::types::{self, Types, with_lifetime};
 
@@ -96,10 +97,13 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
             },
         }
     });
+    let twin = if function.recursive { function.twin() } else { format_ident!("__twin") };
+    let recursive = recursion::entry(function, types);
     quote! {
+        #recursive
         #[doc(hidden)]
         pub fn __call(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #ret {
-            Self::__twin
+            Self::#twin
         }
         #(#arguments)*
         #(#inferred)*
@@ -231,7 +235,8 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let value = quote!(<#ret as ::autograd::__private::Outcome>::Value);
 
     let leaves = quote!(__leaves: &mut ::autograd::__private::LeafReader<'_>);
-    let twin = quote!(&|#leaves| Self::__twin(#(#rerun),*));
+    let called = if function.recursive { function.twin() } else { format_ident!("__twin") };
+    let twin = quote!(&|#leaves| Self::#called(#(#rerun),*));
     let shape = quote!(|#leaves| #grads);
     let prepare = quote! {
         #(#converted)*
@@ -274,7 +279,7 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
         #[doc(hidden)]
         pub fn __staged_value(#(#params),*) -> ::autograd::Result<#value> {
             #(#converted)*
-            ::autograd::__private::Outcome::outcome(Self::__twin(#(#names),*))
+            ::autograd::__private::Outcome::outcome(Self::#called(#(#names),*))
         }
         #[doc(hidden)]
         pub fn __staged_grad(#(#params),*) -> ::autograd::Result<#grad_types> {
@@ -341,7 +346,7 @@ fn is_traced(param: &Param) -> bool {
 }
 
 /// The argument for another run of the twin, from the next leaves; `name` is what it was.
-fn rerun(param: &Param, name: &Ident) -> TokenStream {
+pub fn rerun(param: &Param, name: &Ident) -> TokenStream {
     if !is_traced(param) {
         let clone = (!param.by_ref).then(|| quote!(.clone()));
         return quote!(#name #clone);
@@ -356,6 +361,6 @@ fn borrowed(param: &Param) -> TokenStream {
 }
 
 /// A reference to a twin argument that goes by another name.
-fn reference(param: &Param, name: &Ident) -> TokenStream {
+pub fn reference(param: &Param, name: &Ident) -> TokenStream {
     if param.by_ref { quote!(#name) } else { quote!(&#name) }
 }

@@ -4,7 +4,7 @@
 
 mod control;
 
-pub(crate) use control::while_step;
+pub(crate) use control::{call_step, while_step};
 
 use crate::{
     emit::{Ex, V},
@@ -27,7 +27,7 @@ fn varied(g: &Graph, wrt: &[usize]) -> Vec<bool> {
     }
     for (id, n) in g.nodes() {
         // a control-flow node has the type of its first result, others may be floats
-        let float = n.ty.dtype.is_float() || n.subgraphs().next().is_some();
+        let float = n.ty.dtype.is_float() || is_control(&n.op) || n.subgraphs().next().is_some();
         let through = !matches!(n.op.def.derivative, Derivative::Zero) && float;
         v[id.index()] |= through && n.args.iter().any(|a| v[a.index()]);
     }

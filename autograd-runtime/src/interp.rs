@@ -7,17 +7,31 @@ use crate::{
     diff,
     error::{Error, Result},
     graph::{Graph, Node, NodeId},
-    op::{Op, arith, control, create},
+    op::{Attr, Op, arith, control, create},
     ty::Ty,
 };
-use std::sync::Arc;
+use std::{
+    cell::{Cell, OnceCell},
+    sync::Arc,
+};
 
 /// The outputs of a graph at these inputs.
 ///
 /// # Errors
 /// Inputs of the wrong number or type, or what an operation finds wrong with its values.
 pub fn run(g: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
-    let values = run_nodes(g, inputs)?;
+    run_in(g, inputs, None)
+}
+
+/// A function that is running, and its reverse mode.
+struct Own<'a> {
+    body: &'a Graph,
+    step: OnceCell<Graph>,
+}
+
+/// As [`run`], of a graph inside a function.
+fn run_in(g: &Graph, inputs: &[Array], own: Option<&Own<'_>>) -> Result<Vec<Array>> {
+    let values = run_nodes(g, inputs, own)?;
     g.outputs().iter().map(|&o| single(g, &values, o).cloned()).collect()
 }
 
@@ -29,7 +43,7 @@ fn single<'a>(g: &Graph, values: &'a [Option<Results>], id: NodeId) -> Result<&'
     values[id.index()].as_ref().and_then(|v| v.first()).ok_or_else(missing)
 }
 
-fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
+fn run_nodes(g: &Graph, inputs: &[Array], own: Option<&Own<'_>>) -> Result<Vec<Option<Results>>> {
     if inputs.len() != g.inputs().len() {
         let (want, got) = (g.inputs().len(), inputs.len());
         return Err(Error::value("graph", format!("expected {want} inputs, found {got}")));
@@ -49,7 +63,7 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
             Arc::new(vec![x.clone()])
         } else {
             let args = n.args.iter().map(|a| values[a.index()].as_ref().expect("arguments come first"));
-            run_node(n, &args.collect::<Vec<_>>())?
+            run_node_in(n, &args.collect::<Vec<_>>(), own)?
         };
         values[id.index()] = Some(out);
     }
@@ -61,6 +75,9 @@ fn run_nodes(g: &Graph, inputs: &[Array]) -> Result<Vec<Option<Results>>> {
 /// # Errors
 /// What the operation finds wrong with its values.
 pub(crate) fn run_node(n: &Node, args: &[&Results]) -> Result<Results> {
+    run_node_in(n, args, None)
+}
+fn run_node_in(n: &Node, args: &[&Results], own: Option<&Own<'_>>) -> Result<Results> {
     let missing = || Error::value(n.op.name(), "expected a value");
     if n.op.is(&control::PROJ) {
         let one = args[0].get(n.op.int(0) as usize).ok_or_else(missing)?;
@@ -68,7 +85,7 @@ pub(crate) fn run_node(n: &Node, args: &[&Results]) -> Result<Results> {
     }
     let args = args.iter().map(|a| a.first().ok_or_else(missing)).collect::<Result<Vec<_>>>()?;
     if control::is_control(&n.op) {
-        return control_flow(&n.op, args.into_iter().cloned().collect()).map(Arc::new);
+        return control_flow(&n.op, args.into_iter().cloned().collect(), own).map(Arc::new);
     }
     let args: Vec<View<'_>> = args.into_iter().map(Array::view).collect();
     // the length of a list is that of its values
@@ -85,7 +102,59 @@ fn truth(a: &Array) -> bool {
     matches!(a, Array::Bool(b) if b.iter().all(|&x| x))
 }
 
-fn control_flow(op: &Op, mut args: Vec<Array>) -> Result<Vec<Array>> {
+/// A call of a function. It runs on as much stack as it takes, up to a limit.
+fn call(op: &Op, args: Vec<Array>, own: Option<&Own<'_>>) -> Result<Vec<Array>> {
+    let outside;
+    let own = match &op.attrs[0] {
+        Attr::Graph(body) => {
+            outside = Own { body, step: OnceCell::new() };
+            &outside
+        }
+        // a function that is being traced has no body yet, and what it gives is not read
+        _ => match own {
+            Some(own) => own,
+            None => return Ok(control::results(op).iter().map(|ty| Array::full(ty, 0)).collect()),
+        },
+    };
+    let run = |g: &Graph, args: &[Array]| {
+        if CALLS.get() >= MAX_CALLS {
+            return Err(Error::value(
+                "call",
+                format!("expected at most {MAX_CALLS} calls inside one another, found more"),
+            ));
+        }
+        CALLS.set(CALLS.get() + 1);
+        let out = stacker::maybe_grow(1 << 17, 1 << 21, || run_in(g, args, Some(own)));
+        CALLS.set(CALLS.get() - 1);
+        out
+    };
+    if op.is(&control::CALL) {
+        return run(own.body, &args);
+    }
+    if !op.is(&control::CALL_VJP) {
+        return Err(Error::value(op.name(), "expected to be run by a compiled program"));
+    }
+    let step = match own.step.get() {
+        Some(step) => step,
+        None => {
+            let step = diff::call_step(own.body)?;
+            own.step.get_or_init(|| step)
+        }
+    };
+    run(step, &args)
+}
+
+/// Calls inside one another.
+const MAX_CALLS: usize = 10_000;
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn control_flow(op: &Op, mut args: Vec<Array>, own: Option<&Own<'_>>) -> Result<Vec<Array>> {
+    if control::is_call(op) {
+        return call(op, args, own);
+    }
+    let run = |g: &Graph, args: &[Array]| run_in(g, args, own);
     if op.is(&control::IF) {
         let branch = op.graph(if truth(&args[0]) { 0 } else { 1 });
         return run(branch, &args[1..]);

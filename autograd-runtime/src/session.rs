@@ -445,7 +445,25 @@ pub(crate) fn current() -> u64 {
     top().map_or(0, |s| s.id)
 }
 
-/// Runs `f` under the outermost trace that is running: what it records is computed once, not in each trip of a loop.
+thread_local! {
+    /// How many sessions run outside the innermost function that is traced into a graph of its own.
+    static FUNCTION: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Traces a function into a graph of its own: what it records once is recorded inside it.
+pub(crate) fn function<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(usize);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            FUNCTION.set(self.0);
+        }
+    }
+    let _back = Back(FUNCTION.replace(depth()));
+    f()
+}
+
+/// Runs `f` under the outermost trace that is running, of the function that is traced: what it records is computed once,
+/// not in each trip of a loop.
 pub(crate) fn outermost<R>(f: impl FnOnce() -> R) -> R {
     struct Back(Vec<Rc<Session>>);
     impl Drop for Back {
@@ -453,10 +471,11 @@ pub(crate) fn outermost<R>(f: impl FnOnce() -> R) -> R {
             STACK.with_borrow_mut(|stack| stack.append(&mut self.0));
         }
     }
-    let inner = STACK.with_borrow_mut(|stack| match stack.iter().position(|s| s.live_trace().is_some()) {
-        Some(at) => stack.split_off(at + 1),
-        None => Vec::new(),
-    });
+    let inner =
+        STACK.with_borrow_mut(|stack| match stack.iter().skip(FUNCTION.get()).position(|s| s.live_trace().is_some()) {
+            Some(at) => stack.split_off(FUNCTION.get() + at + 1),
+            None => Vec::new(),
+        });
     let _back = Back(inner);
     f()
 }

@@ -8,14 +8,16 @@
 //!   reverse mode of a reverse loop: for a direction u, ⟨V(x, v), u⟩ = ⟨v, J(x) u⟩, so V's cotangents are the forward
 //!   mode of W (in v), and the reverse mode of that (in x). Because second derivatives commute, the tangent of V along
 //!   dx is the same reverse mode with u = dx. So all orders come down to forward modes and one reverse mode.
+//! * The same goes for a call, of the function itself inside it or from outside. Its forward mode is a call of a function
+//!   that takes tangents too; where that calls the original one it does so from outside.
 
 use super::{jvp, node_of, vjp, zeros, zeros_like};
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, NodeId},
     op::{
-        Attr, Op,
-        control::{IF, WHILE, WHILE_VJP, floats, while_op},
+        Attr, Op, Signature,
+        control::{CALL, CALL_VJP, IF, WHILE, WHILE_VJP, bind, floats, while_op},
     },
 };
 use std::sync::Arc;
@@ -81,6 +83,29 @@ pub(super) fn pull_back(
         }
         let grads = forward.transposed(b, v.v, &wanted[..v.x.len()])?;
         grads.into_iter().enumerate().for_each(|(i, g)| out[i] = g);
+    } else if op.is(&CALL) {
+        let s = op.called();
+        // results that are lists give their zeros a length
+        let values = b.add_control(op, args)?;
+        let ct_of = |i: usize| cts[i].unwrap_or_else(|| zeros_like(b, values[i]));
+        let all: Vec<NodeId> = args.iter().copied().chain(s.float_outs().into_iter().map(ct_of)).collect();
+        let grads = b.add_control(&Op::with(&CALL_VJP, op.attrs.iter().cloned()), &all)?;
+        for (i, g) in s.float_ins().into_iter().zip(grads).filter(|(i, _)| wanted[*i]) {
+            out[i] = Some(g);
+        }
+    } else if op.is(&CALL_VJP) {
+        let s = op.called();
+        let (x, v) = args.split_at(s.ins.len());
+        let mut u = vec![None; x.len()];
+        s.float_ins().into_iter().zip(cts).for_each(|(i, &ct)| u[i] = ct);
+        let duals = called_forward(b, op, &s, x, &u)?;
+        for (k, i) in s.float_outs().into_iter().enumerate().filter(|(k, _)| wanted[x.len() + k]) {
+            out[x.len() + k] = duals[i].1;
+        }
+        for (i, g) in s.float_ins().into_iter().zip(called_transposed(b, op, &s, x, &u, v)?).filter(|(i, _)| wanted[*i])
+        {
+            out[i] = Some(g);
+        }
     } else {
         return Err(missing(op));
     }
@@ -120,9 +145,86 @@ pub(super) fn push_forward(b: &Builder, op: &Op, args: &[NodeId], t: &[Option<No
         };
         let of = |(k, &i): (usize, &i64)| (Some(values[k]), sum(b, along_v[k], along_x[i as usize]));
         Ok(op.ints(3).iter().enumerate().map(of).collect())
+    } else if op.is(&CALL) {
+        called_forward(b, op, &op.called(), args, t)
+    } else if op.is(&CALL_VJP) {
+        let s = op.called();
+        let (x, v) = args.split_at(s.ins.len());
+        let (dx, dv) = t.split_at(x.len());
+        let values = b.add_control(op, args)?;
+        let mut tangents: Vec<Option<NodeId>> = vec![None; values.len()];
+        if dv.iter().any(Option::is_some) {
+            let moved = v.iter().zip(dv).map(|(&v, d)| d.unwrap_or_else(|| zeros_like(b, v)));
+            let all: Vec<NodeId> = x.iter().copied().chain(moved).collect();
+            tangents = b.add_control(op, &all)?.into_iter().map(Some).collect();
+        }
+        if dx.iter().any(Option::is_some) {
+            for (t, g) in tangents.iter_mut().zip(called_transposed(b, op, &s, x, dx, v)?) {
+                *t = sum(b, *t, Some(g));
+            }
+        }
+        Ok(values.into_iter().map(Some).zip(tangents).collect())
     } else {
         Err(missing(op))
     }
+}
+
+/// The forward mode of a call (of `call` or `call_vjp`): the function that takes a tangent for each float among its
+/// arguments, and gives one for each among its results, behind the others.
+fn called_dual(op: &Op, s: &Signature) -> Result<Op> {
+    let (ins, outs) = (s.float_ins(), s.float_outs());
+    let function = match &op.attrs[0] {
+        Attr::Own(_) => {
+            let with =
+                |tys: &[crate::ty::Ty], of: &[usize]| tys.iter().chain(of.iter().map(|&i| &tys[i])).cloned().collect();
+            Attr::Own(Arc::new(Signature { ins: with(&s.ins, &ins), outs: with(&s.outs, &outs) }))
+        }
+        _ => {
+            let body = op.graph(0);
+            let derived = jvp(body, &ins)?;
+            let all = derived.outputs();
+            let kept = all[..s.outs.len()].iter().copied().chain(outs.iter().map(|&i| all[s.outs.len() + i])).collect();
+            Attr::Graph(Arc::new(bind(&derived.with_outputs(kept), s, body)?))
+        }
+    };
+    Ok(Op::with(&CALL, [function]))
+}
+/// What the forward mode of a call takes.
+fn called_args(b: &Builder, s: &Signature, args: &[NodeId], t: &[Option<NodeId>]) -> Vec<NodeId> {
+    let tangent = |i: usize| t[i].unwrap_or_else(|| zeros_like(b, args[i]));
+    args.iter().copied().chain(s.float_ins().into_iter().map(tangent)).collect()
+}
+fn called_forward(b: &Builder, op: &Op, s: &Signature, args: &[NodeId], t: &[Option<NodeId>]) -> Result<Vec<Dual>> {
+    let all = b.add_control(&called_dual(op, s)?, &called_args(b, s, args, t))?;
+    let mut duals: Vec<Dual> = all[..s.outs.len()].iter().map(|&n| (Some(n), None)).collect();
+    s.float_outs().into_iter().zip(&all[s.outs.len()..]).for_each(|(i, &t)| duals[i].1 = Some(t));
+    Ok(duals)
+}
+/// The reverse mode of the forward mode, from cotangents of the tangents: a cotangent for each float among the arguments.
+fn called_transposed(
+    b: &Builder,
+    op: &Op,
+    s: &Signature,
+    args: &[NodeId],
+    t: &[Option<NodeId>],
+    v: &[NodeId],
+) -> Result<Vec<NodeId>> {
+    let dual = called_dual(op, s)?;
+    let given = called_args(b, s, args, t);
+    let zeros = v.iter().map(|&v| zeros_like(b, v));
+    let all: Vec<NodeId> = given.iter().copied().chain(zeros).chain(v.iter().copied()).collect();
+    let mut grads = b.add_control(&Op::with(&CALL_VJP, dual.attrs), &all)?;
+    grads.truncate(s.float_ins().len());
+    Ok(grads)
+}
+
+/// The reverse mode of a function: from its arguments and a cotangent for each float among its results, a cotangent for
+/// each float among its arguments.
+pub(crate) fn call_step(body: &Graph) -> Result<Graph> {
+    let s = Signature::of(body);
+    let derived = vjp(body, &s.float_ins())?;
+    let grads = derived.outputs()[s.outs.len()..].to_vec();
+    with_float_cotangents(&derived.with_outputs(grads), body)
 }
 
 /// A `while_vjp` taken apart: the loop, its arguments, the cotangents.
@@ -207,7 +309,12 @@ pub(crate) fn while_step(body: &Graph, carried: usize, captured: &[usize]) -> Re
     let wrt: Vec<usize> = floats.iter().chain(captured).copied().collect();
     let derived = vjp(body, &wrt)?;
     let grads = derived.outputs()[carried..].to_vec();
-    let derived = derived.with_outputs(grads);
+    with_float_cotangents(&derived.with_outputs(grads), body)
+}
+
+/// The reverse mode of a body, whose cotangents are those of all results, with those of floats alone.
+fn with_float_cotangents(derived: &Graph, body: &Graph) -> Result<Graph> {
+    let floats = floats(body);
     let b = Builder::new();
     let mut inputs: Vec<NodeId> = body.input_types().map(|ty| b.input(ty)).collect();
     let out_tys: Vec<_> = body.output_types().cloned().collect();
@@ -217,6 +324,6 @@ pub(crate) fn while_step(body: &Graph, carried: usize, captured: &[usize]) -> Re
         let ct = if ty.dtype.is_float() { given.next() } else { None };
         inputs.push(ct.unwrap_or_else(|| zeros(&b, ty)));
     }
-    let outs = b.inline(&derived, &inputs)?;
+    let outs = b.inline(derived, &inputs)?;
     b.finish(outs)
 }

@@ -730,7 +730,7 @@ struct Part<R> {
 
 /// Constructs nested deeper than this are a function that calls itself on values that depend on data: both branches are
 /// traced, so that it would never end.
-const DEPTH: usize = 48;
+pub(super) const DEPTH: usize = 48;
 
 thread_local! {
     /// The parts that are being traced, innermost last: the condition that they run under, and the truth that it has then.

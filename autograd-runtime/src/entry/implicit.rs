@@ -4,6 +4,7 @@
 //! [`CUSTOM_VJP`](crate::op::custom::CUSTOM_VJP), whose backward reads the solution, so that it is differentiated to any order.
 
 use super::{
+    recursion,
     staged::Inputs,
     twins::{Leaf, LeafReader, Leaves, Outcome, Twinned},
 };
@@ -137,11 +138,13 @@ fn rooted<X: Outcome<Value = X> + Twinned, R: Outcome>(
         return Err(Error::value(name, format!("expected at most {UNKNOWNS} unknowns, found {}", x.ty().numel())));
     }
     let values = std::iter::once(x.clone()).chain(given.iter().map(|l| l.value().clone())).collect();
-    let traced = session::trace(values, |fresh| {
-        let x = solution.from_leaves(&mut unpacked(&leaves, &fresh[0]).into_iter());
-        let mut given = given.iter().zip(&fresh[1..]).map(|(l, v)| l.with(v.clone()));
-        let g = packed(name, &Leaves::spread(&residual(x, &mut given).outcome()?))?;
-        Ok((vec![g], ()))
+    let traced = recursion::apart(|| {
+        session::trace(values, |fresh| {
+            let x = solution.from_leaves(&mut unpacked(&leaves, &fresh[0]).into_iter());
+            let mut given = given.iter().zip(&fresh[1..]).map(|(l, v)| l.with(v.clone()));
+            let g = packed(name, &Leaves::spread(&residual(x, &mut given).outcome()?))?;
+            Ok((vec![g], ()))
+        })
     })?;
     let traced = match traced {
         TraceEnd::Graph(t, ()) if t.draws.is_empty() => t,

@@ -7,7 +7,7 @@
 //! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`];
 //! * [`vmap`]: an entry point at many arguments;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
-//! * `implicit`: functions given as roots;
+//! * `implicit`: functions given as roots; [`recursion`]: functions that call themselves;
 //! * [`arrays`]: ndarray's arrays in twins; [`rolled`]: integers and lists whose values and lengths a trace leaves open;
 //! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
@@ -26,6 +26,7 @@ mod implicit;
 pub(crate) mod key;
 mod matrices;
 pub mod plain;
+pub mod recursion;
 pub mod rolled;
 mod staged;
 pub mod twins;

@@ -5,7 +5,8 @@
 use super::{
     Kind,
     build::{derive, describe, not_scalar},
-    twins::{Leaf, LeafReader, Leaves, Outcome, Twinned},
+    recursion,
+    twins::{Fixed, Leaf, LeafReader, Leaves, Outcome, Twinned},
 };
 use crate::{
     Error, Result,
@@ -28,6 +29,8 @@ pub fn staged<R: Outcome>(result: R) -> Staged {
 #[derive(Default)]
 pub struct Inputs {
     leaves: Vec<(Leaf, bool)>,
+    /// Static parts of the arguments.
+    pub(super) constants: Vec<Fixed>,
 }
 impl Inputs {
     /// None yet.
@@ -37,6 +40,10 @@ impl Inputs {
     /// All leaves.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         self.leaves.iter().map(|l| &l.0)
+    }
+    /// Adds a leaf that is not differentiated.
+    pub(super) fn push_leaf(&mut self, leaf: Leaf) {
+        self.leaves.push((leaf, false));
     }
     /// Adds the leaves of an argument.
     pub fn push(&mut self, value: &impl Twinned, wrt: bool) {
@@ -51,6 +58,7 @@ impl Inputs {
                 *v = Value::stored(Array::full(&Ty::scalar(v.ty().dtype), 0));
             }
         }
+        self.constants.append(&mut out.constants);
         let float = |l: &Leaf| l.value().ty().dtype.is_float();
         self.leaves.extend(out.leaves.into_iter().map(|l| {
             let wrt = wrt && float(&l);
@@ -78,7 +86,7 @@ pub(crate) fn derivative<R>(
     mut f: impl FnMut(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<Derived<R>> {
     if session::is_tracing() {
-        match set_grad_enabled(true, || session::trace(inputs.to_vec(), &mut f))? {
+        match recursion::apart(|| set_grad_enabled(true, || session::trace(inputs.to_vec(), &mut f)))? {
             TraceEnd::Graph(t, rest) => {
                 if kind.needs_scalar() {
                     scalar(name, kind, t.graph.output_types().map(|t| Value::absent(t.clone())).collect())?;

@@ -5,12 +5,12 @@
 //! %1 = sum(%0) {dims=[1]} : f32[2,1]
 //! return %1
 //! ```
-//! Sub-graphs stand in braces as attributes, indented.
+//! Sub-graphs stand in braces as attributes, indented; `(f64[]) -> (f64[])` as one is the function around it.
 
 use super::{Builder, Graph, NodeId, verify::projected};
 use crate::{
     error::{Error, Result},
-    op::{self, Attr, Op, OpDef, control, create},
+    op::{self, Attr, Op, OpDef, Signature, control, create},
     ty::{DType, RUN_TIME, Ty},
 };
 use rustc_hash::FxHashMap;
@@ -49,6 +49,10 @@ fn write_graph(g: &Graph, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Res
                         writeln!(f, "{{")?;
                         write_graph(g, indent + 1, f)?;
                         write!(f, "{pad}}}")?;
+                    }
+                    Attr::Own(s) => {
+                        let list = |tys: &[Ty]| tys.iter().map(Ty::to_string).collect::<Vec<_>>().join(", ");
+                        write!(f, "({}) -> ({})", list(&s.ins), list(&s.outs))?;
                     }
                 }
             }
@@ -262,6 +266,15 @@ impl<'a, I: Iterator<Item = (usize, &'a str)>> Parser<'a, I> {
             let g = self.graph_at(depth + 1)?;
             self.expect("}")?;
             return Ok(Attr::Graph(Arc::new(g)));
+        }
+        if self.is("(") {
+            self.next()?;
+            let ins = self.list(")", Self::ty)?;
+            for arrow in ["-", ">", "("] {
+                self.expect(arrow)?;
+            }
+            let outs = self.list(")", Self::ty)?;
+            return Ok(Attr::Own(Arc::new(Signature { ins, outs })));
         }
         let t = self.next()?;
         if let Some(d) = DType::parse(t) {

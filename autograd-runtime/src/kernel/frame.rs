@@ -27,6 +27,8 @@ pub struct Frame {
     /// Kind, place, and two numbers.
     fault: [i64; 4],
     scratch: *mut Line,
+    /// Functions may not be called with less of the stack left: its address.
+    stack: usize,
     all: Vec<Arena>,
     heap: Heap,
     lines: Vec<Line>,
@@ -44,6 +46,7 @@ pub(super) const CAPACITY: i32 = offset_of!(Arena, capacity) as i32;
 pub(super) const LEN: i32 = offset_of!(Arena, len) as i32;
 pub(super) const ARENAS: i32 = offset_of!(Frame, arenas) as i32;
 pub(super) const FAULT: i32 = offset_of!(Frame, fault) as i32;
+pub(super) const STACK: i32 = offset_of!(Frame, stack) as i32;
 pub(super) const SCRATCH: i32 = offset_of!(Frame, scratch) as i32;
 
 /// What a program found wrong.
@@ -83,6 +86,8 @@ pub enum Fault {
         /// That of the other one.
         expected: i64,
     },
+    /// Functions that call one another until the stack ends.
+    Depth,
     /// A division by zero, and the number of the place.
     Zero {
         /// The number of the place.
@@ -96,9 +101,23 @@ pub(super) const ZERO: i64 = 1;
 pub(super) const TRIPS: i64 = 2;
 pub(super) const LENGTH: i64 = 3;
 pub(super) const RANGE: i64 = 4;
+pub(super) const DEPTH: i64 = 5;
+
+/// Bytes of the stack that functions leave to what they call.
+const MARGIN: usize = 1 << 16;
+/// And what they take where nobody knows how much there is.
+const LITTLE: usize = 1 << 18;
+
+/// The address below which functions do not go: the stack grows down.
+fn stack_limit() -> usize {
+    let mark = 0u8;
+    let here = std::ptr::from_ref(&mark).addr();
+    let left = stacker::remaining_stack().map_or(LITTLE, |n| n.saturating_sub(MARGIN));
+    here.saturating_sub(left)
+}
 
 /// Memory above this is given back after a run, in words.
-const KEPT: usize = 1 << 21;
+const KEPT: usize = 1 << 23;
 
 thread_local! {
     /// Every run of a thread works in the same memory, one after the other.
@@ -106,9 +125,10 @@ thread_local! {
 }
 
 impl Frame {
-    /// Runs `f` with memory for a program with so many loops that record, and that needs so many bytes of scratch.
+    /// Runs `f` with memory for a program with so many loops that record, that needs so many bytes of scratch, and that
+    /// may call functions.
     #[inline]
-    pub fn with<R>(arenas: usize, scratch: usize, f: impl FnOnce(&mut Frame) -> R) -> R {
+    pub fn with<R>(arenas: usize, scratch: usize, calls: bool, f: impl FnOnce(&mut Frame) -> R) -> R {
         // one that is in use is not here: a run inside a run gets its own
         let mut frame = FRAME.take().unwrap_or_default();
         if frame.all.len() < arenas {
@@ -121,6 +141,9 @@ impl Frame {
             frame.lines.resize(scratch.div_ceil(64), Line([0; 64]));
         }
         frame.scratch = frame.lines.as_mut_ptr();
+        if calls {
+            frame.stack = stack_limit();
+        }
         let out = f(&mut frame);
         frame.trim(arenas);
         FRAME.set(Some(frame));
@@ -134,6 +157,7 @@ impl Frame {
             (_, ZERO) => Fault::Zero { place },
             (_, LENGTH) => Fault::Length { found: index, expected: len },
             (_, RANGE) => Fault::Range { place, bound: index, limit: len },
+            (_, DEPTH) => Fault::Depth,
             (_, TRIPS) => Fault::Trips { place, limit: len },
             _ => Fault::Index { place, index, len },
         }

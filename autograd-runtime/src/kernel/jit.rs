@@ -3,11 +3,11 @@
 //! the last [`Code`] is dropped; no entry pointer leaves without a `Code` beside it.
 
 use super::lanes::Lanes;
-use super::scalar::{self, ScalarFn, ScalarProgram};
+use super::scalar::{self, Function, ScalarFn, ScalarProgram};
 use super::split::Meta;
 use super::{CompileError, Kernel, emit, frame, plan, validate};
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift_codegen::ir::{AbiParam, FuncRef, InstBuilder, Signature, Value, types};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -158,50 +158,87 @@ impl Builder {
         validate::kernel(kernel)?;
         let plan = plan::plan(kernel);
         let meta = Arc::new(Meta::new(kernel, &plan));
-        self.define(6, Entry::Kernel(meta), |lanes, params| emit::kernel(kernel, &plan, lanes, params))
+        let id = self.declare(self.pointers(6, false))?;
+        self.define(id, &[], |lanes, params, _| emit::kernel(kernel, &plan, lanes, params))?;
+        self.entries.push((id, Entry::Kernel(meta)));
+        Ok(self.entries.len() - 1)
     }
 
-    /// Compiles a scalar program; the result is its index in the finished [`Code`].
+    /// Compiles a scalar program and the functions that it calls; the result is its index in the finished [`Code`].
     pub fn add_scalar(&mut self, program: &ScalarProgram) -> Result<usize, CompileError> {
         scalar::check(program)?;
-        self.define(3, Entry::Scalar, |lanes, params| scalar::emit(program, lanes, params))
+        let convention = self.host.isa.default_call_conv();
+        let mut functions: Vec<(Arc<Function>, FuncId)> = Vec::new();
+        for f in program.functions() {
+            functions.push((f.clone(), self.declare(f.signature(convention))?));
+        }
+        let refs = |ids: &[FuncRef]| -> Vec<(Arc<Function>, FuncRef)> {
+            functions.iter().map(|f| f.0.clone()).zip(ids.iter().copied()).collect()
+        };
+        let ids: Vec<FuncId> = functions.iter().map(|f| f.1).collect();
+        let id = self.declare(self.pointers(3, true))?;
+        self.define(id, &ids, |lanes, params, all| scalar::emit(program, lanes, params, &refs(all)))?;
+        let index = self.entries.len();
+        self.entries.push((id, Entry::Scalar));
+        for (k, (f, id)) in functions.iter().enumerate() {
+            self.define(*id, &ids, |lanes, params, all| scalar::emit_function(f, lanes, params, &refs(all), all[k]))?;
+        }
+        Ok(index)
     }
 
-    /// Compiles one function of `params` pointer-sized parameters.
+    /// A signature of pointer-sized parameters, and a status if there is one.
+    fn pointers(&self, params: usize, status: bool) -> Signature {
+        let mut signature = Signature::new(self.host.isa.default_call_conv());
+        signature.params.extend(std::iter::repeat_n(AbiParam::new(types::I64), params));
+        signature.returns.extend(status.then(|| AbiParam::new(types::I32)));
+        signature
+    }
+
+    fn declare(&mut self, signature: Signature) -> Result<FuncId, CompileError> {
+        let failed = |e: &dyn std::fmt::Display| CompileError::Codegen(e.to_string());
+        let module = self.memory.module.get_mut().map_err(|e| failed(&e))?;
+        let module = module.as_mut().ok_or_else(|| failed(&"module is gone"))?;
+        let id = module.declare_anonymous_function(&signature).map_err(|e| failed(&e))?;
+        Ok(id)
+    }
+
+    /// Compiles a declared function, which may call others.
     fn define(
         &mut self,
-        params: usize,
-        entry: Entry,
-        body: impl FnOnce(Lanes<'_, '_>, &[Value]) -> Result<(), CompileError>,
-    ) -> Result<usize, CompileError> {
+        id: FuncId,
+        calls: &[FuncId],
+        body: impl FnOnce(Lanes<'_, '_>, &[Value], &[FuncRef]) -> Result<(), CompileError>,
+    ) -> Result<(), CompileError> {
         // Cranelift may panic on what it believes impossible; a caller can fall back on an error.
-        let status = matches!(entry, Entry::Scalar);
-        let result = catch_unwind(AssertUnwindSafe(|| self.try_define(params, status, body)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.try_define(id, calls, body)));
         let result = result.unwrap_or_else(|_| Err(CompileError::Codegen("internal panic".into())));
         if result.is_err() {
             self.frontend = FunctionBuilderContext::new();
             self.context = Context::new();
         }
-        self.entries.push((result?, entry));
-        Ok(self.entries.len() - 1)
+        result
     }
 
     fn try_define(
         &mut self,
-        params: usize,
-        status: bool,
-        body: impl FnOnce(Lanes<'_, '_>, &[Value]) -> Result<(), CompileError>,
-    ) -> Result<FuncId, CompileError> {
+        id: FuncId,
+        calls: &[FuncId],
+        body: impl FnOnce(Lanes<'_, '_>, &[Value], &[FuncRef]) -> Result<(), CompileError>,
+    ) -> Result<(), CompileError> {
         let failed = |e: &dyn std::fmt::Display| CompileError::Codegen(e.to_string());
         let module = self.memory.module.get_mut().map_err(|e| failed(&e))?;
         let module = module.as_mut().ok_or_else(|| failed(&"module is gone"))?;
         let isa = &self.host.isa;
         let convention = isa.default_call_conv();
-        let mut signature = Signature::new(convention);
-        signature.params.extend(std::iter::repeat_n(AbiParam::new(types::I64), params));
-        signature.returns.extend(status.then(|| AbiParam::new(types::I32)));
         self.context.clear();
-        self.context.func.signature = signature;
+        self.context.func.signature = module.declarations().get_function_decl(id).signature.clone();
+        let mut refs = Vec::with_capacity(calls.len());
+        for &callee in calls {
+            let target = module.declare_func_in_func(callee, &mut self.context.func);
+            // functions of a module may be further apart than a near call reaches
+            self.context.func.dfg.ext_funcs[target].colocated = false;
+            refs.push(target);
+        }
 
         let mut b = FunctionBuilder::new(&mut self.context.func, &mut self.frontend);
         let block = b.create_block();
@@ -209,7 +246,7 @@ impl Builder {
         b.switch_to_block(block);
         b.seal_block(block);
         let values = b.block_params(block).to_vec();
-        body(Lanes::new(&mut b, self.host.fma, convention), &values)?;
+        body(Lanes::new(&mut b, self.host.fma, convention), &values, &refs)?;
         b.finalize(isa.frontend_config());
 
         if self.keep_clif {
@@ -217,15 +254,13 @@ impl Builder {
         } else {
             self.clif.push(String::new());
         }
-        let signature = &self.context.func.signature;
-        let id = module.declare_anonymous_function(signature).map_err(|e| failed(&e))?;
         let defined = module.define_function(id, &mut self.context);
         if let Err(e) = defined {
             self.clif.pop();
             return Err(CompileError::Codegen(format!("{e:?}")));
         }
         self.bytes += self.context.compiled_code().map_or(0, |c| c.code_buffer().len());
-        Ok(id)
+        Ok(())
     }
 
     /// Makes the code executable.

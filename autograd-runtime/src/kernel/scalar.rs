@@ -8,11 +8,13 @@ use super::lanes::{Lane, Lanes, mem, scalar_type};
 use super::{CompileError, Id, MAX_NODES, Node, NodeKind, Vector, jit, node, size_of, validate, vector};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, FuncRef, InstBuilder, Signature, StackSlotData, StackSlotKind, Type, Value, types,
+};
 use cranelift_codegen::isa::CallConv;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub enum Inst {
         carried: usize,
         /// The arena to record in.
         arena: Option<usize>,
+        /// Whether other records may come between those of its trips: each then tells where the one before it is.
+        linked: bool,
         /// How its trips run side by side.
         vector: Option<Box<Vector>>,
     },
@@ -99,8 +103,19 @@ pub enum Inst {
         record: Vec<DType>,
         /// Whether nobody reads the record afterwards.
         last: bool,
+        /// As of the loop that recorded.
+        linked: bool,
         /// How its trips run side by side.
         vector: Option<Box<Vector>>,
+    },
+    /// A call of a function.
+    Call {
+        /// Which; none is the one that this is in.
+        function: Option<Arc<Function>>,
+        /// What it takes. Lists that it adds to come last.
+        args: Vec<Id>,
+        /// What it gives.
+        results: Vec<Form>,
     },
     /// The length of a list.
     Len(Id),
@@ -186,6 +201,71 @@ pub enum Inst {
     },
 }
 
+/// A function of a scalar program, which may call itself.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// What it computes.
+    pub program: ScalarProgram,
+    /// And what of that is recorded or read.
+    pub how: How,
+}
+
+/// What a function does with a record.
+#[derive(Clone, Debug)]
+pub enum How {
+    /// Nothing.
+    Plain,
+    /// The program gives its results, then what is recorded of the call. One more result: where the record ends.
+    Save {
+        /// How many are results.
+        results: usize,
+        /// Where to record.
+        arena: usize,
+    },
+    /// The program takes a record, then all arguments but the first, which is where the record ends.
+    Back {
+        /// What is in the record.
+        record: Vec<DType>,
+        /// How many lists, its last arguments and first results, it adds to.
+        sums: usize,
+        /// Where the record is.
+        arena: usize,
+    },
+}
+
+impl Function {
+    /// The types of what it takes and gives.
+    fn forms(&self, outs: &[Form]) -> (Vec<Form>, Vec<Form>) {
+        let integer = Form::Scalar(DType::I64);
+        let ins = &self.program.inputs;
+        match &self.how {
+            How::Plain => (ins.clone(), outs.to_vec()),
+            How::Save { results, .. } => (ins.clone(), [outs.get(..*results).unwrap_or_default(), &[integer]].concat()),
+            How::Back { record, .. } => {
+                ([&[integer], ins.get(record.len()..).unwrap_or_default()].concat(), outs.to_vec())
+            }
+        }
+    }
+    fn sums(&self) -> usize {
+        if let How::Back { sums, .. } = self.how { sums } else { 0 }
+    }
+    /// Its machine signature: the memory to work in, where results go, then arguments. Results that are lists are
+    /// arguments, so that they go nowhere.
+    pub(super) fn signature(&self, convention: CallConv) -> Signature {
+        let mut signature = Signature::new(convention);
+        let mut types: Vec<Type> = vec![types::I64; 2];
+        for form in self.forms(&[]).0 {
+            match form {
+                Form::Scalar(dtype) => types.push(scalar_type(dtype)),
+                Form::List(_) => types.extend([types::I64; 2]),
+            }
+        }
+        signature.params.extend(types.into_iter().map(AbiParam::new));
+        signature.returns.push(AbiParam::new(types::I32));
+        signature
+    }
+}
+
 /// Machine code of a scalar program: argument slots in, output slots out, with the memory to work in, null for one that
 /// needs none. The result is 0, or 1 or 2 for what [`Frame::fault`] tells; then the outputs are not written.
 pub type ScalarFn = unsafe extern "C" fn(args: *const u64, outs: *mut u64, frame: *mut Frame) -> u32;
@@ -206,6 +286,30 @@ impl ScalarProgram {
             _ => true,
         })
     }
+    /// Whether it calls functions.
+    pub fn calls(&self) -> bool {
+        !self.functions().is_empty()
+    }
+    /// The functions that it calls, those that they call included, each once.
+    pub(super) fn functions(&self) -> Vec<&Arc<Function>> {
+        let mut all: Vec<&Arc<Function>> = Vec::new();
+        let mut todo = vec![self];
+        while let Some(p) = todo.pop() {
+            for i in &p.insts {
+                match i {
+                    Inst::If { branches, .. } => todo.extend(branches.iter()),
+                    Inst::While { cond, body, .. } => todo.extend([&**cond, &**body]),
+                    Inst::Back { step, .. } => todo.push(step),
+                    Inst::Call { function: Some(f), .. } if !all.iter().any(|x| Arc::ptr_eq(x, f)) => {
+                        all.push(f);
+                        todo.push(&f.program);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        all
+    }
     /// The loops that have a form for trips side by side, sub-programs included.
     pub fn vectors<'a>(&'a self) -> Vec<&'a Vector> {
         let of = |i: &'a Inst| match i {
@@ -213,6 +317,7 @@ impl ScalarProgram {
             Inst::While { vector: Some(v), .. } | Inst::Back { vector: Some(v), .. } => vec![&**v],
             Inst::While { cond, body, .. } => [cond.vectors(), body.vectors()].concat(),
             Inst::Back { step, .. } => step.vectors(),
+            Inst::Call { function: Some(f), .. } => f.program.vectors(),
             _ => Vec::new(),
         };
         self.insts.iter().flat_map(of).collect()
@@ -231,6 +336,12 @@ impl ScalarProgram {
 
 /// Checks what [`emit`] relies on; gives the types of the outputs.
 pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> {
+    check_in(program, None)
+}
+
+/// As [`check`], of a part of a function.
+fn check_in(program: &ScalarProgram, own: Option<&Function>) -> Result<Vec<Form>, CompileError> {
+    let check = |program: &ScalarProgram| check_in(program, own);
     if program.insts.len() > MAX_NODES {
         return Err(CompileError::TooLarge(program.insts.len()));
     }
@@ -287,7 +398,7 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                 results.insert(id as Id, outs);
                 Form::Scalar(DType::Bool)
             }
-            Inst::While { cond, body, args, carried, arena, vector } => {
+            Inst::While { cond, body, args, carried, arena, vector, .. } => {
                 let ins = of(&forms, args)?;
                 let outs = check(body)?;
                 vector.as_ref().map_or(Ok(()), |v| vector::check(v, &ins, 0..*carried))?;
@@ -313,6 +424,27 @@ pub(super) fn check(program: &ScalarProgram) -> Result<Vec<Form>, CompileError> 
                     return wrong();
                 }
                 results.insert(id as Id, outs);
+                Form::Scalar(DType::Bool)
+            }
+            Inst::Call { function, args, results: outs } => {
+                let given = of(&forms, args)?;
+                let (f, gives) = match (function, own) {
+                    (Some(f), _) => (&**f, check_in(&f.program, Some(f))?),
+                    // what it gives is checked where it ends
+                    (None, Some(f)) => (f, Vec::new()),
+                    (None, None) => return wrong(),
+                };
+                let (takes, mut gives) = f.forms(&gives);
+                if function.is_none() {
+                    gives.clone_from(outs);
+                }
+                let first = given.len().checked_sub(f.sums());
+                let sums = first.is_some_and(|n| outs.get(..f.sums()) == Some(&given[n..]));
+                let lists = outs.iter().skip(f.sums()).any(|o| matches!(o, Form::List(_)));
+                if takes != given || gives != *outs || !sums || lists {
+                    return wrong();
+                }
+                results.insert(id as Id, outs.clone());
                 Form::Scalar(DType::Bool)
             }
             Inst::Len(a) => {
@@ -404,29 +536,76 @@ impl Val {
 }
 
 /// What all parts of a function share.
-pub(super) struct Cx {
+pub(super) struct Cx<'f> {
     pub(super) frame: Value,
     /// Returns that memory is lacking.
     lacking: Block,
     /// Notes a fault, its parameters, and returns that there is one.
     fault: Block,
+    /// Returns the status, its parameter, of a function that was called.
+    failed: Block,
+    /// Functions, and the one that this is.
+    functions: &'f [(Arc<Function>, FuncRef)],
+    own: Option<(&'f Function, FuncRef)>,
     /// Indices and lengths that have been compared on the way to the current position.
     checked: RefCell<FxHashSet<(Value, Value)>>,
 }
 
+/// What stands around the code of a function: where it leaves from.
+fn context<'f>(
+    l: &mut Lanes<'_, '_>,
+    frame: Value,
+    functions: &'f [(Arc<Function>, FuncRef)],
+    own: Option<(&'f Function, FuncRef)>,
+) -> Cx<'f> {
+    let [lacking, fault, failed] = [0; 3].map(|_| l.b.create_block());
+    (0..4).for_each(|_| _ = l.b.append_block_param(fault, types::I64));
+    l.b.append_block_param(failed, types::I32);
+    [lacking, fault, failed].into_iter().for_each(|b| l.b.set_cold_block(b));
+    Cx { frame, lacking, fault, failed, functions, own, checked: RefCell::default() }
+}
+
+/// Ends a function: everything went well where the current position is.
+fn leave(l: &mut Lanes<'_, '_>, cx: &Cx<'_>) -> Result<(), CompileError> {
+    let done = l.b.ins().iconst(types::I32, 0);
+    l.b.ins().return_(&[done]);
+    enter(l, cx.lacking);
+    let lacking = l.b.ins().iconst(types::I32, 1);
+    l.b.ins().return_(&[lacking]);
+    enter(l, cx.fault);
+    for (k, p) in l.b.block_params(cx.fault).to_vec().into_iter().enumerate() {
+        l.b.ins().store(mem(), p, cx.frame, frame::FAULT + 8 * k as i32);
+    }
+    let wrong = l.b.ins().iconst(types::I32, 2);
+    l.b.ins().return_(&[wrong]);
+    enter(l, cx.failed);
+    let status = l.b.block_params(cx.failed)[0];
+    l.b.ins().return_(&[status]);
+    match l.error.take() {
+        Some(message) => Err(CompileError::Unsupported(message)),
+        None => Ok(()),
+    }
+}
+
+/// Stores scalars as words.
+fn store_words(l: &mut Lanes<'_, '_>, to: Value, values: impl IntoIterator<Item = Lane>) {
+    for (k, lane) in values.into_iter().enumerate() {
+        let word = to_word(l, lane);
+        l.b.ins().store(mem(), word, to, (k * 8) as i32);
+    }
+}
+
 /// Writes the body of a scalar program, whose entry block is current and has the parameters.
-pub(super) fn emit(program: &ScalarProgram, mut l: Lanes<'_, '_>, params: &[Value]) -> Result<(), CompileError> {
+pub(super) fn emit(
+    program: &ScalarProgram,
+    mut l: Lanes<'_, '_>,
+    params: &[Value],
+    functions: &[(Arc<Function>, FuncRef)],
+) -> Result<(), CompileError> {
     let &[args, outs, frame] = params else {
         return malformed("scalar functions take three parameters");
     };
-    let (fault, fault_params) = {
-        let fault = l.b.create_block();
-        let params: Vec<Value> = (0..4).map(|_| l.b.append_block_param(fault, types::I64)).collect();
-        (fault, params)
-    };
-    let cx = Cx { frame, lacking: l.b.create_block(), fault, checked: RefCell::default() };
-    l.b.set_cold_block(cx.lacking);
-    l.b.set_cold_block(cx.fault);
+    let cx = context(&mut l, frame, functions, None);
     let mut slot = 0;
     let mut given = Vec::new();
     for &form in &program.inputs {
@@ -455,21 +634,115 @@ pub(super) fn emit(program: &ScalarProgram, mut l: Lanes<'_, '_>, params: &[Valu
     for (slot, word) in words.into_iter().enumerate() {
         l.b.ins().store(mem(), word, outs, (slot * 8) as i32);
     }
-    let done = l.b.ins().iconst(types::I32, 0);
-    l.b.ins().return_(&[done]);
-    enter(&mut l, cx.lacking);
-    let lacking = l.b.ins().iconst(types::I32, 1);
-    l.b.ins().return_(&[lacking]);
-    enter(&mut l, cx.fault);
-    for (k, p) in fault_params.into_iter().enumerate() {
-        l.b.ins().store(mem(), p, frame, frame::FAULT + 8 * k as i32);
+    leave(&mut l, &cx)
+}
+
+/// Writes the body of a function, whose entry block is current and has the parameters.
+pub(super) fn emit_function(
+    f: &Function,
+    mut l: Lanes<'_, '_>,
+    params: &[Value],
+    functions: &[(Arc<Function>, FuncRef)],
+    own: FuncRef,
+) -> Result<(), CompileError> {
+    let &[frame, outs, ref words @ ..] = params else {
+        return malformed("functions take a frame and a place for results");
+    };
+    let cx = context(&mut l, frame, functions, Some((f, own)));
+    // the stack ends somewhere
+    let (limit, at) = (l.b.ins().load(types::I64, mem(), frame, frame::STACK), l.b.ins().get_stack_pointer(types::I64));
+    let ok = l.b.ins().icmp(IntCC::UnsignedGreaterThan, at, limit);
+    guard(&mut l, &cx, ok, frame::DEPTH, -1, [at, limit]);
+    let mut words = words.iter().copied();
+    let mut args = Vec::new();
+    for form in f.forms(&[]).0 {
+        let mut next = || words.next().ok_or_else(|| CompileError::Malformed("a function lacks a parameter".into()));
+        args.push(match form {
+            Form::Scalar(dtype) => Val::Scalar(Lane { value: next()?, dtype }),
+            Form::List(dtype) => Val::List { at: next()?, len: next()?, dtype },
+        });
     }
-    let wrong = l.b.ins().iconst(types::I32, 2);
-    l.b.ins().return_(&[wrong]);
-    match l.error.take() {
-        Some(message) => Err(CompileError::Unsupported(message)),
-        None => Ok(()),
+    if let How::Back { record, arena, .. } = &f.how {
+        let at = address(&mut l, &cx, *arena);
+        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+        let number = l.b.ins().iadd_imm_s(args[0].lane().value, -1);
+        let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
+        let from = l.b.ins().iadd(records, by);
+        let saved: Vec<Val> = record
+            .iter()
+            .enumerate()
+            .map(|(k, &dtype)| {
+                let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
+                Val::Scalar(Lane { value, dtype })
+            })
+            .collect();
+        args.splice(..1, saved);
     }
+    let mut values = trip(&mut l, &cx, &f.program, &args)?;
+    let mut end = None;
+    if let How::Save { results, arena } = &f.how {
+        let recorded = values.split_off(*results);
+        let at = address(&mut l, &cx, *arena);
+        let bytes = (recorded.len() * 8) as i64;
+        let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
+        let by = l.b.ins().imul_imm_s(len, bytes);
+        if bytes > 0 {
+            let to = record_at(&mut l, &cx, at, by, bytes)?;
+            store_words(&mut l, to, recorded.into_iter().map(Val::lane));
+        }
+        let value = l.b.ins().iadd_imm_s(len, 1);
+        l.b.ins().store(mem(), value, at, frame::LEN);
+        end = Some(Lane { value, dtype: DType::I64 });
+    }
+    let scalars = values.into_iter().skip(f.sums()).map(Val::lane).chain(end);
+    store_words(&mut l, outs, scalars);
+    leave(&mut l, &cx)
+}
+
+/// The address of a record that begins `by` bytes from the first one, for which there is room.
+fn record_at(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, by: Value, bytes: i64) -> Result<Value, CompileError> {
+    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+    let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
+    let need = l.b.ins().iadd_imm_s(by, bytes);
+    let (records, _) = room(l, cx, at, need, records, capacity)?;
+    Ok(l.b.ins().iadd(records, by))
+}
+
+/// Calls a function: its results.
+fn call(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    function: Option<&Arc<Function>>,
+    args: &[Val],
+    results: &[Form],
+) -> Result<Vec<Val>, CompileError> {
+    let (f, target) = match function {
+        Some(f) => match cx.functions.iter().find(|x| Arc::ptr_eq(&x.0, f)) {
+            Some((f, target)) => (&**f, *target),
+            None => return malformed("a function that is called is not declared"),
+        },
+        None => match cx.own {
+            Some(own) => own,
+            None => return malformed("a call of a function around, of which there is none"),
+        },
+    };
+    let sums = f.sums();
+    let size = (8 * (results.len() - sums)) as u32;
+    let slot = l.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+    let outs = l.b.ins().stack_addr(types::I64, slot, 0);
+    let given: Vec<Value> = [cx.frame, outs].into_iter().chain(words(args)).collect();
+    let call = l.b.ins().call(target, &given);
+    let status = l.b.inst_results(call)[0];
+    let go = l.b.create_block();
+    l.b.ins().brif(status, cx.failed, &[BlockArg::Value(status)], go, &[]);
+    enter(l, go);
+    let mut all = args[args.len() - sums..].to_vec();
+    for (k, form) in results[sums..].iter().enumerate() {
+        let Form::Scalar(dtype) = *form else { return malformed("a list that a function gives") };
+        let value = l.b.ins().stack_load(types::I64, scalar_type(dtype), slot, (k * 8) as i32);
+        all.push(Val::Scalar(Lane { value, dtype }));
+    }
+    Ok(all)
 }
 
 fn to_word(l: &mut Lanes<'_, '_>, lane: Lane) -> Value {
@@ -491,7 +764,12 @@ fn bits(l: &mut Lanes<'_, '_>, lane: Lane) -> Value {
 type Load<'f> = &'f mut dyn FnMut(&mut Lanes<'_, '_>, usize) -> Val;
 
 /// Writes a program at the current position; its outputs.
-fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_>) -> Result<Vec<Val>, CompileError> {
+fn region(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    program: &ScalarProgram,
+    load: Load<'_>,
+) -> Result<Vec<Val>, CompileError> {
     let mut values: Vec<Val> = Vec::with_capacity(program.insts.len());
     let mut results: FxHashMap<Id, Vec<Val>> = FxHashMap::default();
     for (id, inst) in program.insts.iter().enumerate() {
@@ -502,13 +780,20 @@ fn region(l: &mut Lanes<'_, '_>, cx: &Cx, program: &ScalarProgram, load: Load<'_
             Inst::Node(n) => Val::Scalar(single(l, n, id, &values, load)?),
             Inst::Argument(k) => load(l, *k),
             Inst::Result { of, index, .. } => results[of][*index],
-            Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } => {
+            Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. } => {
                 let outs = match inst {
+                    Inst::Call { function, args, results } => call(l, cx, function.as_ref(), &of(args), results)?,
                     Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
-                    Inst::While { cond, body, args, carried, arena, vector } => {
+                    Inst::While { cond, body, args, carried, arena: Some(arena), linked: true, .. } => {
+                        repeat_linked(l, cx, [cond, body], &of(args), *carried, *arena)?
+                    }
+                    Inst::While { cond, body, args, carried, arena, vector, .. } => {
                         repeat(l, cx, [cond, body], &of(args), *carried, *arena, vector.as_deref())?
                     }
-                    Inst::Back { step, args, carried, arena, record, last, vector } => {
+                    Inst::Back { step, args, carried, arena, record, linked: true, .. } => {
+                        back_linked(l, cx, step, &of(args), *carried, *arena, record)?
+                    }
+                    Inst::Back { step, args, carried, arena, record, last, vector, .. } => {
                         let outs = back(l, cx, step, &of(args), *carried, *arena, record, vector.as_deref())?;
                         if *last {
                             // the record makes room for the next one
@@ -611,7 +896,7 @@ pub(super) fn parts(v: Val) -> (Value, Value, DType) {
 }
 
 /// Leaves with a fault unless `ok`.
-fn guard(l: &mut Lanes<'_, '_>, cx: &Cx, ok: Value, kind: i64, place: i64, numbers: [Value; 2]) {
+fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, ok: Value, kind: i64, place: i64, numbers: [Value; 2]) {
     let go = l.b.create_block();
     let kind = l.b.ins().iconst(types::I64, kind);
     let place = l.b.ins().iconst(types::I64, place);
@@ -621,13 +906,13 @@ fn guard(l: &mut Lanes<'_, '_>, cx: &Cx, ok: Value, kind: i64, place: i64, numbe
 }
 
 /// Leaves with a fault unless two lists are as long.
-fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx, a: Value, b: Value) {
+fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, a: Value, b: Value) {
     let ok = l.b.ins().icmp(IntCC::Equal, a, b);
     guard(l, cx, ok, frame::LENGTH, -1, [b, a]);
 }
 
 /// The address of an element, which is there.
-fn element(l: &mut Lanes<'_, '_>, cx: &Cx, list: Val, index: Value, place: i64) -> (Value, DType) {
+fn element(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, list: Val, index: Value, place: i64) -> (Value, DType) {
     let (at, len, dtype) = parts(list);
     below(l, cx, index, len, place);
     let by = l.b.ins().imul_imm_s(index, size_of(dtype) as i64);
@@ -635,7 +920,7 @@ fn element(l: &mut Lanes<'_, '_>, cx: &Cx, list: Val, index: Value, place: i64) 
 }
 
 /// Leaves with a fault unless an index is below a length.
-fn below(l: &mut Lanes<'_, '_>, cx: &Cx, index: Value, len: Value, place: i64) {
+fn below(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, index: Value, len: Value, place: i64) {
     if cx.checked.borrow_mut().insert((index, len)) {
         let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
         guard(l, cx, ok, frame::INDEX, place, [index, len]);
@@ -643,7 +928,7 @@ fn below(l: &mut Lanes<'_, '_>, cx: &Cx, index: Value, len: Value, place: i64) {
 }
 
 /// Memory for a list.
-fn take(l: &mut Lanes<'_, '_>, cx: &Cx, len: Value, dtype: DType) -> Value {
+fn take(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, len: Value, dtype: DType) -> Value {
     let size = l.b.ins().iconst(types::I64, size_of(dtype) as i64);
     let p = types::I64;
     let at = l.call(frame::take as *const () as usize, &[p, p, p], Some(p), &[cx.frame, len, size]).unwrap_or(len);
@@ -683,7 +968,7 @@ fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Lane {
 }
 
 /// The machine's division traps at zero, which is a fault, and at the least number by −1, which wraps.
-fn divide(l: &mut Lanes<'_, '_>, cx: &Cx, [a, b]: [Lane; 2], signed: bool, remainder: bool, place: i64) -> Lane {
+fn divide(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, [a, b]: [Lane; 2], signed: bool, remainder: bool, place: i64) -> Lane {
     let none = l.b.ins().iconst(types::I64, 0);
     let ok = l.b.ins().icmp(IntCC::NotEqual, b.value, none);
     guard(l, cx, ok, frame::ZERO, place, [a.value, none]);
@@ -721,7 +1006,7 @@ fn single(l: &mut Lanes<'_, '_>, n: &Node, id: usize, values: &[Val], load: Load
 /// A sub-program over these arguments.
 pub(super) fn inner(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     program: &ScalarProgram,
     args: &[Val],
 ) -> Result<Vec<Val>, CompileError> {
@@ -762,7 +1047,7 @@ pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
 
 fn choice(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     cond: Lane,
     args: &[Val],
     branches: &[ScalarProgram; 2],
@@ -782,14 +1067,14 @@ fn choice(
 }
 
 /// The address of an arena.
-fn address(l: &mut Lanes<'_, '_>, cx: &Cx, arena: usize) -> Value {
+fn address(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, arena: usize) -> Value {
     let arenas = l.b.ins().load(types::I64, mem(), cx.frame, frame::ARENAS);
     let by = l.b.ins().iconst(types::I64, arena as i64 * i64::from(frame::ARENA_SIZE));
     l.b.ins().iadd(arenas, by)
 }
 
 /// The body of a trip; the lists that it makes for itself go at its end.
-fn trip(l: &mut Lanes<'_, '_>, cx: &Cx, body: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
+fn trip(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, body: &ScalarProgram, args: &[Val]) -> Result<Vec<Val>, CompileError> {
     let p = types::I64;
     let makes = body.makes_lists();
     let mark = makes.then(|| l.call(frame::mark as *const () as usize, &[p], Some(p), &[cx.frame])).flatten();
@@ -802,7 +1087,7 @@ fn trip(l: &mut Lanes<'_, '_>, cx: &Cx, body: &ScalarProgram, args: &[Val]) -> R
 
 fn repeat(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     [cond, body]: [&ScalarProgram; 2],
     args: &[Val],
     carried: usize,
@@ -878,10 +1163,89 @@ fn repeat(
     Ok(vals[..carried + if at.is_some() { 2 } else { 0 }].to_vec())
 }
 
+/// As [`repeat`] with a record, where the records of inner calls come between those of the trips: each ends with where the
+/// one before it ends.
+fn repeat_linked(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    [cond, body]: [&ScalarProgram; 2],
+    args: &[Val],
+    carried: usize,
+    arena: usize,
+) -> Result<Vec<Val>, CompileError> {
+    let at = address(l, cx, arena);
+    let none = l.b.ins().iconst(types::I64, 0);
+    let mut like = forms(&args[..carried]);
+    like.extend([Form::Scalar(DType::I64); 2]);
+    let (head, vals) = block(l, &like);
+    jump(l, head, words(&args[..carried]).into_iter().chain([none, none]));
+    l.b.switch_to_block(head);
+    let now = [&vals[..carried], &args[carried..]].concat();
+    let test = inner(l, cx, cond, &now)?[0].lane();
+    let (go, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(test.value, go, &[], exit, &[]);
+    enter(l, go);
+    let mut outs = trip(l, cx, body, &now)?;
+    let recorded = outs.split_off(carried);
+    let [trips, end] = [0, 1].map(|k| vals[carried + k].lane());
+    let bytes = (recorded.len() * 8 + 8) as i64;
+    let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
+    let by = l.b.ins().imul_imm_s(len, bytes);
+    let to = record_at(l, cx, at, by, bytes)?;
+    store_words(l, to, recorded.into_iter().map(Val::lane).chain([end]));
+    let [trips, end] = [trips.value, len].map(|x| l.b.ins().iadd_imm_s(x, 1));
+    l.b.ins().store(mem(), end, at, frame::LEN);
+    jump(l, head, words(&outs).into_iter().chain([trips, end]));
+    l.b.seal_block(head);
+    enter(l, exit);
+    Ok(vals)
+}
+
+/// The loop back over what [`repeat_linked`] recorded.
+fn back_linked(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    step: &ScalarProgram,
+    args: &[Val],
+    carried: usize,
+    arena: usize,
+    record: &[DType],
+) -> Result<Vec<Val>, CompileError> {
+    let (captures, state) = args[2..].split_at(args.len() - 2 - carried);
+    let at = address(l, cx, arena);
+    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+    let mut like = vec![Form::Scalar(DType::I64); 2];
+    like.extend(forms(state));
+    let (head, vals) = block(l, &like);
+    jump(l, head, words(&args[..2]).into_iter().chain(words(state)));
+    l.b.switch_to_block(head);
+    let [left, end] = [0, 1].map(|k| vals[k].lane().value);
+    let (go, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(left, go, &[], exit, &[]);
+    enter(l, go);
+    let [number, place] = [left, end].map(|x| l.b.ins().iadd_imm_s(x, -1));
+    let by = l.b.ins().imul_imm_s(place, (record.len() * 8 + 8) as i64);
+    let from = l.b.ins().iadd(records, by);
+    let mut now = Vec::with_capacity(step.inputs.len());
+    for (k, &dtype) in record.iter().enumerate() {
+        let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
+        now.push(Val::Scalar(Lane { value, dtype }));
+    }
+    let before = l.b.ins().load(types::I64, mem(), from, (record.len() * 8) as i32);
+    now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
+    now.extend_from_slice(captures);
+    now.extend_from_slice(&vals[2..]);
+    let outs = trip(l, cx, step, &now)?;
+    jump(l, head, [number, before].into_iter().chain(words(&outs)));
+    l.b.seal_block(head);
+    enter(l, exit);
+    Ok(vals[2..].to_vec())
+}
+
 /// Makes sure that records up to so many bytes fit: where they are now, and how many bytes fit.
 fn room(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     at: Value,
     end: Value,
     records: Value,
@@ -909,7 +1273,7 @@ fn room(
 #[allow(clippy::too_many_arguments)] // the parts of one instruction
 fn back(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     step: &ScalarProgram,
     args: &[Val],
     carried: usize,

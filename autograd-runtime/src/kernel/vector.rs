@@ -152,7 +152,7 @@ pub(super) struct Attempt {
 /// Asks whether all trips can run side by side.
 pub(super) fn begin(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     v: &Vector,
     args: &[Val],
     state: &[Val],
@@ -222,7 +222,7 @@ fn go(l: &mut Lanes<'_, '_>, ok: Value, otherwise: Block) {
 /// Runs all trips: the carried values after them. `record` is where the record of trip 0 is.
 pub(super) fn run(
     l: &mut Lanes<'_, '_>,
-    cx: &Cx,
+    cx: &Cx<'_>,
     v: &Vector,
     args: &[Val],
     state: &[Val],

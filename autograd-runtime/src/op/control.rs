@@ -16,18 +16,43 @@
 //! * `while_back(trips, end, captures.., carried..) {backward, record, carried, arena, sums}`: reads the record backwards. `backward`
 //!   takes what was recorded (`record` values), the number of the trip, the captures and the carried values, and gives
 //!   the next carried ones: cotangents, and last as many `sums`, cotangents of captures, that it only adds to.
+//!
+//! And functions, for those that call themselves. Their `function` is a graph, or inside that graph, its choices and loops
+//! included, its own types, which stand for it ([`Attr::Own`]):
+//!
+//! * `call(args..) {function}`.
+//! * `call_vjp(args.., cotangents..) {function}`: from a cotangent for each float among the results one for each float among
+//!   the arguments. Its own derivatives are those of `while_vjp`.
+//! * `call_record(args..) {function, pair}`: a `call` that is to record; on the way only. One more result: where the record ends.
+//! * `call_save(args..) {function, results, arena}`: the function gives its results, then what is recorded of the call.
+//! * `call_back(end, lists.., cotangents.., sums..) {function, record, sums, arena}`: the function takes what was recorded
+//!   (`record` values), then the other arguments, and gives `sums`, cotangents of lists that it only adds to, then the
+//!   cotangents of the other floats.
 
-use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC};
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef, Signature, VARIADIC};
 use crate::{
     array::{Array, View},
     error::{Error, Result},
-    graph::Graph,
+    graph::{Args, Builder, Graph, NodeId},
     ty::{DType, Ty},
 };
 use std::sync::Arc;
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&IF, &WHILE, &WHILE_VJP, &WHILE_RECORD, &WHILE_SAVE, &WHILE_BACK, &PROJ];
+pub static ALL: &[&OpDef] = &[
+    &IF,
+    &WHILE,
+    &WHILE_VJP,
+    &WHILE_RECORD,
+    &WHILE_SAVE,
+    &WHILE_BACK,
+    &PROJ,
+    &CALL,
+    &CALL_VJP,
+    &CALL_RECORD,
+    &CALL_SAVE,
+    &CALL_BACK,
+];
 
 fn by_interpreter(op: &Op, _: &[View<'_>], _: &Ty) -> Result<Array> {
     Err(Error::value(op.name(), "expected to be run by an engine that knows control flow"))
@@ -152,6 +177,79 @@ pub static WHILE_BACK: OpDef = control("while_back", &["backward", "record", "ca
     first(op, &outs)
 });
 
+impl Signature {
+    /// That of a graph.
+    pub fn of(g: &Graph) -> Signature {
+        Signature { ins: g.input_types().cloned().collect(), outs: g.output_types().cloned().collect() }
+    }
+    /// The arguments that are floats.
+    pub(crate) fn float_ins(&self) -> Vec<usize> {
+        (0..self.ins.len()).filter(|&i| self.ins[i].dtype.is_float()).collect()
+    }
+    /// The results that are floats.
+    pub(crate) fn float_outs(&self) -> Vec<usize> {
+        (0..self.outs.len()).filter(|&i| self.outs[i].dtype.is_float()).collect()
+    }
+}
+
+impl Op {
+    /// What the function of a call takes and gives.
+    pub(crate) fn called(&self) -> Signature {
+        match &self.attrs[0] {
+            Attr::Own(s) => (**s).clone(),
+            _ => Signature::of(self.graph(0)),
+        }
+    }
+}
+
+/// Checks the arguments of a call.
+fn takes<'a>(op: &Op, want: impl Iterator<Item = &'a Ty> + Clone, found: &[&Ty]) -> Result<()> {
+    if want.clone().ne(found.iter().copied()) {
+        return Err(Error::shape(op.name(), list(want), list(found.iter().copied())));
+    }
+    Ok(())
+}
+/// The type of a call is that of its first result.
+fn head(op: &Op) -> Result<Ty> {
+    results(op).into_iter().next().ok_or_else(|| Error::value(op.name(), "expected at least one result"))
+}
+
+/// A call of a function that calls itself.
+pub static CALL: OpDef = control("call", &["function"], |op, a| {
+    takes(op, op.called().ins.iter(), a)?;
+    head(op)
+});
+
+/// The reverse mode of [`CALL`].
+pub static CALL_VJP: OpDef = control("call_vjp", &["function"], |op, a| {
+    let s = op.called();
+    let cts = s.float_outs();
+    takes(op, s.ins.iter().chain(cts.iter().map(|&i| &s.outs[i])), a)?;
+    head(op)
+});
+
+/// A [`CALL`] that a [`CALL_SAVE`] is made of.
+pub static CALL_RECORD: OpDef = control("call_record", &["function", "pair"], |op, a| (CALL.infer)(op, a));
+
+/// A [`CALL`] that records what its reverse mode reads.
+pub static CALL_SAVE: OpDef = control("call_save", &["function", "results", "arena"], |op, a| (CALL.infer)(op, a));
+
+/// The reverse mode of a [`CALL_SAVE`], from its record.
+pub static CALL_BACK: OpDef = control("call_back", &["function", "record", "sums", "arena"], |op, a| {
+    let s = op.called();
+    let own = matches!(op.attrs[0], Attr::Own(_));
+    let record = if own { 0 } else { usize::try_from(op.int(1)).unwrap_or(usize::MAX) };
+    let Some(rest) = s.ins.get(record..) else {
+        return Err(Error::value(op.name(), "expected a function that takes the record"));
+    };
+    takes(op, std::iter::once(&Ty::scalar(DType::I64)).chain(rest), a)?;
+    let sums = usize::try_from(op.int(2)).ok().filter(|&n| n <= rest.len() && n <= s.outs.len());
+    if sums.is_none_or(|n| rest[rest.len() - n..] != s.outs[..n]) {
+        return Err(Error::value(op.name(), "expected a function that gives its sums first"));
+    }
+    head(op)
+});
+
 /// The types of all results of a control-flow operation; none for others.
 pub(crate) fn results(op: &Op) -> Vec<Ty> {
     let outs = |i: usize| op.graph(i).output_types().cloned().collect::<Vec<_>>();
@@ -167,6 +265,18 @@ pub(crate) fn results(op: &Op) -> Vec<Ty> {
     } else if op.is(&WHILE_VJP) {
         let ins: Vec<&Ty> = op.graph(1).input_types().collect();
         op.ints(3).iter().filter_map(|&i| ins.get(usize::try_from(i).ok()?).map(|&t| t.clone())).collect()
+    } else if op.is(&CALL) || op.is(&CALL_BACK) {
+        op.called().outs
+    } else if op.is(&CALL_VJP) {
+        let s = op.called();
+        s.float_ins().into_iter().map(|i| s.ins[i].clone()).collect()
+    } else if op.is(&CALL_RECORD) || op.is(&CALL_SAVE) {
+        let mut outs = op.called().outs;
+        if op.is(&CALL_SAVE) {
+            outs.truncate(usize::try_from(op.int(1)).unwrap_or(0));
+        }
+        outs.push(Ty::scalar(DType::I64));
+        outs
     } else {
         Vec::new()
     }
@@ -180,6 +290,34 @@ pub(crate) fn is_control(op: &Op) -> bool {
 /// The projection of result `i`.
 pub(crate) fn proj(i: usize, ty: &Ty) -> Op {
     Op::with(&PROJ, [Attr::Int(i as i64), Attr::DType(ty.dtype), Attr::dims(&ty.shape)])
+}
+
+/// The graph with the function `own` that its calls stand in replaced by `by`: calls of it from elsewhere.
+///
+/// # Errors
+/// If the types differ.
+pub(crate) fn bind(g: &Graph, own: &Signature, by: &Arc<Graph>) -> Result<Graph> {
+    let b = Builder::new();
+    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+    for &i in g.inputs() {
+        map[i.index()] = Some(b.input(g.ty(i)));
+    }
+    for (id, n) in g.nodes() {
+        if map[id.index()].is_none() {
+            let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+            let op = match n.op.attrs.first() {
+                Some(Attr::Own(s)) if n.op.is(&CALL) && **s == *own => Op::with(&CALL, [Attr::Graph(by.clone())]),
+                Some(_) if is_call(&n.op) => n.op.clone(),
+                _ => n.op.map_graphs(|g| bind(g, own, by))?,
+            };
+            map[id.index()] = Some(b.add(op, &args)?);
+        }
+    }
+    b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are nodes")).collect())
+}
+/// Whether an operation calls a function.
+pub(crate) fn is_call(op: &Op) -> bool {
+    op.def.attrs.first() == Some(&"function")
 }
 
 /// A `while`.

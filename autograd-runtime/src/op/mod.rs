@@ -56,6 +56,17 @@ pub enum Attr {
     DType(DType),
     /// A sub-graph of a control-flow node.
     Graph(Arc<Graph>),
+    /// In the body of a function: that function, by what it takes and gives.
+    Own(Arc<Signature>),
+}
+
+/// What a function takes and gives.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Signature {
+    /// The types of its arguments.
+    pub ins: Vec<Ty>,
+    /// The types of its results.
+    pub outs: Vec<Ty>,
 }
 
 impl Attr {
@@ -328,6 +339,7 @@ impl Op {
             "dtype" => matches!(a, Attr::DType(_)),
             "bits" => matches!(a, Attr::Bits(_)),
             "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
+            "function" => matches!(a, Attr::Graph(_) | Attr::Own(_)),
             _ => matches!(a, Attr::Int(_)),
         };
         self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)

@@ -43,6 +43,8 @@ pub(super) enum Body {
         arenas: usize,
         /// Bytes that blocks of vector code need.
         scratch: usize,
+        /// Whether it calls functions.
+        calls: bool,
         /// Slots of the arguments and of the results.
         slots: (usize, usize),
     },
@@ -150,7 +152,8 @@ impl Program {
                 });
                 stats.kernels.extend(loops);
                 let scratch = vectors.iter().map(|v| v.plan.scratch_bytes).max().unwrap_or(0);
-                (Body::Scalar { f, frame, arenas: *arenas, scratch, slots }, code)
+                let calls = program.calls();
+                (Body::Scalar { f, frame, arenas: *arenas, scratch, calls, slots }, code)
             }
             None => {
                 let fused = fuse(g)?;

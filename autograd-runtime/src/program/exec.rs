@@ -66,6 +66,9 @@ fn failure(fault: Fault) -> Error {
         Fault::Length { found, expected } => {
             Error::shape("list", format!("a list of length {expected}"), found.to_string())
         }
+        Fault::Depth => {
+            Error::value("call", "expected calls inside one another that the stack has room for, found more")
+        }
         Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
     }
 }
@@ -168,8 +171,8 @@ impl Program {
     /// # Safety
     /// The slots are those of the program's arguments and results, and the lists among them are as long as they say.
     unsafe fn run_frame<R>(&self, args: &[u64], outs: &mut [u64], read: impl FnOnce(&[u64]) -> R) -> Result<R, Fault> {
-        let Body::Scalar { f, arenas, scratch, .. } = &self.body else { return Err(Fault::Memory) };
-        Frame::with(*arenas, *scratch, |frame| {
+        let Body::Scalar { f, arenas, scratch, calls, .. } = &self.body else { return Err(Fault::Memory) };
+        Frame::with(*arenas, *scratch, *calls, |frame| {
             // SAFETY: the caller's word for the slots; the frame has as many arenas and as much scratch as the program uses, and is
             // this run's alone.
             let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), frame) };

@@ -8,6 +8,9 @@
 //! well, so that nothing runs twice. Over tensors, whose loops run programs of their own, the carried values that the
 //! step back reads are recorded, and the known part is computed again.
 //!
+//! A function that calls itself is treated as the body of such a loop: `call_save` records what the call leaves, its inner
+//! calls' places in the record included, and `call_back` reads it from there.
+//!
 //! Afterwards every result of control flow is read through a projection.
 
 use super::{
@@ -16,17 +19,20 @@ use super::{
 };
 use crate::{
     diff,
-    error::Result,
+    error::{Error, Result},
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
-        Attr, Lower, Op, arith, compare,
-        control::{self, IF, PROJ, WHILE, WHILE_BACK, WHILE_RECORD, WHILE_SAVE, WHILE_VJP, is_control},
+        Attr, Lower, Op, OpDef, Signature, arith, compare,
+        control::{
+            self, CALL, CALL_BACK, CALL_RECORD, CALL_SAVE, CALL_VJP, IF, PROJ, WHILE, WHILE_BACK, WHILE_RECORD,
+            WHILE_SAVE, WHILE_VJP, is_call, is_control,
+        },
         create,
     },
     pass,
     ty::{DType, Ty},
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::{
     cell::{Cell, RefCell},
@@ -46,6 +52,10 @@ pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Grap
 type Key = (SmallVec<[Attr; 2]>, Args);
 
 fn key(n: &Node) -> Key {
+    if is_call(&n.op) {
+        let args = if n.op.is(&CALL_VJP) { n.op.called().ins.len() } else { n.args.len() };
+        return (n.op.attrs[..1].iter().cloned().collect(), Args::from_slice(&n.args[..args]));
+    }
     let args = if n.op.is(&WHILE_VJP) { n.args.len() - control::floats(n.op.graph(1)).len() } else { n.args.len() };
     (n.op.attrs[..3].iter().cloned().collect(), Args::from_slice(&n.args[..args]))
 }
@@ -64,9 +74,26 @@ struct Pair {
     captured: Vec<usize>,
 }
 
+/// How a function is called forwards and backwards.
+struct CallPair {
+    /// The function, which also gives what is recorded of a call.
+    save: Graph,
+    /// The way back: a record, the lists among the arguments, cotangents and sums.
+    back: Arc<Graph>,
+    /// Values in the record of a call.
+    record: usize,
+}
+
+/// What a number of an arena stands for.
+#[derive(Clone)]
+enum Recorded {
+    Loop(Arc<Pair>),
+    Call(Arc<CallPair>),
+}
+
 struct Lowering {
     scalar: bool,
-    pairs: RefCell<Vec<Arc<Pair>>>,
+    pairs: RefCell<Vec<Recorded>>,
     /// What a loop may record, where it may be run once more for less.
     memory: Cell<Option<u64>>,
 }
@@ -101,7 +128,9 @@ impl Lowering {
             let of = wanted.entry(key(n)).or_default();
             of.extend(n.op.ints(3).iter().filter(|&&i| i >= carried).map(|&i| i as usize));
         }
-        let mut recorded: Vec<(Key, Vec<NodeId>, Arc<Pair>)> = Vec::new();
+        let called: FxHashSet<Key> =
+            g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&CALL_VJP)).map(|(_, n)| key(n)).collect();
+        let mut recorded: Vec<(Key, Vec<NodeId>, Recorded)> = Vec::new();
         let b = Builder::new();
         let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
         let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
@@ -136,16 +165,31 @@ impl Lowering {
                         let open: Vec<bool> = n.args.iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
                         let pair = Arc::new(self.pair(&n.op, captured, &open)?);
                         let number = self.pairs.borrow().len();
-                        self.pairs.borrow_mut().push(pair.clone());
+                        self.pairs.borrow_mut().push(Recorded::Loop(pair.clone()));
                         let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(number as i64)]);
                         let loop_args = &args[..n.op.graph(1).inputs().len()];
                         let values = b.add_control(&Op::with(&WHILE_RECORD, attrs), loop_args)?;
-                        recorded.push((key(n), values, pair));
+                        recorded.push((key(n), values, Recorded::Loop(pair)));
                         recorded.len() - 1
                     }
                 };
-                let (_, values, pair) = &recorded[at];
+                let (_, values, Recorded::Loop(pair)) = &recorded[at] else {
+                    return Err(Error::Compile("bug: a loop is taken for a call".into()));
+                };
                 if n.op.is(&WHILE) { values.clone() } else { back(&b, n, &args, values, pair)? }
+            } else if (n.op.is(&CALL) || n.op.is(&CALL_VJP)) && called.contains(&key(n)) {
+                let at = match recorded.iter().position(|r| r.0 == key(n)) {
+                    Some(at) => at,
+                    None => {
+                        let (made, number) = self.calls(&n.op)?;
+                        let attrs = [n.op.attrs[0].clone(), Attr::Int(number)];
+                        let values = b.add_control(&Op::with(&CALL_RECORD, attrs), &args[..n.op.called().ins.len()])?;
+                        recorded.push((key(n), values, made));
+                        recorded.len() - 1
+                    }
+                };
+                let (_, values, made) = &recorded[at];
+                if n.op.is(&CALL) { values.clone() } else { call_back(&b, n, &args, values, made)? }
             } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
                 let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
@@ -255,6 +299,68 @@ impl Lowering {
         Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured })
     }
 
+    /// How the function of a call that is differentiated is called in both directions, and the number of its arena; inside the
+    /// function, where both are known, −1.
+    fn calls(&self, op: &Op) -> Result<(Recorded, i64)> {
+        let Attr::Graph(body) = &op.attrs[0] else {
+            let own = CallPair { save: Graph::default(), back: Arc::default(), record: 0 };
+            return Ok((Recorded::Call(Arc::new(own)), -1));
+        };
+        // what a call leaves lies between what its inner calls leave: nothing of it is run in stretches
+        let memory = self.memory.take();
+        let pair = Recorded::Call(Arc::new(self.call_pair(body)?));
+        self.memory.set(memory);
+        self.pairs.borrow_mut().push(pair.clone());
+        Ok((pair, self.pairs.borrow().len() as i64 - 1))
+    }
+
+    /// See [`CallPair`].
+    fn call_pair(&self, body: &Arc<Graph>) -> Result<CallPair> {
+        if !self.scalar {
+            return Err(Error::Compile("a function over tensors that calls itself".into()));
+        }
+        let s = Signature::of(body);
+        let (n, sums) = (s.ins.len(), float_lists(&s));
+        let grads = diff::call_step(body)?;
+        let b = Builder::new();
+        let ins: Vec<NodeId> = grads.input_types().map(|ty| b.input(ty)).collect();
+        let all = b.inline(&grads, &ins)?;
+        let (mut first, mut rest) = (Vec::new(), Vec::new());
+        for (i, g) in s.float_ins().into_iter().zip(all) {
+            if s.ins[i].is_list() {
+                let sum = b.input(&s.ins[i]);
+                first.push(b.add(Op::new(&arith::ADD), &[sum, g])?);
+            } else {
+                rest.push(g);
+            }
+        }
+        debug_assert_eq!(first.len(), sums.len());
+        let step = pass::optimise(&b.finish([first, rest].concat())?)?;
+        let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
+        let free: Vec<bool> = (0..step.inputs().len()).map(|i| i < n && s.ins[i].is_list()).collect();
+        let inputs = Inputs { unknown: &unknown, free: &free };
+        let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
+        let record = cut.known.outputs().len();
+        let inner = Builder::new();
+        let saved: Vec<NodeId> = cut.known.output_types().map(|ty| inner.input(ty)).collect();
+        let lists: Vec<(usize, NodeId)> =
+            (0..n).filter(|&i| s.ins[i].is_list()).map(|i| (i, inner.input(&s.ins[i]))).collect();
+        let read = cut.free.iter().map(|k| lists.iter().find(|l| l.0 == *k).expect("lists are free").1);
+        let rest = step.inputs()[n..].iter().map(|&i| inner.input(step.ty(i)));
+        let (read, rest): (Vec<NodeId>, Vec<NodeId>) = (read.collect(), rest.collect());
+        let outs = inner.inline(&cut.unknown, &[saved, read, rest].concat())?;
+        let back = self.finish(&pass::optimise(&inner.finish(outs)?)?)?;
+        let both = Builder::new();
+        let ins: Vec<NodeId> = s.ins.iter().map(|ty| both.input(ty)).collect();
+        let mut outs = both.inline(body, &ins)?;
+        outs.extend(both.inline(&cut.known, &ins)?);
+        let save = self.finish(&pass::optimise(&both.finish(outs)?)?)?;
+        // what no derivative is taken of is called as from outside
+        let plain = Arc::new(self.finish(&self.expand(&pass::settle(body)?, None)?)?);
+        let bound = |g: &Graph| control::bind(g, &s, &plain);
+        Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record })
+    }
+
     /// As [`Lowering::pair`], in stretches of so many trips that their records fit in half of the memory. Of a stretch only
     /// the values that it begins with are recorded; on the way back it is run once more, and then back over its
     /// own record (Griewank and Walther, Evaluating Derivatives, 2008, chapter 12, with two levels, so that the number of trips need not be known).
@@ -322,8 +428,8 @@ impl Lowering {
         let live = g.live();
         let records: FxHashMap<Key, i64> = g
             .nodes()
-            .filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_RECORD))
-            .map(|(_, n)| (key(n), n.op.int(3)))
+            .filter(|(id, n)| live[id.index()] && (n.op.is(&WHILE_RECORD) || n.op.is(&CALL_RECORD)))
+            .map(|(_, n)| (key(n), n.op.int(if is_call(&n.op) { 1 } else { 3 })))
             .collect();
         let mut saved: FxHashMap<Key, Vec<NodeId>> = FxHashMap::default();
         let b = Builder::new();
@@ -346,7 +452,8 @@ impl Lowering {
                 map[id.index()] = Some(b.add(n.op.clone(), &args)?);
                 continue;
             }
-            let outs = if n.op.is(&WHILE_BACK) || n.op.is(&WHILE_SAVE) {
+            let done: [&OpDef; 4] = [&WHILE_BACK, &WHILE_SAVE, &CALL_BACK, &CALL_SAVE];
+            let outs = if done.iter().any(|d| n.op.is(d)) {
                 b.add_control(&n.op, &args)?
             } else if n.op.is(&IF) {
                 let op = n.op.map_graphs(inside)?;
@@ -358,14 +465,27 @@ impl Lowering {
                 match saved.get(&key(n)) {
                     Some(outs) => outs.clone(),
                     None => {
-                        let pair = self.pairs.borrow()[number as usize].clone();
-                        let attrs = [
-                            Attr::Graph(Arc::new(inside(n.op.graph(0))?)),
-                            Attr::Graph(Arc::new(pair.body.clone())),
-                            n.op.attrs[2].clone(),
-                            Attr::Int(number),
-                        ];
-                        let outs = b.add_control(&Op::with(&WHILE_SAVE, attrs), &args)?;
+                        let attrs = match (self.pairs.borrow().get(number as usize).cloned(), &n.op.attrs[0]) {
+                            // inside the function the place of its record is known
+                            (None, own) => {
+                                [own.clone(), Attr::Int(n.op.called().outs.len() as i64), Attr::Int(0)].to_vec()
+                            }
+                            (Some(Recorded::Call(pair)), _) => [
+                                Attr::Graph(Arc::new(pair.save.clone())),
+                                Attr::Int(n.op.called().outs.len() as i64),
+                                Attr::Int(number),
+                            ]
+                            .to_vec(),
+                            (Some(Recorded::Loop(pair)), _) => [
+                                Attr::Graph(Arc::new(inside(n.op.graph(0))?)),
+                                Attr::Graph(Arc::new(pair.body.clone())),
+                                n.op.attrs[2].clone(),
+                                Attr::Int(number),
+                            ]
+                            .to_vec(),
+                        };
+                        let save = if is_call(&n.op) { &CALL_SAVE } else { &WHILE_SAVE };
+                        let outs = b.add_control(&Op::with(save, attrs), &args)?;
                         saved.insert(key(n), outs.clone());
                         outs
                     }
@@ -452,6 +572,39 @@ fn back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], pair: &Pair) 
         all[at.expect("floats only have cotangents")]
     };
     Ok(n.op.ints(3).iter().map(of).collect())
+}
+
+/// The lists of floats among the arguments of a function: their cotangents are sums.
+fn float_lists(s: &Signature) -> Vec<usize> {
+    s.float_ins().into_iter().filter(|&i| s.ins[i].is_list()).collect()
+}
+
+/// The way back of a call: the cotangents that a `call_vjp` asks for.
+fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &Recorded) -> Result<Vec<NodeId>> {
+    let Recorded::Call(pair) = made else { return Err(Error::Compile("bug: a call is taken for a loop".into())) };
+    let s = n.op.called();
+    let (call_args, cotangents) = args.split_at(s.ins.len());
+    let sums = float_lists(&s);
+    let end = *values.last().ok_or_else(|| Error::Compile("bug: a call without results".into()))?;
+    let mut given = vec![end];
+    given.extend((0..s.ins.len()).filter(|&i| s.ins[i].is_list()).map(|i| call_args[i]));
+    given.extend(cotangents);
+    given.extend(sums.iter().filter_map(|&i| b.ex(call_args[i]).full_like(0.0).node()));
+    let scalars = s.float_ins().into_iter().filter(|i| !sums.contains(i));
+    let outs: Vec<usize> = sums.iter().copied().chain(scalars).collect();
+    let function = match &n.op.attrs[0] {
+        Attr::Graph(_) => Attr::Graph(pair.back.clone()),
+        _ => {
+            let ins = given[1..].iter().map(|&a| b.ty_of(a)).collect();
+            Attr::Own(Arc::new(Signature { ins, outs: outs.iter().map(|&i| s.ins[i].clone()).collect() }))
+        }
+    };
+    // as the `call_save` of the pair
+    let arena = b.node(b.node(end).args[0]).op.attrs[1].clone();
+    let attrs = [function, Attr::Int(pair.record as i64), Attr::Int(sums.len() as i64), arena];
+    let all = b.add_control(&Op::with(&CALL_BACK, attrs), &given)?;
+    let of = |i: usize| all[outs.iter().position(|&o| o == i).expect("all floats have a cotangent")];
+    Ok(s.float_ins().into_iter().map(of).collect())
 }
 
 /// Shorter stretches than this cost more than they save.

@@ -8,10 +8,10 @@
 use super::vector::{Trips, vector};
 use crate::{
     graph::{Graph, Node, NodeId},
-    kernel::{self, Form, Id, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
+    kernel::{self, Form, Function, How, Id, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
     op::{
-        Lower, arith,
-        control::{IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE},
+        Attr, Lower, arith,
+        control::{CALL, CALL_BACK, CALL_SAVE, CALL_VJP, IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_call},
         create, integer, list,
     },
     ty::{DType, Ty},
@@ -43,8 +43,8 @@ pub(super) fn is_scalar(g: &Graph) -> bool {
 
 /// Operations of the library that scalar programs have a form of their own for.
 fn is_own(n: &Node) -> bool {
-    let control = [&IF, &PROJ, &WHILE, &WHILE_BACK, &WHILE_SAVE];
-    let control = control.iter().any(|d| n.op.is(d)) || n.op.is(&crate::op::control::WHILE_VJP);
+    let control = [&IF, &PROJ, &WHILE, &WHILE_BACK, &WHILE_SAVE, &WHILE_VJP, &CALL, &CALL_VJP, &CALL_BACK, &CALL_SAVE];
+    let control = control.iter().any(|d| n.op.is(d));
     let family = |all: &[&'static crate::op::OpDef]| all.iter().any(|d| n.op.is(d));
     control || n.op.is(&create::INPUT) || family(list::ALL) || family(integer::ALL)
 }
@@ -55,9 +55,22 @@ pub(super) fn scalar_program(g: &Graph) -> Option<(ScalarProgram, usize)> {
     if !is_scalar(g) {
         return None;
     }
-    let mut arenas = 0;
+    let mut arenas = Arenas::default();
     let program = region(g, &vec![false; g.inputs().len()], &mut arenas)?.program;
-    (size(&program) <= kernel::MAX_NODES).then_some((program, arenas))
+    (size(&program) <= kernel::MAX_NODES).then_some((program, arenas.count))
+}
+
+/// The arenas that a program needs, and whether what is being made is a function, between whose records those of its
+/// inner calls lie.
+#[derive(Default)]
+pub(super) struct Arenas {
+    count: usize,
+    function: bool,
+}
+impl Arenas {
+    fn uses(&mut self, arena: usize) {
+        self.count = self.count.max(arena + 1);
+    }
 }
 
 /// Instructions, those of sub-programs included; as deep as the source nests them.
@@ -66,6 +79,7 @@ fn size(p: &ScalarProgram) -> usize {
         Inst::If { branches, .. } => branches.iter().map(size).sum(),
         Inst::While { cond, body, .. } => size(cond) + size(body),
         Inst::Back { step, .. } => size(step),
+        Inst::Call { function: Some(f), .. } => size(&f.program),
         _ => 1,
     };
     p.insts.iter().map(of).sum()
@@ -132,7 +146,7 @@ fn may_write(n: &Node, x: NodeId) -> bool {
         () if n.op.is(&list::SET) || n.op.is(&list::ADD) => first,
         () if n.op.is(&arith::ADD) || n.op.is(&IF) => true,
         () if n.op.is(&WHILE) || n.op.is(&WHILE_SAVE) => n.args[..n.op.int(2) as usize].contains(&x),
-        () if n.op.is(&WHILE_BACK) => n.args[n.args.len() - n.op.int(2) as usize..].contains(&x),
+        () if n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK) => n.args[n.args.len() - n.op.int(2) as usize..].contains(&x),
         () => false,
     }
 }
@@ -232,7 +246,7 @@ impl Regions<'_> {
 }
 
 /// A graph as a sub-program that may write to the arguments that are `owned`.
-pub(super) fn region(g: &Graph, owned: &[bool], arenas: &mut usize) -> Option<Region> {
+pub(super) fn region(g: &Graph, owned: &[bool], arenas: &mut Arenas) -> Option<Region> {
     let mut r = Regions {
         g,
         insts: Vec::new(),
@@ -381,7 +395,7 @@ pub(super) fn single(n: &Node, args: SmallVec<[u32; 3]>) -> Option<NodeKind> {
 }
 
 /// A choice or loop, and the buffers of its results.
-fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, Vec<SmallVec<[usize; 2]>>)> {
+fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec<SmallVec<[usize; 2]>>)> {
     let op = &n.op;
     if op.is(&IF) {
         let takes: Vec<Option<usize>> = n.args[1..].iter().map(|&a| r.takes(a)).collect();
@@ -396,6 +410,9 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, V
         let cond = r.at(n.args[0])?;
         let args = n.args[1..].iter().map(|&a| r.at(a)).collect::<Option<_>>()?;
         return Some((Inst::If { cond, args, branches: Box::new([yes.program, no.program]) }, held));
+    }
+    if is_call(op) {
+        return call(r, n, arenas);
     }
     let back = op.is(&WHILE_BACK);
     if !back && !op.is(&WHILE) && !op.is(&WHILE_SAVE) {
@@ -432,18 +449,69 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut usize) -> Option<(Inst, V
     if back {
         let record = body.input_types().take(op.int(1) as usize).map(|t| t.dtype).collect();
         let arena = usize::try_from(op.int(3)).ok()?;
-        *arenas = (*arenas).max(arena + 1);
-        let last = reads_last(r, n);
+        arenas.uses(arena);
+        let linked = arenas.function;
+        let last = !linked && reads_last(r, n);
         let trips = Trips { body, cond: None, record: op.int(1) as usize, carried: inside..inside + carried };
-        let vector = vector(&trips).map(Box::new);
-        return Some((Inst::Back { step: Box::new(done.program), args, carried, arena, record, last, vector }, held));
+        let vector = if linked { None } else { vector(&trips).map(Box::new) };
+        let step = Box::new(done.program);
+        return Some((Inst::Back { step, args, carried, arena, record, last, linked, vector }, held));
     }
     let arena = if op.is(&WHILE_SAVE) { Some(usize::try_from(op.int(3)).ok()?) } else { None };
-    *arenas = (*arenas).max(arena.map_or(0, |a| a + 1));
+    arena.into_iter().for_each(|a| arenas.uses(a));
     let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
     let trips = Trips { body, cond: Some(op.graph(0)), record: 0, carried: 0..carried };
-    let vector = vector(&trips).map(Box::new);
-    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena, vector }, held))
+    let linked = arenas.function && arena.is_some();
+    let vector = if linked { None } else { vector(&trips).map(Box::new) };
+    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena, linked, vector }, held))
+}
+
+/// A call: of a function of its own, or of the one that is being made.
+fn call(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec<SmallVec<[usize; 2]>>)> {
+    let op = &n.op;
+    let s = op.called();
+    let sums = if op.is(&CALL_BACK) { op.int(2) as usize } else { 0 };
+    let results = if op.is(&CALL_SAVE) { op.int(1) as usize } else { s.outs.len() };
+    // lists are results only as sums, in the buffers that they come in
+    if s.outs.get(sums..results)?.iter().any(Ty::is_list) {
+        return None;
+    }
+    let function = match &op.attrs[0] {
+        Attr::Graph(g) => {
+            let outside = std::mem::replace(&mut arenas.function, true);
+            let inside = g.inputs().len() - sums;
+            let owned: Vec<bool> = (0..g.inputs().len()).map(|i| i >= inside).collect();
+            let mut done = region(g, &owned, arenas)?;
+            arenas.function = outside;
+            let kept = settle(&mut done, inside, sums);
+            if (0..sums).any(|k| kept[k] != Some(k)) {
+                return None;
+            }
+            let how = if op.is(&CALL_SAVE) {
+                How::Save { results, arena: usize::try_from(op.int(2)).ok()? }
+            } else if op.is(&CALL_BACK) {
+                let record = g.input_types().take(op.int(1) as usize).map(|t| t.dtype).collect();
+                How::Back { record, sums, arena: usize::try_from(op.int(3)).ok()? }
+            } else {
+                How::Plain
+            };
+            if let How::Save { arena, .. } | How::Back { arena, .. } = how {
+                arenas.uses(arena);
+            }
+            Some(std::sync::Arc::new(Function { program: done.program, how }))
+        }
+        _ => None,
+    };
+    let first = n.args.len() - sums;
+    let mut args: Vec<Id> = n.args.iter().map(|&a| r.at(a)).collect::<Option<_>>()?;
+    let mut held = vec![SmallVec::new(); sums];
+    for k in 0..sums {
+        let (id, b) = r.own(n.args[first + k])?;
+        (args[first + k], held[k]) = (id, SmallVec::from_slice(&[b]));
+    }
+    let results: Vec<Form> = crate::op::control::results(op).iter().map(form).collect();
+    held.resize(results.len(), SmallVec::new());
+    Some((Inst::Call { function, args, results }, held))
 }
 
 /// Whether a loop over a record is the last to read it: the loop that recorded is beside it, and where its record ends is

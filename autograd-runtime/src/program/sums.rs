@@ -1,8 +1,9 @@
 //! Brings sums of lists to where their terms arise: a sum of lists costs a pass over both, and most terms of cotangents
-//! are zeros with few elements set. `a + (zeros with v added at i)` is `a` with v added at i, in place.
+//! are zeros with few elements set. `a + (zeros with v added at i)` is `a` with v added at i, in place; `a + (t with v added
+//! at i)` is `a + t` with v added at i.
 //!
 //! The same goes into choices and into loops over a record: `a + if(c) {t, u}` is `if(c, a) {a + t, a + u}`, and a sum
-//! that a loop begins with zeros begins with `a`.
+//! that a loop or call begins with zeros begins with `a`.
 
 use super::split::{ancestors, rebuild};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     graph::{Builder, Graph, Node, NodeId},
     op::{
         Attr, Op, arith,
-        control::{IF, PROJ, WHILE_BACK, results},
+        control::{CALL_BACK, IF, PROJ, WHILE_BACK, results},
         create, list,
     },
 };
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 /// The graph with its sums of lists in place.
 pub(super) fn into_place(g: &Graph) -> Result<Graph> {
-    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK)) {
+    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
         return Ok(g.clone());
     }
     let mut g = elements(g)?;
@@ -36,15 +37,15 @@ fn is_zero(g: &Graph, id: NodeId) -> bool {
     let zero = |n: &Node| create::value(&n.op).is_some_and(|x| x.to_bits() == 0);
     zero(n) || n.op.is(&list::FILL) && zero(g.node(n.args[0]))
 }
-/// Who uses a node, outputs included.
-fn uses(g: &Graph, id: NodeId) -> usize {
-    g.users(id).count() + g.outputs().iter().filter(|o| **o == id).count()
+/// How often a node is used by what is needed, outputs included.
+fn uses(g: &Graph, live: &[bool], id: NodeId) -> usize {
+    g.users(id).filter(|(u, _)| live[u.index()]).count() + g.outputs().iter().filter(|o| **o == id).count()
 }
 
 /// Sums with terms that are zeros, with elements added or not.
 fn elements(g: &Graph) -> Result<Graph> {
     let live = g.live();
-    let single = |id: NodeId| uses(g, id) == 1;
+    let single = |id: NodeId| uses(g, &live, id) == 1;
     // whether a term can be added element by element
     let mut sparse = vec![false; g.len()];
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
@@ -53,14 +54,34 @@ fn elements(g: &Graph) -> Result<Graph> {
                 && (n.op.is(&list::ADD) && sparse[n.args[0].index()]
                     || is_sum(n) && n.args.iter().all(|a| sparse[a.index()]));
     }
+    // whether a term is a result of control flow with elements added: these are added behind the sum, which may then move
+    let mut behind = vec![false; g.len()];
+    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()] && single(*id)) {
+        behind[id.index()] = n.op.is(&list::ADD) && {
+            let from = n.args[0];
+            behind[from.index()] || g.node(from).op.is(&PROJ) && single(from)
+        };
+    }
     rebuild(
         g,
         &mut |b, _, n, map| {
             if !is_sum(n) {
                 return Ok(None);
             }
-            let Some((to, term)) = operands(n, |a| sparse[a.index()]) else { return Ok(None) };
-            absorb(b, g, map, map[to.index()].expect("arguments come first"), term).map(|x| Some(vec![x]))
+            let at = |id: NodeId| map[id.index()].expect("arguments come first");
+            let moved = operands(n, |a| sparse[a.index()]).map(|(to, term)| (at(to), term));
+            let moved = match (moved, operands(n, |a| behind[a.index()])) {
+                (None, Some((to, term))) => {
+                    let mut base = term;
+                    while behind[base.index()] {
+                        base = g.node(base).args[0];
+                    }
+                    Some((b.add(n.op.clone(), &[at(to), at(base)])?, term))
+                }
+                (moved, _) => moved,
+            };
+            let Some((to, term)) = moved else { return Ok(None) };
+            absorb(b, g, map, to, term).map(|x| Some(vec![x]))
         },
         &|_| Vec::new(),
     )
@@ -77,7 +98,7 @@ fn operands(n: &Node, moves: impl Fn(NodeId) -> bool) -> Option<(NodeId, NodeId)
     }
 }
 
-/// `to` plus a sparse term.
+/// `to` plus the elements that a term adds.
 fn absorb(b: &Builder, g: &Graph, map: &[Option<NodeId>], to: NodeId, term: NodeId) -> Result<NodeId> {
     // the writes to the zeros, the first one last
     let mut writes = Vec::new();
@@ -103,13 +124,17 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
     let live = g.live();
     let term = |a: NodeId| {
         let n = g.node(a);
-        if !n.op.is(&PROJ) || uses(g, a) != 1 {
+        if !n.op.is(&PROJ) || uses(g, &live, a) != 1 {
             return false;
         }
         let from = g.node(n.args[0]);
+        let at = n.op.int(0);
+        if from.op.is(&CALL_BACK) {
+            return at < from.op.int(2) && is_zero(g, from.args[begins(from, at)]);
+        }
         // a loop only adds to its last values
         let sum = |k: i64| k >= from.op.int(2) - from.op.int(4) && is_zero(g, from.args[begins(from, k)]);
-        from.op.is(&IF) && n.ty.is_list() || from.op.is(&WHILE_BACK) && sum(n.op.int(0))
+        from.op.is(&IF) && n.ty.is_list() || from.op.is(&WHILE_BACK) && sum(at)
     };
     let added = |n: &Node| n.op.is(&arith::ADD) && (n.ty.is_list() || n.ty.rank() == 0);
     for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && added(n)) {
@@ -126,8 +151,11 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
     Ok(None)
 }
 
-/// The argument that result `k` of a loop over a record begins with.
+/// The argument that result `k` of a loop or call over a record begins with.
 fn begins(n: &Node, k: i64) -> usize {
+    if n.op.is(&CALL_BACK) {
+        return n.args.len() - n.op.int(2) as usize + k as usize;
+    }
     n.args.len() - results(&n.op).len() + k as usize
 }
 

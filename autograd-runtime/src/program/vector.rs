@@ -10,7 +10,7 @@
 
 use super::{
     folds::{Fold, Term, dependants, fold},
-    scalar::{region, single},
+    scalar::{Arenas, region, single},
 };
 use crate::{
     graph::{Graph, Node, NodeId},
@@ -145,7 +145,8 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
     if m.kernel.stores.is_empty() || extremum && writes || m.kernel.nodes.len() > MAX_NODES / 2 {
         return None;
     }
-    let head = region(&g.clone().with_outputs(m.head.clone()), &vec![false; g.inputs().len()], &mut 0)?.program;
+    let head = region(&g.clone().with_outputs(m.head.clone()), &vec![false; g.inputs().len()], &mut Arenas::default())?
+        .program;
     let limits = match t.cond {
         Some(cond) => limits(cond, &roles)?,
         None => ScalarProgram { inputs: head.inputs.clone(), ..ScalarProgram::default() },
@@ -245,7 +246,7 @@ fn limits(cond: &Graph, roles: &[Role]) -> Option<ScalarProgram> {
         }
         pairs.extend([a, b]);
     }
-    Some(region(&cond.clone().with_outputs(pairs), &vec![false; roles.len()], &mut 0)?.program)
+    Some(region(&cond.clone().with_outputs(pairs), &vec![false; roles.len()], &mut Arenas::default())?.program)
 }
 
 /// What a loop does with a list that it changes.

@@ -30,12 +30,14 @@ use syn::visit::Visit;
 use syn::{Block, Expr, Ident, Pat, Stmt, Type, parse_quote};
 
 use crate::ast::{self, Form, Function, Param, Role};
+use crate::recursion::is_recursive;
 
 /// Rewrites a body, after casts and annotations have been. Says which form each parameter takes, and whether the result
 /// is a list.
 pub fn rewrite(function: &Function, body: &mut Block) -> (Vec<Form>, bool) {
     let mut plain = HashSet::new();
-    let recursive = is_recursive(function.name(), body);
+    // what ends a recursion that has no compiled form has to be known, since a trace follows both branches of a choice
+    let recursive = !function.recursive && is_recursive(function.name(), body);
     let count = names::number(body);
     loop {
         let mut attempt = body.clone();
@@ -313,20 +315,6 @@ impl<'p> Integers<'p> {
         }
         wrap(e, "known");
     }
-}
-
-/// Whether a function calls itself: what ends that has to be known, since a trace follows both branches of a choice.
-fn is_recursive(name: &Ident, body: &Block) -> bool {
-    struct Calls<'n>(&'n Ident, bool);
-    impl<'ast> Visit<'ast> for Calls<'_> {
-        fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
-            self.1 |= path.path.segments.last().is_some_and(|last| last.ident == *self.0);
-        }
-        fn visit_item(&mut self, _: &'ast syn::Item) {}
-    }
-    let mut calls = Calls(name, false);
-    calls.visit_block(body);
-    calls.1
 }
 
 /// What the twin of a slice or vector of floats, or of arrays of floats, by reference always is, and that of an indexed array.

@@ -78,6 +78,19 @@ impl<T: Float> List<T> {
     pub fn of<X: Into<Real<T>>>(items: impl IntoIterator<Item = X>) -> List<T> {
         List::of_items(items.into_iter().map(Into::into).collect())
     }
+    /// If it is a part of a list or a list of a length of its own: the list, where it begins and its length.
+    pub(in crate::entry) fn as_part(&self) -> Option<(Value, Int<usize>, Int<usize>)> {
+        match &self.repr {
+            Items::Traced { all, from, len } if all.is_traced() => {
+                let traced = |n: Int<usize>| if n.traced().is_some() { n } else { Int::from_value(n.value()) };
+                Some((all.clone(), traced(from.unwrap_or_else(|| Int::number(0))), traced(*len)))
+            }
+            _ => None,
+        }
+    }
+    pub(in crate::entry) fn of_part(all: Value, from: Int<usize>, len: Int<usize>) -> List<T> {
+        List { repr: Items::Traced { all, from: Some(from), len }, read: OnceCell::new() }
+    }
     /// An empty one.
     pub fn none() -> List<T> {
         List::of_items(Vec::new())

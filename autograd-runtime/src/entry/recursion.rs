@@ -1,0 +1,155 @@
+//! What twins of functions that call themselves go through: in a trace, the function is traced once, into a graph of its
+//! own, in which its calls of itself are calls of that graph, and the call becomes a `call` of it
+//! ([`control`](crate::op::control)). If its calls differ in what a trace knows, as in a static integer, they are traced one
+//! inside the other.
+
+use super::{
+    flow::Blank,
+    rolled::List,
+    staged::Inputs,
+    twins::{Fixed, Leaf, LeafReader, Leaves, Outcome, Twinned},
+};
+use crate::{
+    array::Float,
+    op::{Attr, Op, Signature, control},
+    session::{self, TraceEnd},
+    tensor::Value,
+    ty::Ty,
+};
+use std::{any::TypeId, cell::RefCell, sync::Arc};
+
+/// A function whose body is being traced; none hides those before it.
+struct Frame(Option<Body>);
+struct Body {
+    function: TypeId,
+    constants: Vec<Fixed>,
+    types: Vec<Ty>,
+    /// Whether it calls itself.
+    recurs: bool,
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the frame away again, also when the twin unwinds.
+struct Leave;
+impl Drop for Leave {
+    fn drop(&mut self) {
+        FRAMES.with_borrow_mut(Vec::pop);
+    }
+}
+fn enter(frame: Frame) -> Leave {
+    FRAMES.with_borrow_mut(|f| f.push(frame));
+    Leave
+}
+
+/// Runs `f` as if no function were being traced: what is traced there is differentiated by itself.
+pub(crate) fn apart<R>(f: impl FnOnce() -> R) -> R {
+    let _leave = enter(Frame(None));
+    f()
+}
+
+/// Adds a list to the arguments: a part of one as that one, where it begins and how long it is.
+pub fn push_list<T: Float>(inputs: &mut Inputs, x: &List<T>) {
+    match x.as_part() {
+        Some((all, from, len)) => {
+            inputs.push_leaf(Leaf::List(all));
+            inputs.push(&from, false);
+            inputs.push(&len, false);
+        }
+        None => inputs.push(x, true),
+    }
+}
+/// The list of the next leaves, in the role of `x`.
+pub fn read_list<T: Float>(x: &List<T>, next: &mut LeafReader<'_>) -> List<T> {
+    match x.as_part() {
+        Some((_, from, len)) => {
+            let all = next.next().expect("as many leaves as were reported").value().clone();
+            let (from, len) = (from.from_leaves(next), len.from_leaves(next));
+            List::of_part(all, from, len)
+        }
+        None => x.from_leaves(next),
+    }
+}
+
+/// A call of a function that calls itself.
+pub fn recurse<R: Outcome<Value = R> + Twinned + Blank>(
+    function: TypeId,
+    inputs: Inputs,
+    twin: impl Fn(&mut LeafReader<'_>) -> R,
+) -> R {
+    let leaves: Vec<Leaf> = inputs.leaves().cloned().collect();
+    let traced = leaves.iter().any(|l| l.value().is_traced());
+    if !traced || !session::is_tracing() || session::is_elementwise() {
+        return twin(&mut leaves.into_iter());
+    }
+    match called(function, &inputs, &leaves, &twin) {
+        Ok(out) => out,
+        Err(why) => {
+            session::give_up(&why);
+            R::blank()
+        }
+    }
+}
+
+fn called<R: Outcome<Value = R> + Twinned + Blank>(
+    function: TypeId,
+    inputs: &Inputs,
+    leaves: &[Leaf],
+    twin: &impl Fn(&mut LeafReader<'_>) -> R,
+) -> Result<R, String> {
+    let values: Vec<Value> = leaves.iter().map(|l| l.value().clone()).collect();
+    let types: Vec<Ty> = values.iter().map(|v| v.ty().clone()).collect();
+    let like = R::blank();
+    let roles = Leaves::of(&like).leaves;
+    let outs: Vec<Ty> = roles.iter().map(|l| l.value().ty().clone()).collect();
+    let own = FRAMES.with_borrow_mut(|frames| {
+        let body = frames.last_mut()?.0.as_mut()?;
+        let same = body.function == function && body.types == types && body.constants == inputs.constants;
+        body.recurs |= same;
+        same.then_some(())
+    });
+    let run = |callee: Attr, like: &R, roles: &[Leaf]| {
+        let results = session::control(&Op::with(&control::CALL, [callee]), &values).map_err(|e| e.to_string())?;
+        Ok(like.from_leaves(&mut roles.iter().zip(results).map(|(l, v)| l.with(v))))
+    };
+    if own.is_some() {
+        return run(Attr::Own(Arc::new(Signature { ins: types, outs })), &like, &roles);
+    }
+    if session::depth() > super::flow::DEPTH {
+        return Err("a function calls itself, as often as the data say".into());
+    }
+    let frame = Body { function, constants: inputs.constants.clone(), types, recurs: false };
+    let leave = enter(Frame(Some(frame)));
+    let end = session::function(|| {
+        session::trace(values.clone(), |fresh| {
+            let value = twin(&mut leaves.iter().zip(fresh).map(|(l, v)| l.with(v)));
+            let out = Leaves::of(&value);
+            Ok((out.values(), (out, value)))
+        })
+    });
+    let recurs = FRAMES.with_borrow(|f| f.last().and_then(|f| f.0.as_ref()).is_some_and(|b| b.recurs));
+    drop(leave);
+    let (traced, out, value) = match end {
+        Ok(TraceEnd::Graph(traced, (out, value))) => (traced, out, value),
+        Ok(TraceEnd::Opaque(why)) => return Err(why),
+        Err(e) => return Err(format!("a function that calls itself: {e}")),
+    };
+    if !traced.draws.is_empty() {
+        return Err("random numbers are drawn in a function that calls itself".into());
+    }
+    if !recurs {
+        // what it reads of the outside is read there
+        let all: Vec<Value> = values.iter().chain(&traced.captures).cloned().collect();
+        let results = session::inline(&traced.graph, &all).map_err(|e| e.to_string())?;
+        return Ok(value.from_leaves(&mut out.leaves.iter().zip(results).map(|(l, v)| l.with(v))));
+    }
+    if !traced.captures.is_empty() {
+        return Err("a function that calls itself reads a tensor that is none of its arguments".into());
+    }
+    if traced.graph.output_types().ne(&outs) {
+        return Err("a function that calls itself gives another type than it is declared with".into());
+    }
+    run(Attr::Graph(Arc::new(traced.graph)), &value, &out.leaves)
+}
