@@ -64,7 +64,8 @@ pub use autograd_runtime::*;
 /// What programs import: `use autograd::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Differentiable, Engine, Error, Tensor, detach, differentiable, no_grad, set_grad_enabled, try_eval, with_engine,
+        Differentiable, Engine, Error, Real, Tensor, detach, differentiable, no_grad, set_grad_enabled, try_eval,
+        with_engine,
     };
 }
 
@@ -81,13 +82,13 @@ mod readme {}
 #[doc(hidden)]
 pub mod __private {
     pub use autograd_runtime::{
-        __plain_block, BenchReport, CheckReport, Compiled, Explanation, Real,
+        __plain_block, BenchReport, CheckReport, Compiled, Explanation, Traced as Real,
         entry::{
             Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
             Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
-            Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
-            jacobian, jvp,
-            plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
+            Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_and_hvp, grad_into,
+            hessian, hvp, jacobian, jvp,
+            plain::{Cast, CastTarget, HelperArg, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             recursion,
             rolled::{
                 AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,

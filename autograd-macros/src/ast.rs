@@ -30,6 +30,8 @@ pub struct Function {
     pub memory: Option<u64>,
     /// The function that is zero at the solution that this one finds.
     pub root: Option<syn::Path>,
+    /// Whether it is an error to run on the dynamic engine.
+    pub compiled: bool,
     /// Its name in messages.
     pub title: String,
     /// What stays of its body, if not what it is: a method's hidden function calls the method.
@@ -109,6 +111,7 @@ impl Function {
             max_trips,
             memory,
             root,
+            compiled: options.compiled,
             title,
             delegate: None,
             lists: false,

@@ -58,6 +58,13 @@ fn entry_points(this: &TokenStream) -> Vec<Entry> {
             false,
         ),
         entry(
+            "grad_and_hvp",
+            "The gradient, and the product of the Hessian and the directions, one a differentiated parameter.",
+            Extra::Tangents,
+            quote!((#grads, #grads)),
+            false,
+        ),
+        entry(
             "jacobian",
             "All derivatives of all results: a gradient for each float of the result.",
             Extra::None,

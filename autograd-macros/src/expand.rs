@@ -83,6 +83,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         Some(bytes) => quote!(::core::option::Option::Some(#bytes)),
         None => quote!(::core::option::Option::None),
     };
+    let compiled = function.compiled;
     let reference = |param: &Param| {
         let ty = with_lifetime(&param.inner, "'__a");
         quote!(&'__a #ty,)
@@ -131,6 +132,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                     line: #line,
                     params: &[#(#meta),*],
                     memory: #memory,
+                    compiled: #compiled,
                 }
             };
             type Args<'__a> = (#(#args)*);

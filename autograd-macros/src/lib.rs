@@ -12,6 +12,8 @@ mod ast;
 mod derive;
 mod entry;
 mod expand;
+mod generic;
+mod lint;
 mod methods;
 mod no_grad;
 mod options;
@@ -49,6 +51,12 @@ use syn::{Error, Item, ItemFn, ItemImpl, Result};
 ///     (0..60).fold(x, |y, _| 0.5 * (y + x / y))
 /// }
 /// ```
+///
+/// `deny(dynamic)` makes it an error to fall back on the dynamic engine: at compile time where the text tells (`?` in a branch or
+/// loop, a vector that grows in one that data may decide on), and otherwise of the call.
+///
+/// On a function that is generic over `autograd::Real`, `fn f<T: Real>(x: T) -> T`, it makes one that annotated functions may
+/// call, without entry points of its own.
 ///
 /// On an `impl` block it gives `Model::loss_grad(&model, ..)` and so on for each method whose parameters and result have
 /// derivatives; a method may have options of its own.
@@ -98,6 +106,11 @@ fn expand_function(options: TokenStream, function: &ItemFn) -> Result<TokenStrea
         Ok(options) => (options, None),
         Err(error) => (options::Options::default(), Some(error)),
     };
+    if error.is_none()
+        && let Some(helper) = generic::expand(function)
+    {
+        return Ok(helper);
+    }
     let function = ast::Function::read(function.clone(), &options);
     match (error, valid::check(&function, &options)) {
         (None, Ok(())) => Ok(expand::expand(function)),

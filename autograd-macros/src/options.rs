@@ -20,6 +20,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// The function that is zero at the solution that this one finds.
     pub root: Option<Path>,
+    /// Whether it is an error to run on the dynamic engine.
+    pub compiled: bool,
 }
 
 /// Parses the arguments of `#[differentiable(..)]`.
@@ -52,10 +54,15 @@ fn options(input: ParseStream) -> Result<Options> {
                 twice(options.root.is_some())?;
                 options.root = Some(residual(input, &name)?);
             }
+            "deny" => {
+                twice(options.compiled)?;
+                denied(input, &name)?;
+                options.compiled = true;
+            }
             _ => {
                 let text = format!(
                     "unknown option `{name}`: the options are `wrt(parameter, ..)`, `max_trips = 1000`, \
-                     `checkpoint(memory = \"64 MB\")` and `root_of(residual)`"
+                     `checkpoint(memory = \"64 MB\")`, `root_of(residual)` and `deny(dynamic)`"
                 );
                 return Err(Error::new(name.span(), text));
             }
@@ -65,6 +72,18 @@ fn options(input: ParseStream) -> Result<Options> {
         }
     }
     Ok(options)
+}
+
+/// `deny(dynamic)`.
+fn denied(input: ParseStream, name: &Ident) -> Result<()> {
+    let wrong = || Error::new(name.span(), "say what is denied: `deny(dynamic)`");
+    if !input.peek(syn::token::Paren) {
+        return Err(wrong());
+    }
+    let what;
+    parenthesized!(what in input);
+    let what: Ident = what.parse().map_err(|_| wrong())?;
+    if what == "dynamic" { Ok(()) } else { Err(wrong()) }
 }
 
 fn names(input: ParseStream, name: &Ident) -> Result<Vec<Ident>> {

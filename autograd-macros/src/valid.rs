@@ -14,6 +14,11 @@ pub fn check(function: &Function, options: &Options) -> Result<()> {
     let mut errors = Errors::default();
     signature(function, &mut errors);
     generics(function, &mut errors);
+    if options.compiled
+        && let Some(error) = crate::lint::dynamic(function)
+    {
+        errors.push(error);
+    }
     parameters(function, &mut errors);
     wrt(function, options, &mut errors);
     errors.finish()

@@ -1,6 +1,6 @@
 //! The runtime of `autograd-jit`: what an annotated function becomes, in reading order.
 //!
-//! 1. `session` traces the staged twin of a function over [`Real`]s and [`Tensor`]s into a [`graph`];
+//! 1. `session` traces the staged twin of a function over [`Traced`] scalars and [`Tensor`]s into a [`graph`];
 //! 2. [`diff`] differentiates the graph by the rules declared in [`op`];
 //! 3. [`pass`] optimises it;
 //! 4. [`program`] fuses it into [`kernel`]s, plans the buffers and runs the result;
@@ -41,7 +41,7 @@ pub use compose::{
     AttentionOptions, ConvOptions, CrossEntropyOptions, Extents, Padding, PoolOptions, Reduction, TriangularOptions,
 };
 pub use entry::{
-    BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, cache_stats, clear_cache,
+    BenchReport, CacheStats, CheckReport, Compiled, Engine, EngineUsed, Explanation, Real, cache_stats, clear_cache,
     current_engine, plain::detach::detach, set_cache_limits, with_engine,
 };
 pub use error::{Error, Place, Result};
@@ -50,7 +50,7 @@ pub use gradcheck::{GradcheckOptions, Outputs, gradcheck, gradcheck_with, gradgr
 pub use nalgebra;
 pub use ndarray;
 pub use random::{Generator, RngState, get_rng_state, manual_seed, set_rng_state};
-pub use real::Real;
+pub use real::Real as Traced;
 #[doc(hidden)]
 pub use real::literal;
 pub use session::try_eval;

@@ -18,7 +18,9 @@ fn cost(points: &[f64], centroids: &[f64], d: usize) -> f64 {
                 let r = points[i * d + j] - centroids[c * d + j];
                 distance += r * r;
             }
-            nearest = nearest.min(distance);
+            if distance < nearest {
+                nearest = distance;
+            }
         }
         sum += nearest;
     }
@@ -34,8 +36,7 @@ pub fn evaluate(function: &str, input: &Input) -> Result<Run> {
         "cost" => input.run(|| Ok(cost(&points, &centroids, d)), Value::from),
         "dir" => input.run(
             || {
-                let gradient = cost::grad(&points, &centroids, d)?;
-                let diagonal = cost::hvp(&points, &centroids, d, &ones)?;
+                let (gradient, diagonal) = cost::grad_and_hvp(&points, &centroids, d, &ones)?;
                 Ok(gradient.iter().zip(diagonal).map(|(g, h)| g / h).collect::<Vec<f64>>())
             },
             |direction| rows(&direction, d),

@@ -217,6 +217,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
     entry.scalar = match kind {
         Kind::Value => scalar,
         Kind::Grad | Kind::Hvp => grads,
+        Kind::GradAndHvp => [&grads[..], &grads].concat(),
         Kind::ValueAndGrad | Kind::Vjp => [scalar, grads].concat(),
         Kind::Jvp => {
             scalar.extend_from_within(..);
@@ -263,6 +264,7 @@ pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
         Kind::Vjp => diff::vjp(g, wrt)?,
         Kind::Jvp => diff::jvp(g, wrt)?,
         Kind::Hvp => keep_tail(diff::hvp(g, wrt)?, n + wrt.len()),
+        Kind::GradAndHvp => keep_tail(diff::hvp(g, wrt)?, n),
         Kind::Jacobian => diff::jacobian(g, wrt)?,
         Kind::Hessian => diff::jacobian(&keep_tail(diff::gradient(g, wrt)?, n), wrt)?,
     })
@@ -278,10 +280,10 @@ fn matrix_is_small(g: &Graph, wrt: &[usize], rows: usize) -> bool {
     scalars && rows.min(n) <= SWEEPS && rows.saturating_mul(n) <= ELEMENTS
 }
 
-/// Whether the engine of this thread accepts a dynamic entry.
-pub(crate) fn accept_dynamic(name: &str, reason: &str) -> Result<()> {
-    if super::current_engine() == Engine::Compiled {
-        return Err(Error::NotCompilable { function: name.into(), reason: reason.into() });
+/// Whether the engine of this thread and the function accept a dynamic entry.
+pub(crate) fn accept_dynamic<F: Function>(reason: &str) -> Result<()> {
+    if F::META.compiled || super::current_engine() == Engine::Compiled {
+        return Err(Error::NotCompilable { function: F::META.name.into(), reason: reason.into() });
     }
     Ok(())
 }

@@ -67,7 +67,10 @@ impl Outcome {
         F::read(&mut OutReader { outs: Source::Iter(&mut outs), constants: &mut constants.iter() })
     }
     pub fn collect<F: Function>(&self, args: F::Args<'_>) -> F::Grads {
-        let grads = Source::Iter(&mut self.outs[self.values..].iter().cloned());
+        self.collect_from::<F>(args, self.values)
+    }
+    fn collect_from<F: Function>(&self, args: F::Args<'_>, first: usize) -> F::Grads {
+        let grads = Source::Iter(&mut self.outs[first..].iter().cloned());
         F::collect(args, &mut GradReader { grads, listed: self.listed })
     }
 }
@@ -196,7 +199,7 @@ pub(super) fn run_entry<F: Function>(
             Ok(Outcome { outs, values, constants, listed })
         }
         Body::Dynamic { reason } => {
-            accept_dynamic(F::META.name, reason)?;
+            accept_dynamic::<F>(reason)?;
             store(on_tape::<F>(args, v, kind, &given, false)?, &v.leaves, dests)
         }
         // what it captures has changed, and it does not work out for all lengths any more
@@ -457,6 +460,12 @@ pub(super) fn hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<
     Ok(run::<F>(args, visit::<F>(args, Kind::Hvp), Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
 }
 
+pub(super) fn grad_and_hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Grads, F::Grads)> {
+    let kind = Kind::GradAndHvp;
+    let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::Tangents(t), None)?;
+    Ok((o.collect::<F>(args), o.collect_from::<F>(args, o.outs.len() / 2)))
+}
+
 /// Runs with destinations for tensors, then writes the scalars.
 fn into(
     mut bind: impl FnMut(&mut Binder<'_>),
@@ -531,7 +540,7 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
         }
     }
     if let Body::Dynamic { reason } | Body::PerLength { reason } = &entry.body {
-        accept_dynamic(F::META.name, reason)?;
+        accept_dynamic::<F>(reason)?;
         return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
     }
     // the value draws the same random numbers once more

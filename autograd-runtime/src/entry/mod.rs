@@ -9,7 +9,7 @@
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
 //! * `implicit`: functions given as roots; [`recursion`]: functions that call themselves;
 //! * [`arrays`]: ndarray's arrays in twins; [`rolled`]: integers and lists whose values and lengths a trace leaves open;
-//! * `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
+//! * `generic`: numbers that helpers are generic over; `plain`: literals, casts and calls of helper functions in twins; `flow`: their conditions, choices and loops;
 //! * `explain`, `check`, `bench`: the entry points that report.
 
 pub mod args;
@@ -22,6 +22,7 @@ mod call;
 mod check;
 mod explain;
 pub mod flow;
+mod generic;
 mod implicit;
 pub(crate) mod key;
 mod matrices;
@@ -41,6 +42,7 @@ pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
 pub use call::{Compiled, CompiledFn, Pullback};
 pub use check::CheckReport;
 pub use explain::{Engine as EngineUsed, Explanation};
+pub use generic::Real;
 pub use implicit::root;
 pub use matrices::{Hessian, Jacobian};
 pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad};
@@ -71,6 +73,8 @@ pub struct Meta {
     pub params: &'static [Param],
     /// Bytes for what loops record for their reverse mode, if that is bounded.
     pub memory: Option<u64>,
+    /// Whether it may not run on the dynamic engine by itself.
+    pub compiled: bool,
 }
 
 /// An annotated function. Implemented by its companion type.
@@ -114,6 +118,8 @@ pub(crate) enum Kind {
     Vjp,
     Jvp,
     Hvp,
+    /// The gradient, then the product.
+    GradAndHvp,
     /// All derivatives of scalars in scalars, row by row, after the value or the gradient.
     Jacobian,
     Hessian,
@@ -128,17 +134,18 @@ impl Kind {
             Kind::Vjp => "vjp",
             Kind::Jvp => "jvp",
             Kind::Hvp => "hvp",
+            Kind::GradAndHvp => "grad_and_hvp",
             Kind::Jacobian => "jacobian",
             Kind::Hessian => "hessian",
         }
     }
     /// Whether the results begin with the function's value.
     pub fn has_value(self) -> bool {
-        !matches!(self, Kind::Grad | Kind::Hvp)
+        !matches!(self, Kind::Grad | Kind::Hvp | Kind::GradAndHvp)
     }
     /// Whether the function must have one float as its result.
     pub fn needs_scalar(self) -> bool {
-        matches!(self, Kind::Grad | Kind::ValueAndGrad | Kind::Hvp | Kind::Hessian)
+        matches!(self, Kind::Grad | Kind::ValueAndGrad | Kind::Hvp | Kind::GradAndHvp | Kind::Hessian)
     }
 }
 
@@ -207,6 +214,8 @@ drivers! {
     jvp(tangents: F::Tangents<'_>) -> (F::Value, F::Value);
     /// The Hessian times the directions.
     hvp(directions: F::Tangents<'_>) -> F::Grads;
+    /// The gradient, and the Hessian times the directions.
+    grad_and_hvp(directions: F::Tangents<'_>) -> (F::Grads, F::Grads);
     /// A compiled function to keep.
     compile() -> Compiled<F>;
     /// The gradient, into the caller's buffers.

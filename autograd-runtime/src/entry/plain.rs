@@ -143,6 +143,39 @@ impl<I: Integer> PlainArg<IntKind> for Int<I> {
         known(self)
     }
 }
+/// What a helper that is generic over [`Real`](super::Real) may be given: anything; an integer of the twin is read.
+pub trait HelperArg {
+    /// The argument.
+    type Given;
+    #[doc(hidden)]
+    fn __given(self) -> Self::Given;
+}
+macro_rules! helper_args {
+    ($($t:ty),*) => {$(
+        impl HelperArg for $t { type Given = $t; fn __given(self) -> $t { self } }
+    )*};
+}
+helper_args!(f32, f64, bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, Real<f32>, Real<f64>);
+impl<I: Integer> HelperArg for Int<I> {
+    type Given = I;
+    #[track_caller]
+    fn __given(self) -> I {
+        known(self)
+    }
+}
+impl<X: HelperArg<Given = X>, const N: usize> HelperArg for [X; N] {
+    type Given = [X; N];
+    fn __given(self) -> [X; N] {
+        self
+    }
+}
+impl<'a, X: ?Sized> HelperArg for &'a X {
+    type Given = &'a X;
+    fn __given(self) -> &'a X {
+        self
+    }
+}
+
 /// Never implemented. A second candidate makes the compiler look at the bounds of both before it commits to
 /// one, so that a traced argument is reported once and at its place.
 pub trait Nothing {}

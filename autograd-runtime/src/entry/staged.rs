@@ -176,9 +176,11 @@ fn on_tape<R>(
         Kind::Value => Vec::new(),
         Kind::Grad | Kind::ValueAndGrad => sweep(with_ones()?, &tracked, create_graph)?,
         Kind::Vjp => sweep(outs.iter().cloned().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?,
-        Kind::Hvp => {
+        Kind::Hvp | Kind::GradAndHvp => {
             let grads = sweep(with_ones()?, &tracked, true)?;
-            sweep(grads.into_iter().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?
+            let first = if kind == Kind::Hvp { Vec::new() } else { grads.clone() };
+            let roots = grads.into_iter().zip(extra.iter().cloned()).collect();
+            first.into_iter().chain(sweep(roots, &tracked, create_graph)?).collect()
         }
         Kind::Jvp => {
             // the transpose of the transpose: u ↦ Jᵀu is linear, its own gradient along t is J·t

@@ -132,8 +132,9 @@ fn chunk<F: Function, R>(
     range: std::ops::Range<usize>,
     each: &Item<'_, F>,
     read: &(impl Fn(F::Args<'_>, &[u64]) -> Option<R> + Sync),
-) -> Result<Vec<R>> {
-    let n = range.len();
+    all: &mut Vec<R>,
+) -> Result<()> {
+    let (n, before) = (range.len(), all.len());
     let mut ins: Vec<Data> = program.inputs().iter().map(|t| Data::zeros(t.dtype, n)).collect();
     for i in range.clone() {
         each(i, &mut |args, tangents| {
@@ -152,14 +153,13 @@ fn chunk<F: Function, R>(
     program.run(&inputs, &mut outs.iter_mut().map(Output::List).collect::<SmallVec<[_; 8]>>())?;
     let outs: Vec<Data> = outs.into_iter().flatten().collect();
     let mut slots: SmallVec<[u64; SLOTS]> = SmallVec::from_elem(0, outs.len());
-    let mut all = Vec::with_capacity(n);
     for i in range.clone() {
         for (slot, column) in slots.iter_mut().zip(&outs) {
             *slot = column.bits(i - range.start).unwrap_or_default();
         }
         each(i, &mut |args, _| all.extend(read(args, &slots)));
     }
-    if all.len() == n { Ok(all) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
+    if all.len() == before + n { Ok(()) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
 }
 
 /// The results for all items: by a loop, or one after the other.
@@ -179,14 +179,19 @@ fn all<F: Function, R: Send>(
     {
         let read = |args: F::Args<'_>, slots: &[u64]| read(&entry, args, slots);
         let ranges = |k: usize| k * CHUNK..((k + 1) * CHUNK).min(n);
-        let parts: Vec<Vec<R>> = match n.div_ceil(CHUNK) {
-            1 => return chunk::<F, R>(program, 0..n, each, &read),
-            chunks => (0..chunks)
-                .into_par_iter()
-                .map(|k| chunk::<F, R>(program, ranges(k), each, &read))
-                .collect::<Result<_>>()?,
+        let chunks = n.div_ceil(CHUNK);
+        let mut out = Vec::with_capacity(n);
+        if chunks == 1 || rayon::current_num_threads() == 1 {
+            (0..chunks).try_for_each(|k| chunk::<F, R>(program, ranges(k), each, &read, &mut out))?;
+            return Ok(out);
+        }
+        let part = |k: usize| {
+            let mut part = Vec::with_capacity(CHUNK);
+            chunk::<F, R>(program, ranges(k), each, &read, &mut part).map(|()| part)
         };
-        return Ok(parts.into_iter().flatten().collect());
+        let parts: Vec<Vec<R>> = (0..chunks).into_par_iter().map(part).collect::<Result<_>>()?;
+        parts.into_iter().for_each(|mut part| out.append(&mut part));
+        return Ok(out);
     }
     let mut out = Vec::with_capacity(n);
     for i in 0..n {

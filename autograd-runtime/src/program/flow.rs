@@ -176,7 +176,21 @@ impl Lowering {
                 let (_, values, Recorded::Loop(pair)) = &recorded[at] else {
                     return Err(Error::Compile("bug: a loop is taken for a call".into()));
                 };
-                if n.op.is(&WHILE) { values.clone() } else { back(&b, n, &args, values, pair)? }
+                if n.op.is(&WHILE) {
+                    values.clone()
+                } else {
+                    let carried = n.op.int(2) as usize;
+                    let ends = [values[carried], values[carried + 1]];
+                    // as the `while_save` of the pair
+                    let arena = b.node(b.node(ends[0]).args[0]).op.attrs[3].clone();
+                    match guard(g, n) {
+                        Some((c, when)) => {
+                            let c = map[c.index()].expect("arguments come first");
+                            guarded(&b, n, &args, ends, &arena, pair, c, when)?
+                        }
+                        None => back(&b, n, &args, ends, arena, pair)?,
+                    }
+                }
             } else if (n.op.is(&CALL) || n.op.is(&CALL_VJP)) && called.contains(&key(n)) {
                 let at = match recorded.iter().position(|r| r.0 == key(n)) {
                     Some(at) => at,
@@ -545,12 +559,74 @@ fn inductions(body: &Graph, carried: usize) -> FxHashMap<usize, i64> {
     found
 }
 
+/// If all cotangents of a loop are those of the same branch of a choice, zeros where that is not taken: the condition, and what
+/// it is where they are not. Such a loop need not run back otherwise, as one inside the branch would not.
+fn guard(g: &Graph, n: &Node) -> Option<(NodeId, bool)> {
+    let zero = |g: &Graph, id: NodeId| create::value(&g.node(id).op).is_some_and(|x| x.to_bits() == 0);
+    let mut found = None;
+    for &ct in &n.args[n.args.len() - control::floats(n.op.graph(1)).len()..] {
+        if zero(g, ct) {
+            continue;
+        }
+        let p = g.node(ct);
+        let choice = p.args.first().map(|&a| g.node(a)).filter(|c| p.op.is(&PROJ) && c.op.is(&IF))?;
+        let none = |i: usize| {
+            let branch = choice.op.graph(i);
+            zero(branch, branch.outputs()[p.op.int(0) as usize])
+        };
+        let when = match [none(0), none(1)] {
+            [false, true] => true,
+            [true, false] => false,
+            _ => return None,
+        };
+        let this = (choice.args[0], when);
+        if *found.get_or_insert(this) != this {
+            return None;
+        }
+    }
+    found
+}
+
+/// As [`back`], where a condition is `when`; elsewhere zeros.
+#[allow(clippy::too_many_arguments)] // the parts of one node
+fn guarded(
+    b: &Builder,
+    n: &Node,
+    args: &[NodeId],
+    ends: [NodeId; 2],
+    arena: &Attr,
+    pair: &Pair,
+    cond: NodeId,
+    when: bool,
+) -> Result<Vec<NodeId>> {
+    let all: Vec<NodeId> = ends.iter().chain(args).copied().collect();
+    let inputs = |b2: &Builder| all.iter().map(|&a| b2.input(&b.ty_of(a))).collect::<Vec<_>>();
+    let yes = Builder::new();
+    let ins = inputs(&yes);
+    let outs = back(&yes, n, &ins[2..], [ins[0], ins[1]], arena.clone(), pair)?;
+    let yes = yes.finish(outs)?;
+    let no = Builder::new();
+    let ins = inputs(&no);
+    let zeros = n.op.ints(3).iter().map(|&i| no.ex(ins[2 + i as usize]).full_like(0.0).node());
+    let zeros = zeros.collect::<Option<Vec<_>>>().ok_or_else(|| Error::Compile("bug: zeros are no node".into()))?;
+    let no = no.finish(zeros)?;
+    let read: Vec<bool> = {
+        let (y, n) = (yes.live(), no.live());
+        (0..all.len()).map(|k| y[yes.inputs()[k].index()] || n[no.inputs()[k].index()]).collect()
+    };
+    let branch = |g: &Graph| Ok(Attr::Graph(Arc::new(without(g, |k| read[k])?))) as Result<Attr>;
+    let branches = if when { [branch(&yes)?, branch(&no)?] } else { [branch(&no)?, branch(&yes)?] };
+    let given: Vec<NodeId> =
+        std::iter::once(cond).chain(all.into_iter().zip(&read).filter(|(_, r)| **r).map(|(a, _)| a)).collect();
+    b.add_control(&Op::with(&IF, branches), &given)
+}
+
 /// The loop over a record: the cotangents that a `while_vjp` asks for.
-fn back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], pair: &Pair) -> Result<Vec<NodeId>> {
-    let (body, carried) = (n.op.graph(1), n.op.int(2) as usize);
+fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, pair: &Pair) -> Result<Vec<NodeId>> {
+    let body = n.op.graph(1);
     let floats = control::floats(body);
     let (cotangents, loop_args) = (&args[args.len() - floats.len()..], &args[..args.len() - floats.len()]);
-    let mut given: Vec<NodeId> = values[carried..carried + 2].to_vec();
+    let mut given: Vec<NodeId> = ends.to_vec();
     given.extend(pair.captures.iter().map(|&i| loop_args[i]));
     given.extend(cotangents);
     let zeros = pair.captured.iter().map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
@@ -560,8 +636,7 @@ fn back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], pair: &Pair) 
         Attr::Graph(pair.step.clone()),
         Attr::Int(pair.record as i64),
         Attr::Int(state as i64),
-        // as the `while_save` of the pair
-        b.node(b.node(values[carried]).args[0]).op.attrs[3].clone(),
+        arena,
         Attr::Int(pair.captured.len() as i64),
     ];
     let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &given)?;

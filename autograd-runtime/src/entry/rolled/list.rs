@@ -390,6 +390,12 @@ impl<'a, T: Float> IntoIterator for &'a List<T> {
         self.items().iter()
     }
 }
+impl<T: Float> AsRef<[Real<T>]> for List<T> {
+    #[track_caller]
+    fn as_ref(&self) -> &[Real<T>] {
+        self.items()
+    }
+}
 impl<T: Float> fmt::Debug for List<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.items(), f)
