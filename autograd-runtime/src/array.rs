@@ -246,10 +246,12 @@ impl Data {
         each!(Data, self, v => v.as_mut_ptr().cast())
     }
     /// The bits of element `i`, if there is one.
+    #[inline]
     pub(crate) fn bits(&self, i: usize) -> Option<u64> {
         each!(Data, self, v => v.get(i).map(|x| x.bits()))
     }
     /// Writes element `i`, which there must be, from its bits.
+    #[inline]
     pub(crate) fn set_bits(&mut self, i: usize, bits: u64) {
         each!(Data, self, v => v[i] = Element::from_bits(bits));
     }

@@ -4,7 +4,7 @@
 use crate::{Run, input::Input, unknown};
 use anyhow::{Result, anyhow, ensure};
 use autograd::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[differentiable]
 fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
@@ -78,13 +78,15 @@ struct Rows {
     values: Vec<f64>,
 }
 
-fn jacobian(of: &Problem) -> Result<Rows> {
+/// Writes the Jacobian over the last one, as a solver does in each of its steps.
+fn jacobian(of: &Problem, out: &mut Rows) -> Result<()> {
     let (n, m, p) = (of.cameras.len(), of.points.len(), of.weights.len());
-    let mut out = Rows {
-        starts: Vec::with_capacity(3 * p + 1),
-        columns: Vec::with_capacity(31 * p),
-        values: Vec::with_capacity(31 * p),
-    };
+    out.starts.clear();
+    out.columns.clear();
+    out.values.clear();
+    out.starts.reserve(3 * p + 1);
+    out.columns.reserve(31 * p);
+    out.values.reserve(31 * p);
     out.starts.push(0);
     let cameras: Vec<&[f64; 11]> = (0..p).map(|i| &of.cameras[i % n]).collect();
     let points: Vec<&[f64; 3]> = (0..p).map(|i| &of.points[i % m]).collect();
@@ -106,7 +108,7 @@ fn jacobian(of: &Problem) -> Result<Rows> {
         out.values.push(of_weight);
         out.starts.push(out.values.len());
     }
-    Ok(out)
+    Ok(())
 }
 
 /// The first thirty elements and the last: the rest repeats them.
@@ -134,10 +136,16 @@ pub fn evaluate(function: &str, input: &Input) -> Result<Run> {
                 })
             },
         ),
-        "jacobian" => input.run(
-            || jacobian(&of),
-            |j| json!({ "rows": ends(&j.starts), "cols": ends(&j.columns), "vals": Value::from(ends(&j.values)) }),
-        ),
+        "jacobian" => {
+            let mut j = Rows::default();
+            input.run(
+                || {
+                    jacobian(&of, &mut j)?;
+                    Ok((ends(&j.starts), ends(&j.columns), ends(&j.values)))
+                },
+                |(rows, columns, values)| json!({ "rows": rows, "cols": columns, "vals": values }),
+            )
+        }
         _ => unknown(function),
     }
 }

@@ -4,6 +4,7 @@
 use super::arrays::dimension;
 use crate::{array::Float, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
+use smallvec::SmallVec;
 
 /// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
 pub trait Block: Sized {
@@ -28,7 +29,7 @@ pub trait Block: Sized {
     /// See [`Block::Matrix`].
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
     /// See [`Block::Fixed`]; `None` if there are not `N`.
-    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>>;
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>>;
     /// See [`Block::Shaped`].
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
     /// See [`Block::Cube`].
@@ -80,8 +81,8 @@ macro_rules! __plain_block {
         fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
             rows
         }
-        fn fixed<const __N: usize>(rows: ::std::vec::Vec<Self>) -> ::core::option::Option<[Self; __N]> {
-            rows.try_into().ok()
+        fn fixed<const __N: usize>(rows: $crate::entry::blocks::Few<Self>) -> ::core::option::Option<[Self; __N]> {
+            $crate::entry::blocks::array(rows)
         }
         fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {
             rows
@@ -102,6 +103,16 @@ macro_rules! __block_under {
             <Self as $crate::entry::Block>::stacked(rows)
         }
     };
+}
+
+/// Rows of an array, which are few: up to four are no vector.
+pub type Few<T> = SmallVec<[T; 4]>;
+
+/// The rows as an array; `None` if they are fewer.
+pub fn array<T, const N: usize>(rows: Few<T>) -> Option<[T; N]> {
+    let mut rows = rows.into_iter();
+    let all: [Option<T>; N] = std::array::from_fn(|_| rows.next());
+    all.iter().all(Option::is_some).then(|| all.map(|row| row.expect("all are there")))
 }
 
 fn rectangle<T: Float>(rows: Vec<Vec<T>>) -> Array2<T> {
@@ -129,7 +140,7 @@ macro_rules! floats {
             fn count(&self) -> usize { 1 }
             fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
             fn matrix(rows: Vec<Vec<$f>>) -> Array2<$f> { rectangle(rows) }
-            fn fixed<const N: usize>(rows: Vec<$f>) -> Option<[$f; N]> { rows.try_into().ok() }
+            fn fixed<const N: usize>(rows: Few<$f>) -> Option<[$f; N]> { array(rows) }
             fn shaped(rows: Vec<$f>, shape: &[usize]) -> Tensor<$f> { Tensor::from_vec(rows, shape) }
             fn cube(rows: Vec<Vec<$f>>, shape: &[usize]) -> Tensor<$f> {
                 let n = rows.first().map_or(0, Vec::len);
@@ -159,8 +170,8 @@ impl<A: Block> Block for Vec<A> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>> {
-        Some(A::matrix(rows))
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>> {
+        Some(A::matrix(rows.into_vec()))
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows, shape)
@@ -190,8 +201,8 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
-        rows.try_into().ok()
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
+        array(rows)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows.into_iter().map(Vec::from).collect(), shape)
@@ -200,7 +211,7 @@ impl<A: Block, const K: usize> Block for [A; K] {
         rows
     }
     fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
-        self.iter().map(|a| a.over(rows)).collect::<Option<Vec<_>>>().and_then(Block::fixed)
+        self.iter().map(|a| a.over(rows)).collect::<Option<Few<_>>>().and_then(Block::fixed)
     }
 }
 
@@ -222,8 +233,8 @@ impl<T: Float> Block for Tensor<T> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
-        rows.try_into().ok()
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
+        array(rows)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
         let own: Shape = rows.first().map_or_else(Shape::new, |r| Shape::from_slice(r.shape()));
@@ -272,8 +283,8 @@ impl<T: Float, D: Rank> Block for Array<T, D> {
     fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
         rows
     }
-    fn fixed<const N: usize>(rows: Vec<Self>) -> Option<[Self; N]> {
-        rows.try_into().ok()
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
+        array(rows)
     }
     fn shaped(rows: Vec<Self>, _: &[usize]) -> Vec<Self> {
         rows
@@ -330,8 +341,8 @@ macro_rules! tuples {
                 }
                 ($($t::matrix(parts.$i),)+)
             }
-            fn fixed<const N: usize>(rows: Vec<Self>) -> Option<Self::Fixed<N>> {
-                let mut parts = ($(Vec::<$t>::new(),)+);
+            fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>> {
+                let mut parts = ($(Few::<$t>::new(),)+);
                 rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
                 Some(($($t::fixed(parts.$i)?,)+))
             }

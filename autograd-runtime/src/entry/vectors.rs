@@ -122,7 +122,7 @@ impl<T: Float, const R: usize, const C: usize> Block for SMatrix<T, R, C> {
     fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
         rows
     }
-    fn fixed<const N: usize>(all: Vec<Self>) -> Option<DMatrix<T>> {
+    fn fixed<const N: usize>(all: super::blocks::Few<Self>) -> Option<DMatrix<T>> {
         (all.len() == N).then(|| rows(&all))
     }
     fn shaped(all: Vec<Self>, _: &[usize]) -> DMatrix<T> {

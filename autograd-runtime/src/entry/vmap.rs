@@ -5,7 +5,7 @@
 
 use super::{
     Engine, Function, Jacobian, Kind,
-    args::{SLOTS, Slots},
+    args::Slots,
     build::{Body, Entry, derive},
     cache,
     call::{self, grads_of, lookup, value_of, visit},
@@ -152,12 +152,19 @@ fn chunk<F: Function, R>(
     let inputs: Vec<Input<'_>> = ins.iter().map(|column| Input::Data(column, 0)).collect();
     program.run(&inputs, &mut outs.iter_mut().map(Output::List).collect::<SmallVec<[_; 8]>>())?;
     let outs: Vec<Data> = outs.into_iter().flatten().collect();
-    let mut slots: SmallVec<[u64; SLOTS]> = SmallVec::from_elem(0, outs.len());
-    for i in range.clone() {
-        for (slot, column) in slots.iter_mut().zip(&outs) {
-            *slot = column.bits(i - range.start).unwrap_or_default();
+    // item by item, so that what an item is made of lies together
+    let width = outs.len();
+    let mut rows = vec![0u64; n * width];
+    for (k, column) in outs.iter().enumerate() {
+        let to = rows.iter_mut().skip(k).step_by(width.max(1));
+        match column {
+            Data::F64(column) => to.zip(column).for_each(|(to, x)| *to = x.to_bits()),
+            column => to.enumerate().for_each(|(i, to)| *to = column.bits(i).unwrap_or_default()),
         }
-        each(i, &mut |args, _| all.extend(read(args, &slots)));
+    }
+    for (k, i) in range.clone().enumerate() {
+        let slots = &rows[k * width..][..width];
+        each(i, &mut |args, _| all.extend(read(args, slots)));
     }
     if all.len() == before + n { Ok(()) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
 }
