@@ -85,8 +85,8 @@ pub mod __private {
         entry::{
             Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
             Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
-            Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_into, hessian, hvp,
-            jacobian, jvp,
+            Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_into, hessian,
+            hessian_sparse, hvp, jacobian, jacobian_sparse, jvp,
             plain::{Cast, CastTarget, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             rolled::{
                 AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
@@ -96,5 +96,6 @@ pub mod __private {
             value_and_grad_into, vjp, vmap,
         },
         literal,
+        sprs::CsMat,
     };
 }

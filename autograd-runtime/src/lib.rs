@@ -54,6 +54,7 @@ pub use real::Real;
 #[doc(hidden)]
 pub use real::literal;
 pub use session::try_eval;
+pub use sprs;
 pub use state::StateDict;
 pub use tensor::{
     BackwardOptions, Context, Function, GradFn, GradOptions, Grads, HookHandle, HookResult, Index, IntoIndex,

@@ -1,0 +1,171 @@
+//! Sets of numbers, as a store of many that share their parts: what a value depends on becomes a number of a set here.
+//!
+//! A small set is the sorted list of its members and is there once. A larger one is the union of earlier sets, which is
+//! written out only when somebody asks for its members: a sum over n elements, made one after another, takes n unions and
+//! not n² / 2 members. Every set is made of earlier ones.
+
+use crate::{Error, Result};
+use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
+use std::hash::Hasher;
+
+/// A set, by its number.
+pub type Set = u32;
+/// The set without members.
+pub const EMPTY: Set = 0;
+/// Members up to which a set is written out.
+const SMALL: usize = 48;
+/// Most members, or parts, of all sets together, and most elements of a matrix: 512 MB of them.
+pub const LIMIT: usize = 1 << 27;
+
+/// What a pattern that is too large says.
+pub fn too_large(what: &str, n: usize) -> Error {
+    Error::value("sparse", format!("expected at most {LIMIT} {what}, found {n}: use jvp, vjp or hvp for products"))
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u32,
+    /// Whether the items are members and not sets.
+    small: bool,
+}
+
+/// The store.
+pub struct Sets {
+    spans: Vec<Span>,
+    items: Vec<u32>,
+    known: FxHashMap<u64, Set>,
+}
+
+impl Sets {
+    /// With the set {i} as number i + 1 for each i below `n`.
+    ///
+    /// # Errors
+    /// If these are too many.
+    pub fn new(n: usize) -> Result<Sets> {
+        if n > LIMIT {
+            return Err(too_large("parameters", n));
+        }
+        let one = |i: u32| Span { start: i, len: 1, small: true };
+        let spans = std::iter::once(Span { start: 0, len: 0, small: true }).chain((0..n as u32).map(one)).collect();
+        let mut sets = Sets { spans, items: (0..n as u32).collect(), known: FxHashMap::default() };
+        for i in 0..n as u32 {
+            sets.known.insert(digest(&[i]), i + 1);
+        }
+        Ok(sets)
+    }
+    fn items(&self, set: Set) -> &[u32] {
+        let s = self.spans[set as usize];
+        &self.items[s.start as usize..s.start as usize + s.len as usize]
+    }
+    /// The union of two sets.
+    ///
+    /// # Errors
+    /// If the store is full.
+    pub fn union(&mut self, a: Set, b: Set) -> Result<Set> {
+        if a == b || b == EMPTY {
+            return Ok(a);
+        }
+        if a == EMPTY { Ok(b) } else { self.join(&[a, b]) }
+    }
+    /// The union of many sets.
+    ///
+    /// # Errors
+    /// If the store is full.
+    pub fn union_all(&mut self, sets: impl IntoIterator<Item = Set>) -> Result<Set> {
+        let mut parts: SmallVec<[Set; 8]> = SmallVec::new();
+        for s in sets {
+            if s != EMPTY && parts.last() != Some(&s) {
+                parts.push(s);
+            }
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        match parts[..] {
+            [] => Ok(EMPTY),
+            [one] => Ok(one),
+            _ => self.join(&parts),
+        }
+    }
+    /// The union of distinct sets that have members.
+    fn join(&mut self, parts: &[Set]) -> Result<Set> {
+        if parts.len() <= SMALL && parts.iter().all(|&p| self.spans[p as usize].small) {
+            let mut all: SmallVec<[u32; 2 * SMALL]> = SmallVec::new();
+            parts.iter().for_each(|&p| all.extend_from_slice(self.items(p)));
+            all.sort_unstable();
+            all.dedup();
+            if all.len() <= SMALL {
+                return self.intern(&all);
+            }
+        }
+        self.push(parts, false)
+    }
+    fn intern(&mut self, members: &[u32]) -> Result<Set> {
+        let key = digest(members);
+        if let Some(&s) = self.known.get(&key)
+            && self.items(s) == members
+        {
+            return Ok(s);
+        }
+        let new = self.push(members, true)?;
+        self.known.insert(key, new);
+        Ok(new)
+    }
+    fn push(&mut self, items: &[u32], small: bool) -> Result<Set> {
+        let (start, total) = (self.items.len(), self.items.len() + items.len());
+        if total > LIMIT || self.spans.len() > LIMIT {
+            return Err(too_large("entries of sets that values depend on", total));
+        }
+        self.items.extend_from_slice(items);
+        self.spans.push(Span { start: start as u32, len: items.len() as u32, small });
+        Ok((self.spans.len() - 1) as Set)
+    }
+}
+
+fn digest(members: &[u32]) -> u64 {
+    let mut h = FxHasher::default();
+    members.iter().for_each(|&m| h.write_u32(m));
+    h.finish()
+}
+
+/// Writes sets out. It keeps what it has seen, each thing marked with the number of the question.
+pub struct Reader<'s> {
+    sets: &'s Sets,
+    seen: Vec<u32>,
+    members: Vec<u32>,
+    question: u32,
+    todo: Vec<Set>,
+}
+
+impl<'s> Reader<'s> {
+    /// Of a store over `n` numbers.
+    pub fn new(sets: &'s Sets, n: usize) -> Reader<'s> {
+        Reader { sets, seen: vec![0; sets.spans.len()], members: vec![0; n], question: 0, todo: Vec::new() }
+    }
+    /// Calls `f` with each member of the union of some sets, once, in no order.
+    pub fn members(&mut self, of: impl IntoIterator<Item = Set>, mut f: impl FnMut(u32)) {
+        if self.question == u32::MAX {
+            self.seen.fill(0);
+            self.members.fill(0);
+            self.question = 0;
+        }
+        self.question += 1;
+        self.todo.extend(of);
+        while let Some(set) = self.todo.pop() {
+            if std::mem::replace(&mut self.seen[set as usize], self.question) == self.question {
+                continue;
+            }
+            let items = self.sets.items(set);
+            if !self.sets.spans[set as usize].small {
+                self.todo.extend_from_slice(items);
+                continue;
+            }
+            for &i in items {
+                if std::mem::replace(&mut self.members[i as usize], self.question) != self.question {
+                    f(i);
+                }
+            }
+        }
+    }
+}
