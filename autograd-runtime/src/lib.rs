@@ -32,6 +32,7 @@ pub mod program;
 mod random;
 mod real;
 mod session;
+pub mod sparse;
 mod state;
 mod tensor;
 pub mod ty;

@@ -1,15 +1,9 @@
-//! Jacobians and Hessians that are mostly zeros: where elements may be is found by running the function's graph over sets of
-//! its parameters (`pattern`, whose steps `routine` makes of the graph and whose sets are in `sets`), then columns or rows
-//! that have nothing in common share a product (`colour`). The matrix has a row for each float of the results and a column
-//! for each float of the differentiated parameters, in order.
+//! Jacobians and Hessians that are mostly zeros: a pattern, columns or rows that share a product, and these products
+//! become one matrix. It has a row for each float of the results and a column for each float of the differentiated
+//! parameters, in order.
 //!
 //! Patterns are kept, with their colourings: a pattern is a function of the graph, the lengths of lists, and the values that
 //! decide where elements go, and all these are compared in full.
-
-mod colour;
-mod pattern;
-mod routine;
-mod sets;
 
 use super::{
     Function, Kind,
@@ -19,15 +13,20 @@ use super::{
 };
 use crate::{
     Error, Result,
+    array::Data,
     graph::Graph,
-    op::custom::CUSTOM_VJP,
+    op::{create::bits_of, custom::CUSTOM_VJP},
     random::States,
-    ty::Ty,
+    sparse::{
+        Order, Pattern,
+        colour::{self, Colouring},
+        pattern::{self, Input, Number},
+        routine::Routine,
+    },
+    tensor::Value,
+    ty::{DType, Ty},
 };
-use colour::{Colouring, Pattern};
 use parking_lot::Mutex;
-use pattern::{Input, Number};
-use routine::Routine;
 use sprs::CsMat;
 use std::sync::{Arc, Weak};
 
@@ -39,6 +38,8 @@ struct Plan {
     colouring: Colouring,
     /// What the groups of the colouring are of.
     form: Form,
+    /// Whether floats decided where elements are, as in a branch.
+    by_values: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -52,7 +53,7 @@ enum Form {
 }
 
 impl Plan {
-    fn new(pattern: Pattern, form: Option<Form>) -> Plan {
+    fn new(pattern: Pattern, form: Option<Form>, by_values: bool) -> Plan {
         let across = pattern.transposed();
         let (colouring, form) = match form {
             Some(Form::Symmetric) => (colour::symmetric(&pattern), Form::Symmetric),
@@ -63,7 +64,7 @@ impl Plan {
                 (c, false) => (c, Form::Rows),
             },
         };
-        Plan { pattern, across, colouring, form }
+        Plan { pattern, across, colouring, form, by_values }
     }
     fn bytes(&self) -> usize {
         let words = |p: &Pattern| p.indices.len() + p.starts.len();
@@ -167,10 +168,12 @@ fn plan<F: Function>(p: &Products<'_, F>, states: &States) -> Result<Option<Arc<
         return Ok(Some(found));
     }
     let n = p.wrt.iter().map(|&i| extent(&p.v.leaves[i])).sum();
-    let found = pattern::find(&routine, all, n, second)?;
+    let order = if second { Order::Second } else { Order::First };
+    let found = pattern::find(&routine, all, n, order)?;
     // with a user's derivative the second derivatives need not be symmetric
     let form = second.then(|| if has_custom(source) { Form::Columns } else { Form::Symmetric });
-    let plan = Arc::new(Plan::new(found, form));
+    let by_values = given.iter().zip(&routine.reads).any(|(leaf, &read)| read && leaf.dtype().is_float());
+    let plan = Arc::new(Plan::new(found, form, by_values));
     keep(entry, key, &plan);
     Ok(Some(plan))
 }
@@ -218,13 +221,41 @@ impl<'a, 's, F: Function> Times<'a, 's, F> {
             let inside: Vec<usize> = group.iter().map(|p| p - self.starts[k]).collect();
             direction[k] = seeded(&direction[k], &inside);
         }
-        let o = self.states.again(|| self.products.times(&direction))?;
+        self.along(&direction)
+    }
+    /// The product with a direction.
+    fn along(&self, direction: &[LeafIn]) -> Result<Vec<f64>> {
+        let o = self.states.again(|| self.products.times(direction))?;
         let types: Vec<Ty> = self.products.derivative_types(&o);
         Ok(o.outs[o.values..].iter().zip(&types).flat_map(|(out, ty): (&OutVal, &Ty)| floats(out, ty)).collect())
+    }
+    /// The product with a direction given by its floats.
+    fn with(&self, floats: &[f64]) -> Result<Vec<f64>> {
+        let mut all = floats.iter().copied();
+        let direction: LeafList = self.zeros.iter().map(|leaf| filled(leaf, &mut all)).collect();
+        self.along(&direction)
     }
     /// The leaf that a float is in.
     fn leaf(&self, place: usize) -> usize {
         self.starts.partition_point(|&s| s <= place).saturating_sub(1)
+    }
+}
+
+/// A leaf of the next floats.
+fn filled(like: &LeafIn, from: &mut impl Iterator<Item = f64>) -> LeafIn {
+    let dtype = like.dtype();
+    if !dtype.is_float() {
+        return like.clone();
+    }
+    let of = |v: &Value, from: &mut dyn Iterator<Item = f64>| {
+        let mut data = Data::zeros(dtype, v.ty().numel());
+        (0..data.len()).zip(from).for_each(|(i, x)| data.set_bits(i, bits_of(dtype, x)));
+        Value::from_data(v.ty().clone(), data)
+    };
+    match like {
+        LeafIn::Bits(..) => LeafIn::Bits(dtype, bits_of(dtype, from.next().unwrap_or(0.0))),
+        LeafIn::Tensor(v) => LeafIn::Tensor(of(v, from)),
+        LeafIn::List(v) => LeafIn::List(of(v, from)),
     }
 }
 
@@ -310,21 +341,58 @@ fn once<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&T>
     slot.as_ref().ok_or_else(|| Error::value("sparse", "expected a value"))
 }
 
-/// The elements of a Jacobian.
-fn of_jacobian<'a, 's, F: Function>(args: F::Args<'a>, plan: &Plan, states: &'s States) -> Result<Vec<f64>> {
-    let times = |slot: &mut Option<Times<'a, 's, F>>, kind: Kind, n: usize, places: &[usize]| {
-        let times = once(slot, || Times::new(Products::<F>::new(args, kind)?, states))?;
+/// The elements of a Jacobian, or none if they are not all that a product has.
+fn of_jacobian<'a, 's, F: Function>(args: F::Args<'a>, plan: &Plan, states: &'s States) -> Result<Option<Vec<f64>>> {
+    let make = |kind: Kind, n: usize| {
+        let times = Times::new(Products::<F>::new(args, kind)?, states)?;
         if times.len() != n {
             return Err(Error::shape("sparse", format!("directions of {n} floats"), times.len().to_string()));
         }
-        times.at(places)
+        Ok(times)
     };
-    let (mut forward, mut backward) = (None, None);
-    elements(
+    let (rows, columns) = (plan.pattern.rows(), plan.pattern.columns);
+    let (mut forward, mut backward): (Option<Times<'a, 's, F>>, Option<Times<'a, 's, F>>) = (None, None);
+    let values = elements(
         plan,
-        |places| times(&mut forward, Kind::Jvp, plan.pattern.columns, places),
-        |places| times(&mut backward, Kind::Vjp, plan.pattern.rows(), places),
-    )
+        |places| once(&mut forward, || make(Kind::Jvp, columns))?.at(places),
+        |places| once(&mut backward, || make(Kind::Vjp, rows))?.at(places),
+    )?;
+    let times = match plan.form {
+        Form::Rows => once(&mut backward, || make(Kind::Vjp, rows)),
+        _ => once(&mut forward, || make(Kind::Jvp, columns)),
+    };
+    Ok(if !plan.by_values || complete(plan, &values, times?)? { Some(values) } else { None })
+}
+
+/// Whether the elements are all that a matrix has, as one more product tells. Where floats decide on a branch or on the end of
+/// a loop, the pattern is that of the branch which the interpreter takes; a compiled program may add up in another order and
+/// take the other one, if they all but agree.
+fn complete<F: Function>(plan: &Plan, values: &[f64], times: &Times<'_, '_, F>) -> Result<bool> {
+    let pattern = &plan.pattern;
+    let transposed = plan.form == Form::Rows;
+    // irregular, so that sums of other elements do not look like the right ones
+    let weight = |i: usize| {
+        let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        0.5 + (mixed >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let weights: Vec<f64> = (0..times.len()).map(weight).collect();
+    let product = times.with(&weights)?;
+    fits(&product, if transposed { pattern.columns } else { pattern.rows() })?;
+    let (mut sums, mut sizes) = (vec![0.0; product.len()], vec![0.0; product.len()]);
+    for r in 0..pattern.rows() {
+        for (k, &c) in pattern.row(r).iter().enumerate() {
+            let (to, from) = if transposed { (c, r) } else { (r, c) };
+            let term = values[pattern.starts[r] + k] * weights[from];
+            sums[to] += term;
+            sizes[to] += term.abs();
+        }
+    }
+    let single = times.zeros.iter().any(|leaf| leaf.dtype() == DType::F32);
+    let tolerance = if single { 1e-2 } else { 1e-6 };
+    let agrees = |((p, sum), size): ((&f64, &f64), &f64)| {
+        !p.is_finite() || !sum.is_finite() || (p - sum).abs() <= tolerance * size
+    };
+    Ok(product.iter().zip(&sums).zip(&sizes).all(agrees))
 }
 
 fn matrix(shape: (usize, usize), starts: Vec<usize>, indices: Vec<usize>, values: Vec<f64>) -> Result<CsMat<f64>> {
@@ -349,16 +417,18 @@ pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
     let states = States::now();
     let p = Products::<F>::new(args, Kind::Value)?;
     let Some(plan) = plan(&p, &states)? else { return dense_jacobian::<F>(args, &states) };
-    let values = match of_jacobian::<F>(args, &plan, &states) {
+    let (values, plan) = match of_jacobian::<F>(args, &plan, &states) {
         // a function with a derivative of the user's may have a reverse mode alone
         Err(Error::NoDerivative { .. }) => {
-            let plan = Plan::new(plan.pattern.clone(), Some(Form::Rows));
-            let values = of_jacobian::<F>(args, &plan, &states)?;
-            return of_plan::<F>(&plan, Kind::Jacobian, values);
+            let plan = Arc::new(Plan::new(plan.pattern.clone(), Some(Form::Rows), plan.by_values));
+            (of_jacobian::<F>(args, &plan, &states)?, plan)
         }
-        done => done?,
+        done => (done?, plan),
     };
-    of_plan::<F>(&plan, Kind::Jacobian, values)
+    match values {
+        Some(values) => of_plan::<F>(&plan, Kind::Jacobian, values),
+        None => dense_jacobian::<F>(args, &states),
+    }
 }
 
 pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
@@ -366,16 +436,17 @@ pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
     let p = Products::<F>::new(args, Kind::Hvp)?;
     let found = plan(&p, &states)?;
     let times = Times::new(p, &states)?;
-    let Some(plan) = found else {
-        let n = times.len();
-        return by_columns((n, n), &times);
-    };
+    let n = times.len();
+    let Some(plan) = found else { return by_columns((n, n), &times) };
     let transposed = |_: &[usize]| Err(Error::value("sparse", "expected no product with the transpose of a Hessian"));
     let values = elements(&plan, |places| times.at(places), transposed)?;
+    if plan.by_values && !complete(&plan, &values, &times)? {
+        return by_columns((n, n), &times);
+    }
     of_plan::<F>(&plan, Kind::Hessian, values)
 }
 
-/// A Jacobian of a function without a graph: all of it, of which the zeros are dropped.
+/// A Jacobian of which nothing is known: all of it, without the zeros.
 fn dense_jacobian<F: Function>(args: F::Args<'_>, states: &States) -> Result<CsMat<f64>> {
     let rows = Times::new(Products::<F>::new(args, Kind::Vjp)?, states)?;
     let (m, n) = (rows.len(), rows.products.tangents().iter().map(extent).sum());

@@ -6,16 +6,7 @@
 //! transpose for a Jacobian; for a symmetric matrix their columns tell them. (For a matrix in the form of an arrow, two
 //! products do.)
 
-/// Where a matrix may have elements, row by row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pattern {
-    /// Number of columns.
-    pub columns: usize,
-    /// Where rows begin among the indices, and where the last one ends.
-    pub starts: Vec<usize>,
-    /// The columns of the elements, ascending in each row.
-    pub indices: Vec<usize>,
-}
+use super::Pattern;
 
 impl Pattern {
     /// Number of rows.
@@ -107,8 +98,11 @@ pub fn symmetric(p: &Pattern) -> Colouring {
 fn grouped(p: &Pattern, across: &Pattern, skip: &[bool], takes: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
     let rows = |c: usize| across.row(c).iter().copied().filter(|&r| !skip[r]);
     let reach = |c: usize| rows(c).map(|r| p.row(r).len() - 1).fold(0usize, usize::saturating_add);
-    let mut order: Vec<(usize, usize)> =
-        (0..p.columns).filter(|&c| takes(c)).map(|c| (reach(c), c)).filter(|&(_, c)| rows(c).next().is_some()).collect();
+    let mut order: Vec<(usize, usize)> = (0..p.columns)
+        .filter(|&c| takes(c))
+        .map(|c| (reach(c), c))
+        .filter(|&(_, c)| rows(c).next().is_some())
+        .collect();
     if order.iter().fold(0usize, |sum, o| sum.saturating_add(o.0)) > WORK {
         return order.into_iter().map(|(_, c)| vec![c]).collect();
     }

@@ -9,7 +9,7 @@
 //! Invariant: a pattern has every element that may differ from zero; it may have more.
 
 use super::{
-    colour::Pattern,
+    Order, Pattern,
     routine::{Routine, Step},
     sets::{EMPTY, LIMIT, Reader, Set, Sets, too_large},
 };
@@ -153,17 +153,19 @@ pub struct Input {
     pub number: Number,
 }
 
-/// Which elements of the derivative of `routine`'s graph in `n` floats may differ from zero: of the first derivative of all
-/// results, or of the second derivative of the sum of them.
+/// Which elements of the derivative of the routine's graph in `n` floats may differ from zero.
 ///
 /// # Errors
 /// What an operation finds wrong with its values, or that there are too many elements.
-pub fn find(routine: &Routine<'_>, inputs: Vec<Input>, n: usize, second: bool) -> Result<Pattern> {
-    let pairs = second.then(FxHashSet::default);
+pub fn find(routine: &Routine<'_>, inputs: Vec<Input>, n: usize, order: Order) -> Result<Pattern> {
+    let pairs = (order == Order::Second).then(FxHashSet::default);
     let mut run = Run { sets: Sets::new(n)?, pairs };
     let args = inputs.into_iter().map(|x| {
         // the set {i} is number i + 1
-        let own = |first: usize| Deps::Each(Arc::new((first..first + x.len).map(|i| i as Set + 1).collect()));
+        let own = |first: usize| match x.len {
+            1 => Deps::Same(first as Set + 1),
+            n => Deps::Each(Arc::new((first..first + n).map(|i| i as Set + 1).collect())),
+        };
         Val { len: x.len, deps: x.first.map_or(NONE, own), number: x.number }
     });
     let outs = run.graph(routine, args.collect())?;
@@ -377,6 +379,9 @@ impl Run {
         if !node.ty.dtype.is_float() {
             return Ok(Val { len: 0, deps: NONE, number });
         }
+        if let Some(set) = self.scalar(node, args)? {
+            return Ok(Val { len: 1, deps: Deps::Same(set), number });
+        }
         let shapes: SmallVec<[Shape; 4]> =
             node.args.iter().zip(args).map(|(a, v)| length(r.graph.ty(*a), v).shape).collect();
         let shape = if node.ty.is_list() { list_shape(r, node, args, &shapes)? } else { node.ty.shape.clone() };
@@ -392,16 +397,26 @@ impl Run {
         Ok(Val { len, deps, number })
     }
 
+    /// What the result of a loop's usual operations depends on: of arithmetic with scalars, and of a read.
+    fn scalar(&mut self, node: &Node, args: &[&Val]) -> Result<Option<Set>> {
+        let op = &node.op;
+        if op.is(&list::GET) {
+            let (i, len) = (args[1].number.integer(op)?, args[0].len);
+            let inside = usize::try_from(i).ok().filter(|&i| i < len);
+            return Ok(Some(args[0].at(inside.ok_or_else(|| list::out_of_range(op, i, len as i64))?)));
+        }
+        match same(args) {
+            Some(_) if matches!(op.def.derivative, Derivative::Zero) => Ok((node.ty.rank() == 0).then_some(EMPTY)),
+            Some(sets) if node.ty.rank() == 0 && op.def.is_elementwise() => self.bent(op, &sets).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What the elements of a result depend on.
     fn depends(&mut self, at: &Here<'_>) -> Result<Deps> {
         let (op, args) = (&at.node.op, at.args);
         if matches!(op.def.derivative, Derivative::Zero) || args.iter().all(|a| a.is_constant()) {
             return Ok(NONE);
-        }
-        if op.is(&list::GET) {
-            let i = args[1].number.integer(op)?;
-            let inside = usize::try_from(i).ok().filter(|&i| i < args[0].len);
-            return Ok(Deps::Same(args[0].at(inside.ok_or_else(|| list::out_of_range(op, i, args[0].len as i64))?)));
         }
         if op.def.is_elementwise() || matches!(op.def.derivative, Derivative::Elementwise(_)) {
             return self.elementwise(at);
@@ -410,7 +425,7 @@ impl Run {
             return moved(at);
         }
         if op.is(&list::FILL) {
-            return Ok(args[0].deps.clone());
+            return Ok(Deps::Same(args[0].at(0)));
         }
         if op.is(&list::OF) {
             return Ok(Deps::Each(Arc::new(args.iter().map(|a| a.at(0)).collect())));
@@ -459,7 +474,7 @@ impl Run {
             [a, b] => self.sets.union(a, b)?,
             _ => self.sets.union_all(args.iter().copied())?,
         };
-        if self.pairs.is_some() {
+        if self.pairs.is_some() && all != EMPTY {
             match bend(op) {
                 Bend::No => {}
                 Bend::All => self.meet(all, all),

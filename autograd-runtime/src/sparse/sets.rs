@@ -15,8 +15,8 @@ pub type Set = u32;
 pub const EMPTY: Set = 0;
 /// Members up to which a set is written out.
 const SMALL: usize = 48;
-/// Most members, or parts, of all sets together, and most elements of a matrix: 512 MB of them.
-pub const LIMIT: usize = 1 << 27;
+/// Most members, or parts, of all sets together, and most elements of a matrix: 0.5 GB of them.
+pub const LIMIT: usize = 1 << 26;
 
 /// What a pattern that is too large says.
 pub fn too_large(what: &str, n: usize) -> Error {
