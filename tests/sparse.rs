@@ -268,6 +268,49 @@ fn an_integer_is_part_of_what_a_pattern_is_kept_for() {
 }
 
 #[differentiable]
+fn shuffled(x: &[f64], k: usize) -> Vec<f64> {
+    let mut y = vec![0.0; x.len()];
+    for i in 0..x.len() {
+        y[i] = if i < k { x[0] * x[i] } else { x[i] };
+    }
+    y
+}
+
+#[test]
+fn plans_outlive_neither_their_bounds_nor_a_cleared_cache() {
+    let x = points(5);
+    for round in 0..3 {
+        for k in 0..5 {
+            let j = shuffled::jacobian_sparse(&x, k).unwrap();
+            same(&j, &shuffled::jacobian(&x, k).unwrap().flat());
+        }
+        if round == 1 {
+            autograd::clear_cache();
+        }
+    }
+    for k in 0..200 {
+        let n = k % 90 + 1;
+        let j = shuffled::jacobian_sparse(&points(n), k).unwrap();
+        assert_eq!(j.nnz(), n + k.min(n).saturating_sub(1));
+    }
+}
+
+#[test]
+fn threads_share_plans() {
+    std::thread::scope(|s| {
+        for t in 0..4 {
+            s.spawn(move || {
+                for n in 2..30 {
+                    let x = points(n + t % 2);
+                    let h = rosenbrock::hessian_sparse(&x).unwrap();
+                    assert_eq!(h.nnz(), 3 * x.len() - 2);
+                }
+            });
+        }
+    });
+}
+
+#[differentiable]
 fn branching(x: &[f64]) -> Vec<f64> {
     let n = x.len();
     let mut y = vec![0.0; n];
@@ -405,6 +448,11 @@ fn reduced(x: &Tensor<f64>) -> Tensor<f64> {
 }
 
 #[differentiable]
+fn summed(x: &Tensor<f64>) -> Tensor<f64> {
+    x.cumsum(0)
+}
+
+#[differentiable]
 fn attention(q: &Tensor<f64>) -> Tensor<f64> {
     let s = q.matmul(&q.transpose(0, 1)).softmax(1);
     s.matmul(q).square().sum()
@@ -431,6 +479,10 @@ fn tensors_have_rows_and_columns_in_their_order() {
         same(&convolved::jacobian_sparse(&c, &k)?, &beside(12, &[jc.flat(), jk.flat()]));
         Ok(())
     });
+    let (c, k) = (Tensor::from_vec(points(60), [1, 1, 60]), Tensor::from_vec(points(3), [1, 1, 3]));
+    assert_eq!(convolved::jacobian_sparse(&c, &k).unwrap().nnz(), 58 * 6);
+    let s = Tensor::from_vec(points(9), [9]);
+    assert_eq!(summed::jacobian_sparse(&s).unwrap().nnz(), 45);
     let m = Tensor::from_vec(points(40), [20, 2]);
     assert_eq!(observed(|| rows_alone::jacobian_sparse(&m).unwrap()).1, 2);
     let v = Tensor::from_vec(points(6), [6]);

@@ -21,7 +21,7 @@ use crate::{
     op::{
         Attr, Derivative, Eval, Lower, Op, OpDef, arith, compare,
         control::{self, IF, PROJ, WHILE},
-        create, index, linalg, list, reduce, scan, window,
+        conv, create, index, linalg, list, reduce, scan, window,
     },
     ty::{DType, Shape, Ty},
 };
@@ -202,12 +202,19 @@ fn interactions(sets: &Sets, pairs: &FxHashSet<(Set, Set)>, n: usize) -> Result<
     let mut reader = Reader::new(sets, n);
     let mut meets: Vec<(u32, Set)> = Vec::new();
     for &(a, b) in pairs {
-        reader.members([a], |i| meets.push((i, b)));
+        let (mut of_a, from) = (0, meets.len());
+        reader.members([a], |i| {
+            meets.push((i, b));
+            of_a += 1;
+        });
         if a != b {
             reader.members([b], |i| meets.push((i, a)));
         }
-        if meets.len() > LIMIT {
-            return Err(too_large("elements of a matrix", meets.len()));
+        // each of the one with each of the other is an element
+        let of_b = if a == b { of_a } else { meets.len() - from - of_a };
+        let least = of_b.saturating_mul(of_a).max(meets.len());
+        if least > LIMIT {
+            return Err(too_large("elements of a matrix", least));
         }
     }
     meets.sort_unstable();
@@ -438,11 +445,14 @@ impl Run {
             let to = places(at)?;
             return self.gathered(args[0], &to, at.len);
         }
+        if op.is(&conv::CONV) {
+            return self.convolution(at);
+        }
         if op.is(&linalg::MATMUL) {
             return self.product(at);
         }
         if [&scan::CUMSUM, &scan::RECURRENCE, &scan::LOGCUMSUMEXP].iter().any(|def| op.is(def)) {
-            return self.along(at, op.int(0) as usize);
+            return self.running(at);
         }
         let each: Vec<Set> = args.iter().map(|a| self.all(a)).collect::<Result<_>>()?;
         let all = self.bent(op, &each)?;
@@ -550,22 +560,81 @@ impl Run {
         self.elementwise(&Here { args: &args, shapes: &shapes, ..*at })
     }
 
-    /// An operation that works along an axis.
-    fn along(&mut self, at: &Here<'_>, dim: usize) -> Result<Deps> {
-        let mut shape: Shape = at.shape.clone();
-        shape[dim] = 1;
-        let mut lines = Vec::new();
-        for (a, s) in at.args.iter().zip(at.shapes) {
-            lines.push(self.folded(a, s, dim)?);
+    /// A sum along an axis of all up to each place: it depends on what comes before it, or behind.
+    fn running(&mut self, at: &Here<'_>) -> Result<Deps> {
+        let op = &at.node.op;
+        let dim = op.int(0) as usize;
+        let back = !op.is(&scan::LOGCUMSUMEXP) && op.int(1) != 0;
+        let mut all = vec![EMPTY; at.len];
+        for a in at.args {
+            for (i, set) in all.iter_mut().enumerate() {
+                *set = self.sets.union(*set, a.at(i))?;
+            }
         }
-        let args: SmallVec<[&Val; 2]> = lines.iter().collect();
-        let shapes: SmallVec<[Shape; 4]> = args.iter().map(|_| shape.clone()).collect();
-        let len = shape.iter().product();
-        let line = self.elementwise(&Here { args: &args, shapes: &shapes, shape: &shape, len, ..*at })?;
-        Ok(match line {
-            Deps::Each(all) => Deps::Each(Arc::new(spread(&all, &shape, at.shape)?)),
-            same => same,
-        })
+        let (n, inner): (usize, usize) = (at.shape[dim], at.shape[dim + 1..].iter().product());
+        for k in 1..n {
+            let (now, before) = if back { (n - 1 - k, n - k) } else { (k, k - 1) };
+            for row in (0..at.len).step_by((n * inner).max(1)) {
+                for i in 0..inner {
+                    let from = all[row + before * inner + i];
+                    let to = &mut all[row + now * inner + i];
+                    *to = self.sets.union(*to, from)?;
+                }
+            }
+        }
+        if matches!(bend(op), Bend::All) {
+            all.iter().for_each(|&s| self.meet(s, s));
+        }
+        Ok(Deps::Each(Arc::new(all)))
+    }
+
+    /// A convolution: an element depends on the weights of its channel and on what is under the kernel, which is a box, so that
+    /// unions along one axis after the other give it.
+    fn convolution(&mut self, at: &Here<'_>) -> Result<Deps> {
+        let (op, x, w) = (&at.node.op, &at.shapes[0], &at.shapes[1]);
+        let groups = usize::try_from(op.int(3)).unwrap_or(1).max(1);
+        let (images, channels, area) = (x[0] * groups, x[1] / groups, x[2..].iter().product());
+        let mut image = self.unions(&at.args[0].each(), [images, channels, area], 1, |_| 0..channels)?;
+        for d in 2..x.len() {
+            let [stride, padding, dilation] = [0, 1, 2].map(|i| op.dims(i)[d - 2]);
+            let outer = images * at.shape[2..d].iter().product::<usize>();
+            let under = |p: usize| (0..w[d]).filter_map(move |k| (p * stride + k * dilation).checked_sub(padding));
+            image = self.unions(&image, [outer, x[d], x[d + 1..].iter().product()], at.shape[d], under)?;
+        }
+        let size = w[1..].iter().product();
+        let weight = self.unions(&at.args[1].each(), [w[0], size, 1], 1, |_| 0..size)?;
+        let positions: usize = at.shape[2..].iter().product();
+        let of_group = (at.shape[1] / groups).max(1);
+        let mut all = Vec::with_capacity(at.len);
+        for n in 0..x[0] {
+            for (o, &weight) in weight.iter().enumerate() {
+                let from = (n * groups + o / of_group) * positions;
+                for &under in &image[from..from + positions] {
+                    all.push(self.bent(op, &[under, weight])?);
+                }
+            }
+        }
+        Ok(Deps::Each(Arc::new(all)))
+    }
+
+    /// Unions along the middle axis: for each of `n` places of those elements that there are among some.
+    fn unions<I: Iterator<Item = usize>>(
+        &mut self,
+        all: &[Set],
+        [outer, extent, inner]: [usize; 3],
+        n: usize,
+        of: impl Fn(usize) -> I,
+    ) -> Result<Vec<Set>> {
+        let mut out = Vec::with_capacity(outer * n * inner);
+        for o in 0..outer {
+            for p in 0..n {
+                for i in 0..inner {
+                    let these = of(p).filter(|&k| k < extent).map(|k| all[(o * extent + k) * inner + i]);
+                    out.push(self.sets.union_all(these)?);
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// A list with an element replaced or added to.
