@@ -55,7 +55,7 @@ impl Flat for Array2<f32> {
 
 /// Parts beside one another in the columns of a matrix with `m` rows.
 fn beside(m: usize, parts: &[Vec<f64>]) -> Vec<f64> {
-    let width = |p: &Vec<f64>| if m == 0 { 0 } else { p.len() / m };
+    let width = |p: &Vec<f64>| p.len().checked_div(m).unwrap_or(0);
     (0..m).flat_map(|r| parts.iter().flat_map(move |p| p[r * width(p)..(r + 1) * width(p)].to_vec())).collect()
 }
 
@@ -342,8 +342,8 @@ fn walking(x: &[f64]) -> Vec<f64> {
         s += 0.3 + 0.1 * x[k % x.len()];
         k += 1;
     }
-    for i in 0..x.len() {
-        y.push(if i < k { s * x[i] } else { x[i] });
+    for (i, v) in x.iter().enumerate() {
+        y.push(if i < k { s * v } else { *v });
     }
     y
 }
@@ -387,7 +387,7 @@ fn heat(u: &[f64], steps: usize) -> Vec<f64> {
     let n = u.len();
     let mut now = vec![0.0; n];
     for i in 0..n {
-        now[i] = u[i];
+        now[i] = 1.0 * u[i];
     }
     for _ in 0..steps {
         let mut next = vec![0.0; n];

@@ -13,8 +13,10 @@ use std::hash::Hasher;
 pub type Set = u32;
 /// The set without members.
 pub const EMPTY: Set = 0;
-/// Members up to which a set is written out.
+/// Members up to which a set is written out, and numbers up to which every set is: then a loop that goes on and on makes no
+/// new ones, once all depends on all.
 const SMALL: usize = 48;
+const FEW: usize = 256;
 /// Most members, or parts, of all sets together, and most elements of a matrix: 0.5 GB of them.
 pub const LIMIT: usize = 1 << 26;
 
@@ -36,6 +38,8 @@ pub struct Sets {
     spans: Vec<Span>,
     items: Vec<u32>,
     known: FxHashMap<u64, Set>,
+    /// Members up to which a set is written out.
+    small: usize,
 }
 
 impl Sets {
@@ -49,7 +53,8 @@ impl Sets {
         }
         let one = |i: u32| Span { start: i, len: 1, small: true };
         let spans = std::iter::once(Span { start: 0, len: 0, small: true }).chain((0..n as u32).map(one)).collect();
-        let mut sets = Sets { spans, items: (0..n as u32).collect(), known: FxHashMap::default() };
+        let small = if n <= FEW { n } else { SMALL };
+        let mut sets = Sets { spans, items: (0..n as u32).collect(), known: FxHashMap::default(), small };
         for i in 0..n as u32 {
             sets.known.insert(digest(&[i]), i + 1);
         }
@@ -90,12 +95,19 @@ impl Sets {
     }
     /// The union of distinct sets that have members.
     fn join(&mut self, parts: &[Set]) -> Result<Set> {
-        if parts.len() <= SMALL && parts.iter().all(|&p| self.spans[p as usize].small) {
+        let written = |&p: &Set| self.spans[p as usize].small;
+        let most = parts.iter().map(|&p| self.items(p).len()).max().unwrap_or(0);
+        if most <= self.small && parts.len() <= 2 * self.small && parts.iter().all(written) {
             let mut all: SmallVec<[u32; 2 * SMALL]> = SmallVec::new();
-            parts.iter().for_each(|&p| all.extend_from_slice(self.items(p)));
-            all.sort_unstable();
-            all.dedup();
-            if all.len() <= SMALL {
+            match *parts {
+                [a, b] => merge(self.items(a), self.items(b), &mut all),
+                _ => {
+                    parts.iter().for_each(|&p| all.extend_from_slice(self.items(p)));
+                    all.sort_unstable();
+                    all.dedup();
+                }
+            }
+            if all.len() <= self.small {
                 return self.intern(&all);
             }
         }
@@ -121,6 +133,18 @@ impl Sets {
         self.spans.push(Span { start: start as u32, len: items.len() as u32, small });
         Ok((self.spans.len() - 1) as Set)
     }
+}
+
+/// Two ascending lists as one, without duplicates.
+fn merge(a: &[u32], b: &[u32], to: &mut SmallVec<[u32; 2 * SMALL]>) {
+    let (mut i, mut j) = (0, 0);
+    while let (Some(&x), Some(&y)) = (a.get(i), b.get(j)) {
+        to.push(x.min(y));
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    to.extend_from_slice(&a[i..]);
+    to.extend_from_slice(&b[j..]);
 }
 
 fn digest(members: &[u32]) -> u64 {
@@ -167,5 +191,51 @@ impl<'s> Reader<'s> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(sets: &Sets, n: usize, set: Set) -> Vec<u32> {
+        let mut all = Vec::new();
+        Reader::new(sets, n).members([set], |i| all.push(i));
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn unions_are_those_of_plain_sets() {
+        for n in [1, 5, 60, 300, 1000] {
+            let mut sets = Sets::new(n).unwrap();
+            let mut known: Vec<(Set, std::collections::BTreeSet<u32>)> =
+                (0..n as u32).map(|i| (i + 1, [i].into())).chain([(EMPTY, Default::default())]).collect();
+            let mut seed = 1usize;
+            let mut random = |below: usize| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (seed >> 33) % below
+            };
+            for _ in 0..400 {
+                let parts: Vec<usize> = (0..random(5)).map(|_| random(known.len())).collect();
+                let union = sets.union_all(parts.iter().map(|&p| known[p].0)).unwrap();
+                let want = parts.iter().flat_map(|&p| known[p].1.iter().copied()).collect();
+                known.push((union, want));
+            }
+            for (set, want) in &known {
+                assert_eq!(members(&sets, n, *set), want.iter().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn what_depends_on_all_of_few_stays_one_set() {
+        let mut sets = Sets::new(100).unwrap();
+        let mut all = EMPTY;
+        for i in 0..100_000 {
+            all = sets.union(all, i % 100 + 1).unwrap();
+        }
+        assert!(sets.spans.len() <= 300);
+        assert_eq!(members(&sets, 100, all).len(), 100);
     }
 }
