@@ -87,7 +87,7 @@ pub mod __private {
             Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
             Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
             Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_and_hvp, grad_into,
-            hessian, hvp, jacobian, jvp,
+            hessian, hessian_sparse, hvp, jacobian, jacobian_sparse, jvp,
             plain::{Cast, CastTarget, HelperArg, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             recursion,
             rolled::{
@@ -98,5 +98,6 @@ pub mod __private {
             value_and_grad_into, vjp, vmap,
         },
         literal,
+        sprs::CsMat,
     };
 }

@@ -257,6 +257,15 @@ fn higher_orders() {
     assert!(near(&[compiled.0, compiled.1], &[dynamic.0, dynamic.1]), "{compiled:?} {dynamic:?}");
 }
 
+#[test]
+fn sparse_matrices() {
+    let x: Vec<f64> = (0..6).map(|i| (f64::from(i) * 0.7).sin()).collect();
+    let (sparse, dense) = (halves::hessian_sparse(&x).unwrap(), halves::hessian(&x).unwrap());
+    for (k, &h) in dense.iter().enumerate() {
+        assert!((sparse.get(k / 6, k % 6).copied().unwrap_or(0.0) - h).abs() < 1e-12);
+    }
+}
+
 #[differentiable]
 fn slope(x: f64, n: u32) -> f64 {
     power::grad(x, n).unwrap_or(f64::NAN) * x

@@ -79,6 +79,22 @@ fn entry_points(this: &TokenStream) -> Vec<Entry> {
             false,
         ),
         entry(
+            "jacobian_sparse",
+            "All derivatives of all results that may differ from zero, as one matrix of compressed rows: a row for each \
+             float of the results, a column for each float of the differentiated parameters, in order.",
+            Extra::None,
+            quote!(::autograd::__private::CsMat<f64>),
+            false,
+        ),
+        entry(
+            "hessian_sparse",
+            "All second derivatives that may differ from zero, as one matrix of compressed rows: a row and a column for \
+             each float of the differentiated parameters, in order.",
+            Extra::None,
+            quote!(::autograd::__private::CsMat<f64>),
+            false,
+        ),
+        entry(
             "check",
             "Compares the derivatives at these arguments with finite differences.",
             Extra::None,

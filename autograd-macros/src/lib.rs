@@ -36,6 +36,12 @@ use syn::{Error, Item, ItemFn, ItemImpl, Result};
 /// `vmap_grad(xs, ys)` and its like take a slice for each parameter, of which one item stands for as many as the others
 /// have, and give a `Vec` of what the entry point gives; a function of scalars runs as one loop over all items.
 ///
+/// `jacobian_sparse` and `hessian_sparse` give the derivatives that may differ from zero, as one matrix of compressed rows
+/// (`autograd::sprs::CsMat<f64>`, whatever the floats of the function are): a row for each float of the results, a column for
+/// each float of the differentiated parameters, several one after another. Where elements may be is found from the function
+/// itself at these arguments; columns that have no row in common share a product. On the dynamic engine it is the dense
+/// matrix without its zeros. A matrix with more than 2²⁶ elements is an error.
+///
 /// Further options: `max_trips = 1000` makes a `while` or `loop` that does not end an error, `checkpoint(memory = "64 MB")`
 /// bounds what loops record for their derivative. `root_of(residual)` says that the function solves g(x, θ) = 0 for x:
 /// `residual` is an annotated function of the solution, by value, and then the same parameters, and gives as many floats

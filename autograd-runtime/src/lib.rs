@@ -32,6 +32,7 @@ pub mod program;
 mod random;
 mod real;
 mod session;
+pub mod sparse;
 mod state;
 mod tensor;
 pub mod ty;
@@ -54,6 +55,7 @@ pub use real::Real as Traced;
 #[doc(hidden)]
 pub use real::literal;
 pub use session::try_eval;
+pub use sprs;
 pub use state::StateDict;
 pub use tensor::{
     BackwardOptions, Context, Function, GradFn, GradOptions, Grads, HookHandle, HookResult, Index, IntoIndex,

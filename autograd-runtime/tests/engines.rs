@@ -461,6 +461,17 @@ proptest! {
     }
 
     #[test]
+    fn patterns_have_all_elements(r in recipe(12)) {
+        let Some((g, _)) = build(&r, true) else { return Ok(()) };
+        let mut rng = Rng(r.seed);
+        let x = inputs(&g, &mut rng, false);
+        let wrt: Vec<usize> = (0..g.inputs().len()).filter(|&i| g.ty(g.inputs()[i]).dtype.is_float()).collect();
+        prop_assume!(wrt.iter().map(|&i| x[i].ty().numel()).sum::<usize>() <= 60);
+        let cts: Vec<Array> = g.outputs().iter().map(|&o| common::random(g.ty(o), &mut rng, false)).collect();
+        common::patterns_cover(&g, &x, &wrt, &cts).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
     fn forward_mode_agrees_with_reverse_mode(r in recipe(12)) {
         let Some((g, _)) = build(&r, true) else { return Ok(()) };
         let mut rng = Rng(r.seed);

@@ -1,5 +1,6 @@
 //! Every derivative rule against finite differences: one table, one row an operation, one check. An
-//! operation of `op::all()` without a row fails `every_operation_has_a_row`.
+//! operation of `op::all()` without a row fails `every_operation_has_a_row`. The patterns of their derivatives are checked
+//! with them.
 
 mod common;
 
@@ -893,6 +894,7 @@ fn check(row: &Row) {
             };
             near(&what("second order against differences"), product, slope(along), 1e-6);
         }
+        common::patterns_cover(&g, &x, &wrt, &[array(&out_ty, ct.clone())]).unwrap_or_else(|e| panic!("{name}: {e}"));
         if let Some(tape) = row.tape {
             check_tape(row, tape, &g, &wrt, &x, &ct);
         }

@@ -109,6 +109,7 @@ pub fn cache_stats() -> CacheStats {
 
 /// Drops all compiled programs; those that run or are kept by a [`Compiled`](super::Compiled) live on.
 pub fn clear_cache() {
+    super::sparse::clear();
     *STORE.write() = Store::default();
 }
 

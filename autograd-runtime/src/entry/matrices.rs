@@ -30,18 +30,18 @@ pub type Jacobian<F> = <<F as Function>::Value as Block>::Over<<F as Function>::
 pub type Hessian<F> = <<F as Function>::Grads as Block>::Over<<F as Function>::Grads>;
 
 /// A function at some arguments, ready for one kind of product.
-struct Products<'a, F: Function> {
-    args: F::Args<'a>,
-    kind: Kind,
-    v: Visitor<'static>,
+pub(super) struct Products<'a, F: Function> {
+    pub args: F::Args<'a>,
+    pub kind: Kind,
+    pub v: Visitor<'static>,
     /// What runs compiled.
-    entry: Option<Arc<Entry>>,
+    pub entry: Option<Arc<Entry>>,
     /// The leaves that are differentiated.
-    wrt: Vec<usize>,
+    pub wrt: Vec<usize>,
 }
 
 impl<'a, F: Function> Products<'a, F> {
-    fn new(args: F::Args<'a>, kind: Kind) -> Result<Self> {
+    pub fn new(args: F::Args<'a>, kind: Kind) -> Result<Self> {
         let v = visit::<F>(args, kind);
         let (entry, v) = if v.nested || current_engine() == Engine::Dynamic {
             let mut v = itemised::<F>(args, v, kind);
@@ -56,18 +56,18 @@ impl<'a, F: Function> Products<'a, F> {
         let wrt = build::differentiated::<F>(args, v.listed);
         Ok(Products { args, kind, v, entry, wrt })
     }
-    fn times(&self, direction: &[LeafIn]) -> Result<Outcome> {
+    pub fn times(&self, direction: &[LeafIn]) -> Result<Outcome> {
         match &self.entry {
             Some(e) => run_entry::<F>(e, self.args, &self.v, self.kind, Extra::Leaves(direction), None),
             None => on_tape::<F>(self.args, &self.v, self.kind, direction, self.v.nested),
         }
     }
     /// Zeros like the differentiated leaves.
-    fn tangents(&self) -> LeafList {
+    pub fn tangents(&self) -> LeafList {
         self.wrt.iter().map(|&i| zeros(&self.v.leaves[i])).collect()
     }
     /// Zeros like the leaves of the result.
-    fn cotangents(&self) -> Result<LeafList> {
+    pub fn cotangents(&self) -> Result<LeafList> {
         if let Some(Body::Compiled { program, .. }) = self.entry.as_ref().map(|e| &e.body) {
             let n = self.entry.as_ref().map_or(0, |e| e.values);
             let types = &program.outputs()[..n];
@@ -84,7 +84,7 @@ impl<'a, F: Function> Products<'a, F> {
             .collect())
     }
     /// The types of what comes behind the value.
-    fn derivative_types(&self, o: &Outcome) -> Vec<Ty> {
+    pub fn derivative_types(&self, o: &Outcome) -> Vec<Ty> {
         let program = match self.entry.as_ref().map(|e| &e.body) {
             Some(Body::Compiled { program, .. }) => program.outputs().get(o.values..),
             _ => None,
@@ -117,32 +117,32 @@ fn zeros(leaf: &LeafIn) -> LeafIn {
     }
 }
 /// Floats of a leaf.
-fn extent(leaf: &LeafIn) -> usize {
+pub(super) fn extent(leaf: &LeafIn) -> usize {
     match leaf {
         _ if !leaf.dtype().is_float() => 0,
         LeafIn::Bits(..) => 1,
         LeafIn::Tensor(v) | LeafIn::List(v) => v.ty().numel(),
     }
 }
-/// The leaf of zeros with a 1 in one place.
-fn unit(leaf: &LeafIn, i: usize) -> LeafIn {
-    let one = |v: &Value| {
+/// The leaf of zeros with a 1 in some places.
+pub(super) fn seeded(leaf: &LeafIn, places: &[usize]) -> LeafIn {
+    let ones = |v: &Value| {
         let ty = v.ty();
         let mut data = Data::zeros(ty.dtype, ty.numel());
-        data.set_bits(i, bits_of(ty.dtype, 1.0));
+        places.iter().for_each(|&i| data.set_bits(i, bits_of(ty.dtype, 1.0)));
         Value::from_data(ty.clone(), data)
     };
     match leaf {
         LeafIn::Bits(d, _) => LeafIn::Bits(*d, bits_of(*d, 1.0)),
-        LeafIn::Tensor(v) => LeafIn::Tensor(one(v)),
-        LeafIn::List(v) => LeafIn::List(one(v)),
+        LeafIn::Tensor(v) => LeafIn::Tensor(ones(v)),
+        LeafIn::List(v) => LeafIn::List(ones(v)),
     }
 }
 /// Calls `f` with each unit vector of leaves of zeros.
 fn each_unit(mut zeros: LeafList, mut f: impl FnMut(&[LeafIn]) -> Result<()>) -> Result<()> {
     for k in 0..zeros.len() {
         for i in 0..extent(&zeros[k]) {
-            let e = unit(&zeros[k], i);
+            let e = seeded(&zeros[k], &[i]);
             let zero = std::mem::replace(&mut zeros[k], e);
             f(&zeros)?;
             zeros[k] = zero;
@@ -152,7 +152,7 @@ fn each_unit(mut zeros: LeafList, mut f: impl FnMut(&[LeafIn]) -> Result<()>) ->
 }
 
 /// The floats of a result.
-fn floats(out: &OutVal, ty: &Ty) -> Vec<f64> {
+pub(super) fn floats(out: &OutVal, ty: &Ty) -> Vec<f64> {
     match out {
         _ if !ty.dtype.is_float() => Vec::new(),
         OutVal::Tensor(v) => v.to_array().to_f64_vec(),

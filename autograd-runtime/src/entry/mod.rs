@@ -4,7 +4,7 @@
 //! * `build`: from a function and a kind of derivative to an `Entry`, compiled or dynamic;
 //! * `cache`: the bounded store of entries;
 //! * `call`: one call of an entry on either engine;
-//! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`];
+//! * `matrices`: Jacobians and Hessians, in the forms of [`blocks`]; `sparse`: those that are mostly zeros, as one matrix;
 //! * [`vmap`]: an entry point at many arguments;
 //! * `staged`: derivatives inside annotated bodies, and the dynamic engine's derivatives;
 //! * `implicit`: functions given as roots; [`recursion`]: functions that call themselves;
@@ -29,6 +29,7 @@ mod matrices;
 pub mod plain;
 pub mod recursion;
 pub mod rolled;
+mod sparse;
 mod staged;
 pub mod twins;
 #[cfg(feature = "nalgebra")]
@@ -49,6 +50,7 @@ pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, st
 pub use twins::{AsTwin, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
 
 use crate::Result;
+use sprs::CsMat;
 use std::cell::Cell;
 
 /// A parameter of an annotated function.
@@ -236,6 +238,20 @@ pub fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
 /// As [`grad`].
 pub fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
     matrices::hessian::<F>(args)
+}
+/// All derivatives of all results that may differ from zero, as one matrix of compressed rows.
+///
+/// # Errors
+/// As [`grad`], and if there are too many of them.
+pub fn jacobian_sparse<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
+    sparse::jacobian::<F>(args)
+}
+/// All second derivatives that may differ from zero, as one matrix of compressed rows.
+///
+/// # Errors
+/// As [`jacobian_sparse`].
+pub fn hessian_sparse<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
+    sparse::hessian::<F>(args)
 }
 /// Compares derivatives with finite differences.
 ///

@@ -3,7 +3,10 @@
 
 use autograd_runtime::{
     array::{Array, Data},
+    diff,
     graph::Graph,
+    interp,
+    sparse::{self, Order},
     ty::{DType, Ty},
 };
 
@@ -131,3 +134,53 @@ pub const WHILE: &str = "
 %5 = proj(%3) {index=1, dtype=i64, shape=[]} : i64[]
 return %4, %5
 ";
+
+/// The patterns of a graph's derivatives in its inputs `wrt` have every element that is not zero: of the first derivative,
+/// and of the second one of its floats with these cotangents.
+pub fn patterns_cover(g: &Graph, x: &[Array], wrt: &[usize], cts: &[Array]) -> Result<(), String> {
+    let error = |e: autograd_runtime::Error| format!("pattern: {e}\n{g}");
+    let vjp = diff::vjp(g, wrt).map_err(error)?;
+    let grads = vjp.outputs()[g.outputs().len()..].to_vec();
+    let second = diff::jvp(&vjp.with_outputs(grads), wrt).map_err(error)?;
+    let first = diff::jvp(g, wrt).map_err(error)?;
+    let rows = g.outputs().iter().map(|&o| g.ty(o).dtype.is_float()).collect::<Vec<_>>();
+    covers(&first, g, x, &[], wrt, &rows, Order::First)?;
+    covers(&second, g, x, cts, wrt, &vec![true; wrt.len()], Order::Second)
+}
+
+/// Compares a pattern with products, column by column. Outputs of the products are values, then derivatives.
+fn covers(
+    products: &Graph,
+    g: &Graph,
+    x: &[Array],
+    cts: &[Array],
+    wrt: &[usize],
+    floats: &[bool],
+    order: Order,
+) -> Result<(), String> {
+    let error = |e: autograd_runtime::Error| format!("{order:?}: {e}\n{g}");
+    let pattern = sparse::pattern(g, x, wrt, order).map_err(error)?;
+    let zeros: Vec<Array> = wrt.iter().map(|&i| array(&x[i].ty(), vec![0.0; x[i].ty().numel()])).collect();
+    let mut column = 0;
+    for (k, zero) in zeros.iter().enumerate() {
+        for i in 0..zero.ty().numel() {
+            let mut direction = zeros.clone();
+            let unit: Vec<f64> = (0..zero.ty().numel()).map(|j| f64::from(u8::from(i == j))).collect();
+            direction[k] = array(&zero.ty(), unit);
+            let all: Vec<Array> = x.iter().chain(cts).chain(&direction).cloned().collect();
+            let out = interp::run(products, &all).map_err(error)?;
+            let tangents = out[out.len() / 2..].iter().zip(floats).filter(|(_, float)| **float);
+            let down: Vec<f64> = tangents.flat_map(|(t, _)| t.to_f64_vec()).collect();
+            if down.len() != pattern.rows() {
+                return Err(format!("{order:?}: {} rows, the pattern has {}\n{g}", down.len(), pattern.rows()));
+            }
+            for (r, value) in down.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                if !pattern.row(r).contains(&column) {
+                    return Err(format!("{order:?}: no element ({r}, {column}), which is {value}, at {x:?}\n{g}"));
+                }
+            }
+            column += 1;
+        }
+    }
+    Ok(())
+}
