@@ -266,6 +266,47 @@ fn sparse_matrices() {
     }
 }
 
+/// A loop that is run in stretches, around calls whose records lie between one another.
+#[differentiable]
+fn along(x: f64, y: f64, n: usize) -> f64 {
+    let mut s = x;
+    for i in 0..n {
+        s = 0.9 * s.sin() + power(y, 3) + 0.01 * tree(s, i % 3);
+    }
+    s
+}
+#[differentiable(checkpoint(memory = "4 KB"))]
+fn bounded(x: f64, y: f64, n: usize) -> f64 {
+    along(x, y, n)
+}
+#[test]
+fn less_memory_gives_the_same() {
+    for n in [0, 1, 40, 1000] {
+        let free = with_engine(Engine::Compiled, || along::value_and_grad(0.3, 0.4, n)).unwrap();
+        assert_eq!(free, with_engine(Engine::Compiled, || bounded::value_and_grad(0.3, 0.4, n)).unwrap());
+    }
+    agrees!(bounded(0.3, 0.4, 40));
+    let (a, b) = (along::hvp(0.3, 0.4, 50, 1.0, 0.5).unwrap(), bounded::hvp(0.3, 0.4, 50, 1.0, 0.5).unwrap());
+    assert!((a.0 - b.0).abs() < 1e-12 && (a.1 - b.1).abs() < 1e-12);
+}
+
+#[test]
+fn many_arguments_and_kept_programs() {
+    let x: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i) / 100.0).collect();
+    for (x, slope) in x.iter().zip(power::vmap_grad(&x, &[7]).unwrap()) {
+        assert!((slope - 7.0 * x.powi(6)).abs() < 1e-9);
+    }
+    let kept = shrink::compile(3.0, 0.7).unwrap();
+    for x in &x {
+        assert_eq!(kept.value_and_grad(*x, 0.7).unwrap(), shrink::value_and_grad(*x, 0.7).unwrap());
+    }
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| (0..20).for_each(|n| assert_eq!(tree::grad(0.3, n % 6), tree::grad(0.3, n % 6))));
+        }
+    });
+}
+
 #[differentiable]
 fn slope(x: f64, n: u32) -> f64 {
     power::grad(x, n).unwrap_or(f64::NAN) * x

@@ -94,8 +94,11 @@ fn generics(function: &Function, errors: &mut Errors) {
         match param {
             GenericParam::Lifetime(_) => {}
             GenericParam::Type(param) => {
-                let text =
-                    format!("a generic function cannot be differentiated: write `{}` as a concrete type", param.ident);
+                let text = format!(
+                    "a generic function cannot be differentiated: write `{}` as a concrete type, or bound it by `Real` for a \
+                     helper that annotated functions call",
+                    param.ident
+                );
                 errors.at(param, text);
             }
             GenericParam::Const(param) => {
