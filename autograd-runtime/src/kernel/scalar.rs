@@ -1098,7 +1098,14 @@ fn repeat(
     // carried values; with a record the number of trips, where the record ends, where records are and how many fit
     let mut like = forms(&args[..carried]);
     let mut start = words(&args[..carried]);
-    let at = arena.map(|arena| address(l, cx, arena));
+    // of trips that leave nothing the number is all there is
+    let width = body.outputs.len() - carried;
+    let counted = arena.is_some() && width == 0;
+    let at = arena.filter(|_| width > 0).map(|arena| address(l, cx, arena));
+    if counted {
+        like.push(integer);
+        start.push(l.b.ins().iconst(types::I64, 0));
+    }
     if let Some(at) = at {
         like.extend([integer; 4]);
         start.push(l.b.ins().iconst(types::I64, 0));
@@ -1111,15 +1118,18 @@ fn repeat(
         let mut record = None;
         if let Some(at) = at {
             let [end, records, capacity] = [1, 2, 3].map(|k| start[words(&args[..carried]).len() + k]);
-            let bytes = (body.outputs.len() - carried) as i64 * 8;
+            let bytes = width as i64 * 8;
             let until = l.b.ins().iadd(end, attempt.trips);
             let need = l.b.ins().imul_imm_s(until, bytes);
-            let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, need, records, capacity)? };
+            let room = room(l, cx, at, need, records, capacity)?;
             let by = l.b.ins().imul_imm_s(end, bytes);
             record = Some((l.b.ins().iadd(room.0, by), [until, room.0, room.1]));
         }
-        let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, record.map(|r| r.0))?;
+        // a record of nothing is nowhere
+        let place = record.map(|r| r.0).or(counted.then_some(attempt.trips));
+        let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, place)?;
         let mut done = words(&outs);
+        done.extend(counted.then_some(attempt.trips));
         if let Some((_, more)) = record {
             done.push(attempt.trips);
             done.extend(more);
@@ -1138,12 +1148,15 @@ fn repeat(
     let mut outs = trip(l, cx, body, &now)?;
     let recorded = outs.split_off(carried);
     let mut values = words(&outs);
+    if counted {
+        values.push(l.b.ins().iadd_imm_s(vals[carried].lane().value, 1));
+    }
     if let Some(at) = at {
         let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
         let bytes = (recorded.len() * 8) as i64;
         let by = l.b.ins().imul_imm_s(end, bytes);
         let need = l.b.ins().iadd_imm_s(by, bytes);
-        let room = if bytes == 0 { (records, capacity) } else { room(l, cx, at, need, records, capacity)? };
+        let room = room(l, cx, at, need, records, capacity)?;
         let to = l.b.ins().iadd(room.0, by);
         for (k, v) in recorded.into_iter().enumerate() {
             let word = to_word(l, v.lane());
@@ -1160,7 +1173,10 @@ fn repeat(
         // the next run of this loop records after these
         l.b.ins().store(mem(), vals[carried + 1].lane().value, at, frame::LEN);
     }
-    Ok(vals[..carried + if at.is_some() { 2 } else { 0 }].to_vec())
+    let mut vals = vals;
+    vals.truncate(carried + if at.is_some() { 2 } else { 0 } + usize::from(counted));
+    vals.extend(counted.then(|| vals[carried]));
+    Ok(vals)
 }
 
 /// As [`repeat`] with a record, where the records of inner calls come between those of the trips: each ends with where the
