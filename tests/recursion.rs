@@ -302,7 +302,7 @@ fn many_arguments_and_kept_programs() {
     }
     std::thread::scope(|s| {
         for _ in 0..4 {
-            s.spawn(|| (0..20).for_each(|n| assert_eq!(tree::grad(0.3, n % 6), tree::grad(0.3, n % 6))));
+            s.spawn(|| (0..20).for_each(|n| assert!(tree::grad(0.3, n % 6).is_ok_and(f64::is_finite))));
         }
     });
 }

@@ -103,8 +103,9 @@ pub(super) const LENGTH: i64 = 3;
 pub(super) const RANGE: i64 = 4;
 pub(super) const DEPTH: i64 = 5;
 
-/// Bytes of the stack that functions leave to what they call.
-const MARGIN: usize = 1 << 16;
+/// Bytes of the stack that functions leave to what they call. A function looks at where the stack is once it has taken its
+/// own part of it, which for a program of the largest size is less than this.
+const MARGIN: usize = 1 << 17;
 /// And what they take where nobody knows how much there is.
 const LITTLE: usize = 1 << 18;
 
