@@ -1,5 +1,8 @@
 //! Functions that call themselves: compiled as functions, in all derivatives, against the dynamic engine and differences.
 
+// bodies index as their users would
+#![allow(clippy::needless_range_loop)]
+
 use autograd::prelude::*;
 
 /// x to the n, by squaring.
