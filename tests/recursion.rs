@@ -1,7 +1,7 @@
 //! Functions that call themselves: compiled as functions, in all derivatives, against the dynamic engine and differences.
 
 // bodies index as their users would
-#![allow(clippy::needless_range_loop)]
+#![allow(clippy::manual_is_multiple_of, clippy::needless_range_loop)]
 
 use autograd::prelude::*;
 
