@@ -1,6 +1,6 @@
 //! What twins of functions that call themselves go through: in a trace, the function is traced once, into a graph of its
 //! own, in which its calls of itself are calls of that graph, and the call becomes a `call` of it
-//! ([`control`](crate::op::control)). If its calls differ in what a trace knows, as in a static integer, they are traced one
+//! ([`crate::op::control`]). If its calls differ in what a trace knows, as in a static integer, they are traced one
 //! inside the other.
 
 use super::{
