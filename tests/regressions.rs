@@ -607,3 +607,26 @@ fn what_a_loop_detaches_stays_detached() {
     let (_, tangent) = detached_in_a_loop::jvp(0.1, 40, 1.0).unwrap();
     assert!((compiled[1] - tangent).abs() <= 1e-9 * tangent.abs());
 }
+
+/// The choice gives the loop no cotangent where it takes the other side, and neither side has a part in the loop's record.
+#[differentiable]
+fn chosen_after_a_loop(x: &Tensor<f64>, other: f64) -> Tensor<f64> {
+    let mut s = x.sum();
+    while s < 10.0 {
+        s = s.square() + x.mean();
+    }
+    if x.mean() * other > 0.0 { s.sin() } else { x.prod() }
+}
+#[test]
+fn a_choice_over_tensors_after_a_loop() {
+    let x = vector(&[0.5, 0.75, 1.25]);
+    for other in [1.0, -1.0] {
+        on_both(|_| {
+            let report = chosen_after_a_loop::check(&x, other).unwrap();
+            assert!(report.passed(), "{other}: {report}");
+        });
+        let [a, b] = [Engine::Compiled, Engine::Dynamic]
+            .map(|engine| with_engine(engine, || chosen_after_a_loop::grad(&x, other)).unwrap().0.to_vec());
+        a.iter().zip(&b).for_each(|(a, b)| near(*a, *b, 1e-12));
+    }
+}

@@ -183,7 +183,8 @@ impl Lowering {
                     let ends = [values[carried], values[carried + 1]];
                     // as the `while_save` of the pair
                     let arena = b.node(b.node(ends[0]).args[0]).op.attrs[3].clone();
-                    match guard(g, n) {
+                    // a choice over tensors runs programs of its own, which have no part in this record
+                    match guard(g, n).filter(|_| self.scalar) {
                         Some((c, when)) => {
                             let c = map[c.index()].expect("arguments come first");
                             guarded(&b, n, &args, ends, &arena, pair, c, when)?
