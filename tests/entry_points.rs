@@ -3,74 +3,8 @@
 mod common;
 
 use autograd::{EngineUsed, backward, no_grad, prelude::*};
-use common::{close, each_engine, near, same};
+use common::{Flat, alike, close, each_engine, near, same};
 use std::cell::RefCell;
-
-/// The numbers of a value or gradient, in order.
-trait Flat {
-    fn flat(&self) -> Vec<f64>;
-}
-impl Flat for f64 {
-    fn flat(&self) -> Vec<f64> {
-        vec![*self]
-    }
-}
-impl Flat for f32 {
-    fn flat(&self) -> Vec<f64> {
-        vec![f64::from(*self)]
-    }
-}
-impl Flat for Tensor<f64> {
-    fn flat(&self) -> Vec<f64> {
-        self.to_vec()
-    }
-}
-impl Flat for Tensor<f32> {
-    fn flat(&self) -> Vec<f64> {
-        self.to_vec().into_iter().map(f64::from).collect()
-    }
-}
-impl<T: Flat> Flat for [T] {
-    fn flat(&self) -> Vec<f64> {
-        self.iter().flat_map(Flat::flat).collect()
-    }
-}
-impl<T: Flat, const N: usize> Flat for [T; N] {
-    fn flat(&self) -> Vec<f64> {
-        self[..].flat()
-    }
-}
-impl<T: Flat> Flat for Vec<T> {
-    fn flat(&self) -> Vec<f64> {
-        self[..].flat()
-    }
-}
-impl<T: Flat + ?Sized> Flat for &T {
-    fn flat(&self) -> Vec<f64> {
-        (**self).flat()
-    }
-}
-impl<A: Flat, B: Flat> Flat for (A, B) {
-    fn flat(&self) -> Vec<f64> {
-        [self.0.flat(), self.1.flat()].concat()
-    }
-}
-impl<A: Flat, B: Flat, C: Flat, D: Flat> Flat for (A, B, C, D) {
-    fn flat(&self) -> Vec<f64> {
-        [self.0.flat(), self.1.flat(), self.2.flat(), self.3.flat()].concat()
-    }
-}
-impl<A: Flat, B: Flat, C: Flat> Flat for (A, B, C) {
-    fn flat(&self) -> Vec<f64> {
-        [self.0.flat(), self.1.flat(), self.2.flat()].concat()
-    }
-}
-
-#[track_caller]
-fn alike(a: &[f64], b: &[f64], tolerance: f64) {
-    assert_eq!(a.len(), b.len(), "{a:?} and {b:?}");
-    a.iter().zip(b).for_each(|(a, b)| near(*a, *b, tolerance));
-}
 
 /// Runs every entry point of a function with a scalar result on each engine. All of them must agree with the
 /// plain function, with differences and with each other; gives the gradient and the Hessian's product.

@@ -1,57 +1,20 @@
 //! Sparse Jacobians and Hessians against the dense ones: their values, their patterns, and how many products they take.
 
+mod common;
+
 use autograd::{
     Tensor,
     ndarray::{Array1, Array2, array},
     prelude::*,
     sprs::CsMat,
 };
+use common::Flat;
 use std::{cell::Cell, sync::Once};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
-
-/// The numbers of a result in order, of whatever form: a dense matrix, row by row.
-trait Flat {
-    fn flat(&self) -> Vec<f64>;
-}
-impl Flat for f64 {
-    fn flat(&self) -> Vec<f64> {
-        vec![*self]
-    }
-}
-impl Flat for f32 {
-    fn flat(&self) -> Vec<f64> {
-        vec![f64::from(*self)]
-    }
-}
-impl<A: Flat> Flat for Vec<A> {
-    fn flat(&self) -> Vec<f64> {
-        self.iter().flat_map(Flat::flat).collect()
-    }
-}
-impl<A: Flat, const N: usize> Flat for [A; N] {
-    fn flat(&self) -> Vec<f64> {
-        self.iter().flat_map(Flat::flat).collect()
-    }
-}
-impl Flat for Tensor<f64> {
-    fn flat(&self) -> Vec<f64> {
-        self.to_vec()
-    }
-}
-impl Flat for Array2<f64> {
-    fn flat(&self) -> Vec<f64> {
-        self.iter().copied().collect()
-    }
-}
-impl Flat for Array2<f32> {
-    fn flat(&self) -> Vec<f64> {
-        self.iter().map(|&x| f64::from(x)).collect()
-    }
-}
 
 /// Parts beside one another in the columns of a matrix with `m` rows.
 fn beside(m: usize, parts: &[Vec<f64>]) -> Vec<f64> {

@@ -121,19 +121,14 @@ impl Function {
         function
     }
 
-    /// The function that a caller's twin calls.
-    pub fn twin(&self) -> Ident {
-        let listed = self.lists && self.root.is_none();
-        format_ident!(
-            "{}",
-            if self.recursive {
-                "__recursive"
-            } else if listed {
-                "__listed"
-            } else {
-                "__twin"
-            }
-        )
+    /// The function that the twins of others call.
+    pub fn called(&self) -> Ident {
+        format_ident!("{}", if self.recursive { "__recursive" } else { "__twin" })
+    }
+
+    /// The function that an entry point runs.
+    pub fn staged(&self) -> Ident {
+        if self.lists && self.root.is_none() { format_ident!("__listed") } else { self.called() }
     }
 
     pub fn name(&self) -> &Ident {

@@ -112,7 +112,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
         quote!(l.param(#index); let #name = ::autograd::__private::Arg::lift(#arg, l);)
     });
     let passed = function.params.iter().map(twin_arg);
-    let twin = function.twin();
+    let twin = function.staged();
     let collected: Vec<TokenStream> = wrt
         .iter()
         .map(|param| {

@@ -97,7 +97,7 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
             },
         }
     });
-    let twin = if function.recursive { function.twin() } else { format_ident!("__twin") };
+    let twin = function.called();
     let recursive = recursion::entry(function, types);
     quote! {
         #recursive
@@ -235,7 +235,7 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let value = quote!(<#ret as ::autograd::__private::Outcome>::Value);
 
     let leaves = quote!(__leaves: &mut ::autograd::__private::LeafReader<'_>);
-    let called = if function.recursive { function.twin() } else { format_ident!("__twin") };
+    let called = function.called();
     let twin = quote!(&|#leaves| Self::#called(#(#rerun),*));
     let shape = quote!(|#leaves| #grads);
     let prepare = quote! {

@@ -143,7 +143,8 @@ impl<I: Integer> PlainArg<IntKind> for Int<I> {
         known(self)
     }
 }
-/// What a helper that is generic over [`Real`](super::Real) may be given: anything; an integer of the twin is read.
+/// What a helper that is generic over [`Real`](super::Real) may be given: numbers, arrays of them, references; an integer of
+/// the twin is read.
 pub trait HelperArg {
     /// The argument.
     type Given;

@@ -198,8 +198,7 @@ impl Builder {
         let failed = |e: &dyn std::fmt::Display| CompileError::Codegen(e.to_string());
         let module = self.memory.module.get_mut().map_err(|e| failed(&e))?;
         let module = module.as_mut().ok_or_else(|| failed(&"module is gone"))?;
-        let id = module.declare_anonymous_function(&signature).map_err(|e| failed(&e))?;
-        Ok(id)
+        module.declare_anonymous_function(&signature).map_err(|e| failed(&e))
     }
 
     /// Compiles a declared function, which may call others.

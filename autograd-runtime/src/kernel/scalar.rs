@@ -668,30 +668,14 @@ pub(super) fn emit_function(
         let number = l.b.ins().iadd_imm_s(args[0].lane().value, -1);
         let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
         let from = l.b.ins().iadd(records, by);
-        let saved: Vec<Val> = record
-            .iter()
-            .enumerate()
-            .map(|(k, &dtype)| {
-                let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
-                Val::Scalar(Lane { value, dtype })
-            })
-            .collect();
-        args.splice(..1, saved);
+        args.splice(..1, recorded(&mut l, from, record));
     }
     let mut values = trip(&mut l, &cx, &f.program, &args)?;
     let mut end = None;
     if let How::Save { results, arena } = &f.how {
-        let recorded = values.split_off(*results);
+        let left = values.split_off(*results);
         let at = address(&mut l, &cx, *arena);
-        let bytes = (recorded.len() * 8) as i64;
-        let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
-        let by = l.b.ins().imul_imm_s(len, bytes);
-        if bytes > 0 {
-            let to = record_at(&mut l, &cx, at, by, bytes)?;
-            store_words(&mut l, to, recorded.into_iter().map(Val::lane));
-        }
-        let value = l.b.ins().iadd_imm_s(len, 1);
-        l.b.ins().store(mem(), value, at, frame::LEN);
+        let value = record(&mut l, &cx, at, left.into_iter().map(Val::lane).collect())?;
         end = Some(Lane { value, dtype: DType::I64 });
     }
     let scalars = values.into_iter().skip(f.sums()).map(Val::lane).chain(end);
@@ -699,13 +683,31 @@ pub(super) fn emit_function(
     leave(&mut l, &cx)
 }
 
-/// The address of a record that begins `by` bytes from the first one, for which there is room.
-fn record_at(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, by: Value, bytes: i64) -> Result<Value, CompileError> {
-    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
-    let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
-    let need = l.b.ins().iadd_imm_s(by, bytes);
-    let (records, _) = room(l, cx, at, need, records, capacity)?;
-    Ok(l.b.ins().iadd(records, by))
+/// Records values behind all records of an arena: where the record ends.
+fn record(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, values: Vec<Lane>) -> Result<Value, CompileError> {
+    let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
+    let bytes = (values.len() * 8) as i64;
+    if bytes > 0 {
+        let by = l.b.ins().imul_imm_s(len, bytes);
+        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+        let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
+        let need = l.b.ins().iadd_imm_s(by, bytes);
+        let (records, _) = room(l, cx, at, need, records, capacity)?;
+        let to = l.b.ins().iadd(records, by);
+        store_words(l, to, values);
+    }
+    let end = l.b.ins().iadd_imm_s(len, 1);
+    l.b.ins().store(mem(), end, at, frame::LEN);
+    Ok(end)
+}
+
+/// The values of the record at an address.
+fn recorded(l: &mut Lanes<'_, '_>, from: Value, record: &[DType]) -> Vec<Val> {
+    let mut read = |(k, &dtype): (usize, &DType)| {
+        let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
+        Val::Scalar(Lane { value, dtype })
+    };
+    record.iter().enumerate().map(&mut read).collect()
 }
 
 /// Calls a function: its results.
@@ -861,7 +863,7 @@ fn region(
                 }
                 Val::List { at: to, len, dtype: *dtype }
             }
-            Inst::Sum(list) => Val::Scalar(sum(l, at(*list))),
+            Inst::Sum(list) => Val::Scalar(sum(l, at(*list))?),
             Inst::Within { number, limit, range, place } => {
                 let (number, limit) = (lane(*number), lane(*limit).value);
                 if *range {
@@ -945,26 +947,21 @@ fn moved(l: &mut Lanes<'_, '_>, by: usize, to: Value, from: Value, len: Value, d
 }
 
 /// The sum in order, as the interpreter's.
-fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Lane {
+fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
     let (at, len, dtype) = parts(list);
     let (zero, none) = (l.constant_bits(0, dtype), l.b.ins().iconst(types::I64, 0));
-    let (head, params) = block(l, &[Form::Scalar(DType::I64), Form::Scalar(dtype)]);
-    jump(l, head, [none, zero.value]);
-    l.b.switch_to_block(head);
-    let (i, sum) = (params[0].lane(), params[1].lane());
-    let more = l.b.ins().icmp(IntCC::UnsignedLessThan, i.value, len);
-    let (trip, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(more, trip, &[], exit, &[]);
-    enter(l, trip);
-    let by = l.b.ins().imul_imm_s(i.value, size_of(dtype) as i64);
-    let address = l.b.ins().iadd(at, by);
-    let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
-    let next = l.add(sum, Lane { value, dtype });
-    let i = l.b.ins().iadd_imm_s(i.value, 1);
-    jump(l, head, [i, next.value]);
-    l.b.seal_block(head);
-    enter(l, exit);
-    sum
+    let like = [Form::Scalar(DType::I64), Form::Scalar(dtype)];
+    let below =
+        |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(l.b.ins().icmp(IntCC::UnsignedLessThan, vals[0].lane().value, len));
+    let vals = cycle(l, &like, [none, zero.value], below, |l, vals| {
+        let (i, sum) = (vals[0].lane().value, vals[1].lane());
+        let by = l.b.ins().imul_imm_s(i, size_of(dtype) as i64);
+        let address = l.b.ins().iadd(at, by);
+        let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+        let next = l.add(sum, Lane { value, dtype });
+        Ok(vec![l.b.ins().iadd_imm_s(i, 1), next.value])
+    })?;
+    Ok(vals[1].lane())
 }
 
 /// The machine's division traps at zero, which is a fault, and at the least number by −1, which wraps.
@@ -1043,6 +1040,32 @@ pub(super) fn jump(l: &mut Lanes<'_, '_>, to: Block, values: impl IntoIterator<I
 pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
     l.b.switch_to_block(block);
     l.b.seal_block(block);
+}
+
+/// A loop over values of these forms: while `test` gives something for them, `trip` gives the next ones. The values at its end.
+fn cycle<'a, 'b>(
+    l: &mut Lanes<'a, 'b>,
+    like: &[Form],
+    start: impl IntoIterator<Item = Value>,
+    test: impl FnOnce(&mut Lanes<'a, 'b>, &[Val]) -> Result<Value, CompileError>,
+    trip: impl FnOnce(&mut Lanes<'a, 'b>, &[Val]) -> Result<Vec<Value>, CompileError>,
+) -> Result<Vec<Val>, CompileError> {
+    let (head, vals) = block(l, like);
+    jump(l, head, start);
+    l.b.switch_to_block(head);
+    let more = test(l, &vals)?;
+    let (go, exit) = (l.b.create_block(), l.b.create_block());
+    l.b.ins().brif(more, go, &[], exit, &[]);
+    enter(l, go);
+    let next = trip(l, &vals)?;
+    jump(l, head, next);
+    l.b.seal_block(head);
+    enter(l, exit);
+    Ok(vals)
+}
+/// The first value, which counts the trips that are left.
+fn left(_: &mut Lanes<'_, '_>, vals: &[Val]) -> Result<Value, CompileError> {
+    Ok(vals[0].lane().value)
 }
 
 fn choice(
@@ -1136,44 +1159,33 @@ fn repeat(
         }
         start = vector::end(l, attempt, &like, done, start);
     }
-    let (head, vals) = block(l, &like);
-    jump(l, head, start);
-    l.b.switch_to_block(head);
-    let mut now: Vec<Val> = vals[..carried].to_vec();
-    now.extend_from_slice(&args[carried..]);
-    let test = inner(l, cx, cond, &now)?[0].lane();
-    let (go, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(test.value, go, &[], exit, &[]);
-    enter(l, go);
-    let mut outs = trip(l, cx, body, &now)?;
-    let recorded = outs.split_off(carried);
-    let mut values = words(&outs);
-    if counted {
-        values.push(l.b.ins().iadd_imm_s(vals[carried].lane().value, 1));
-    }
-    if let Some(at) = at {
-        let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
-        let bytes = (recorded.len() * 8) as i64;
-        let by = l.b.ins().imul_imm_s(end, bytes);
-        let need = l.b.ins().iadd_imm_s(by, bytes);
-        let room = room(l, cx, at, need, records, capacity)?;
-        let to = l.b.ins().iadd(room.0, by);
-        for (k, v) in recorded.into_iter().enumerate() {
-            let word = to_word(l, v.lane());
-            l.b.ins().store(mem(), word, to, (k * 8) as i32);
+    let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
+    let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
+    let mut vals = cycle(l, &like, start, test, |l, vals| {
+        let mut outs = trip(l, cx, body, &now(vals))?;
+        let recorded = outs.split_off(carried);
+        let mut values = words(&outs);
+        if counted {
+            values.push(l.b.ins().iadd_imm_s(vals[carried].lane().value, 1));
         }
-        values.push(l.b.ins().iadd_imm_s(trips, 1));
-        values.push(l.b.ins().iadd_imm_s(end, 1));
-        values.extend([room.0, room.1]);
-    }
-    jump(l, head, values);
-    l.b.seal_block(head);
-    enter(l, exit);
+        if let Some(at) = at {
+            let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
+            let bytes = (recorded.len() * 8) as i64;
+            let by = l.b.ins().imul_imm_s(end, bytes);
+            let need = l.b.ins().iadd_imm_s(by, bytes);
+            let room = room(l, cx, at, need, records, capacity)?;
+            let to = l.b.ins().iadd(room.0, by);
+            store_words(l, to, recorded.into_iter().map(Val::lane));
+            values.push(l.b.ins().iadd_imm_s(trips, 1));
+            values.push(l.b.ins().iadd_imm_s(end, 1));
+            values.extend([room.0, room.1]);
+        }
+        Ok(values)
+    })?;
     if let Some(at) = at {
         // the next run of this loop records after these
         l.b.ins().store(mem(), vals[carried + 1].lane().value, at, frame::LEN);
     }
-    let mut vals = vals;
     vals.truncate(carried + if at.is_some() { 2 } else { 0 } + usize::from(counted));
     vals.extend(counted.then(|| vals[carried]));
     Ok(vals)
@@ -1193,28 +1205,17 @@ fn repeat_linked(
     let none = l.b.ins().iconst(types::I64, 0);
     let mut like = forms(&args[..carried]);
     like.extend([Form::Scalar(DType::I64); 2]);
-    let (head, vals) = block(l, &like);
-    jump(l, head, words(&args[..carried]).into_iter().chain([none, none]));
-    l.b.switch_to_block(head);
-    let now = [&vals[..carried], &args[carried..]].concat();
-    let test = inner(l, cx, cond, &now)?[0].lane();
-    let (go, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(test.value, go, &[], exit, &[]);
-    enter(l, go);
-    let mut outs = trip(l, cx, body, &now)?;
-    let recorded = outs.split_off(carried);
-    let [trips, end] = [0, 1].map(|k| vals[carried + k].lane());
-    let bytes = (recorded.len() * 8 + 8) as i64;
-    let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
-    let by = l.b.ins().imul_imm_s(len, bytes);
-    let to = record_at(l, cx, at, by, bytes)?;
-    store_words(l, to, recorded.into_iter().map(Val::lane).chain([end]));
-    let [trips, end] = [trips.value, len].map(|x| l.b.ins().iadd_imm_s(x, 1));
-    l.b.ins().store(mem(), end, at, frame::LEN);
-    jump(l, head, words(&outs).into_iter().chain([trips, end]));
-    l.b.seal_block(head);
-    enter(l, exit);
-    Ok(vals)
+    let start = words(&args[..carried]).into_iter().chain([none, none]);
+    let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
+    let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
+    cycle(l, &like, start, test, |l, vals| {
+        let mut outs = trip(l, cx, body, &now(vals))?;
+        let recorded = outs.split_off(carried);
+        let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
+        let end = record(l, cx, at, recorded.into_iter().map(Val::lane).chain([before]).collect())?;
+        let trips = l.b.ins().iadd_imm_s(trips.value, 1);
+        Ok(words(&outs).into_iter().chain([trips, end]).collect())
+    })
 }
 
 /// The loop back over what [`repeat_linked`] recorded.
@@ -1232,29 +1233,19 @@ fn back_linked(
     let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
     let mut like = vec![Form::Scalar(DType::I64); 2];
     like.extend(forms(state));
-    let (head, vals) = block(l, &like);
-    jump(l, head, words(&args[..2]).into_iter().chain(words(state)));
-    l.b.switch_to_block(head);
-    let [left, end] = [0, 1].map(|k| vals[k].lane().value);
-    let (go, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(left, go, &[], exit, &[]);
-    enter(l, go);
-    let [number, place] = [left, end].map(|x| l.b.ins().iadd_imm_s(x, -1));
-    let by = l.b.ins().imul_imm_s(place, (record.len() * 8 + 8) as i64);
-    let from = l.b.ins().iadd(records, by);
-    let mut now = Vec::with_capacity(step.inputs.len());
-    for (k, &dtype) in record.iter().enumerate() {
-        let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
-        now.push(Val::Scalar(Lane { value, dtype }));
-    }
-    let before = l.b.ins().load(types::I64, mem(), from, (record.len() * 8) as i32);
-    now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
-    now.extend_from_slice(captures);
-    now.extend_from_slice(&vals[2..]);
-    let outs = trip(l, cx, step, &now)?;
-    jump(l, head, [number, before].into_iter().chain(words(&outs)));
-    l.b.seal_block(head);
-    enter(l, exit);
+    let start = words(&args[..2]).into_iter().chain(words(state));
+    let vals = cycle(l, &like, start, left, |l, vals| {
+        let [number, place] = [0, 1].map(|k| l.b.ins().iadd_imm_s(vals[k].lane().value, -1));
+        let by = l.b.ins().imul_imm_s(place, (record.len() * 8 + 8) as i64);
+        let from = l.b.ins().iadd(records, by);
+        let mut now = recorded(l, from, record);
+        let before = l.b.ins().load(types::I64, mem(), from, (record.len() * 8) as i32);
+        now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
+        now.extend_from_slice(captures);
+        now.extend_from_slice(&vals[2..]);
+        let outs = trip(l, cx, step, &now)?;
+        Ok([number, before].into_iter().chain(words(&outs)).collect())
+    })?;
     Ok(vals[2..].to_vec())
 }
 
@@ -1318,27 +1309,16 @@ fn back(
         let done = std::iter::once(none).chain(words(&outs)).collect();
         start = vector::end(l, attempt, &like, done, start);
     }
-    let (head, vals) = block(l, &like);
-    jump(l, head, start);
-    l.b.switch_to_block(head);
-    let left = vals[0].lane().value;
-    let (go, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(left, go, &[], exit, &[]);
-    enter(l, go);
-    let number = l.b.ins().iadd_imm_s(left, -1);
-    let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
-    let from = l.b.ins().iadd(first, by);
-    let mut now = Vec::with_capacity(step.inputs.len());
-    for (k, &dtype) in record.iter().enumerate() {
-        let value = l.b.ins().load(scalar_type(dtype), mem(), from, (k * 8) as i32);
-        now.push(Val::Scalar(Lane { value, dtype }));
-    }
-    now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
-    now.extend_from_slice(captures);
-    now.extend_from_slice(&vals[1..]);
-    let outs = trip(l, cx, step, &now)?;
-    jump(l, head, std::iter::once(number).chain(words(&outs)));
-    l.b.seal_block(head);
-    enter(l, exit);
+    let vals = cycle(l, &like, start, left, |l, vals| {
+        let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
+        let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
+        let from = l.b.ins().iadd(first, by);
+        let mut now = recorded(l, from, record);
+        now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
+        now.extend_from_slice(captures);
+        now.extend_from_slice(&vals[1..]);
+        let outs = trip(l, cx, step, &now)?;
+        Ok(std::iter::once(number).chain(words(&outs)).collect())
+    })?;
     Ok(vals[1..].to_vec())
 }

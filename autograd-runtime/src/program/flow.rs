@@ -480,27 +480,22 @@ impl Lowering {
                 match saved.get(&key(n)) {
                     Some(outs) => outs.clone(),
                     None => {
-                        let attrs = match (self.pairs.borrow().get(number as usize).cloned(), &n.op.attrs[0]) {
-                            // inside the function the place of its record is known
-                            (None, own) => {
-                                [own.clone(), Attr::Int(n.op.called().outs.len() as i64), Attr::Int(0)].to_vec()
+                        let results = |op: &Op| Attr::Int(op.called().outs.len() as i64);
+                        let pair = self.pairs.borrow().get(number as usize).cloned();
+                        let op = match pair {
+                            Some(Recorded::Loop(pair)) => {
+                                let cond = Attr::Graph(Arc::new(inside(n.op.graph(0))?));
+                                let body = Attr::Graph(Arc::new(pair.body.clone()));
+                                Op::with(&WHILE_SAVE, [cond, body, n.op.attrs[2].clone(), Attr::Int(number)])
                             }
-                            (Some(Recorded::Call(pair)), _) => [
-                                Attr::Graph(Arc::new(pair.save.clone())),
-                                Attr::Int(n.op.called().outs.len() as i64),
-                                Attr::Int(number),
-                            ]
-                            .to_vec(),
-                            (Some(Recorded::Loop(pair)), _) => [
-                                Attr::Graph(Arc::new(inside(n.op.graph(0))?)),
-                                Attr::Graph(Arc::new(pair.body.clone())),
-                                n.op.attrs[2].clone(),
-                                Attr::Int(number),
-                            ]
-                            .to_vec(),
+                            Some(Recorded::Call(pair)) => {
+                                let save = Attr::Graph(Arc::new(pair.save.clone()));
+                                Op::with(&CALL_SAVE, [save, results(&n.op), Attr::Int(number)])
+                            }
+                            // inside the function the place of its record is known
+                            None => Op::with(&CALL_SAVE, [n.op.attrs[0].clone(), results(&n.op), Attr::Int(0)]),
                         };
-                        let save = if is_call(&n.op) { &CALL_SAVE } else { &WHILE_SAVE };
-                        let outs = b.add_control(&Op::with(save, attrs), &args)?;
+                        let outs = b.add_control(&op, &args)?;
                         saved.insert(key(n), outs.clone());
                         outs
                     }
