@@ -264,3 +264,25 @@ fn lists_may_change_their_length() {
         }
     }
 }
+
+/// Nobody reads what is written.
+#[differentiable]
+fn written_for_nobody(x: &[f64], n: usize, d: i64) -> f64 {
+    let mut seen = [0.0; 3];
+    let mut sum = 0.0;
+    for i in 0..n {
+        seen[i] = (i as i64 / d) as f64;
+        sum += x[0] * x[0];
+    }
+    sum
+}
+
+#[test]
+fn what_fails_in_a_loop_fails_though_nobody_reads_it() {
+    let run = |n, d| with_engine(Engine::Compiled, || written_for_nobody::value_and_grad(&[0.7], n, d));
+    assert_eq!(run(3, 2).unwrap().1, vec![0.7 * 6.0]);
+    let out = run(4, 2).unwrap_err().to_string();
+    assert!(out.contains("limits.rs") && out.contains('3'), "{out}");
+    let zero = run(2, 0).unwrap_err().to_string();
+    assert!(zero.contains("limits.rs") && zero.contains("divisor"), "{zero}");
+}

@@ -186,14 +186,14 @@ impl Builder {
     /// What the operation's shape rule finds wrong.
     pub fn add(&self, op: Op, args: &[NodeId]) -> Result<NodeId> {
         let inner = &mut *self.inner.borrow_mut();
-        let key = (op, Args::from_slice(args));
+        let key = (op.anywhere(), Args::from_slice(args));
         if let Some(&id) = inner.interned.get(&key) {
             return Ok(id);
         }
         let tys: SmallVec<[&Ty; 3]> = args.iter().map(|&a| inner.graph.ty(a)).collect();
-        let ty = key.0.infer(&tys)?;
+        let ty = op.infer(&tys)?;
         drop(tys);
-        let id = inner.push(key.0.clone(), key.1.clone(), ty);
+        let id = inner.push(op, key.1.clone(), ty);
         inner.interned.insert(key, id);
         Ok(id)
     }

@@ -299,6 +299,18 @@ impl Op {
             other => panic!("bug: {} lacks sub-graph {i}: {other:?}", self.name()),
         }
     }
+    /// The number of the place in the source that a fault in it is reported at.
+    pub(crate) fn place(&self) -> Option<i64> {
+        (self.def.attrs.first() == Some(&"place")).then(|| self.int(0))
+    }
+    /// The operation without that place: what it computes.
+    pub(crate) fn anywhere(&self) -> Op {
+        let mut op = self.clone();
+        if self.place().is_some() {
+            op.attrs[0] = Attr::Int(0);
+        }
+        op
+    }
     /// The same with each sub-graph replaced.
     ///
     /// # Errors

@@ -15,6 +15,8 @@
 
 use super::{
     extrema::{Extremum, extremum},
+    join::join,
+    prune::prune,
     split, sums,
 };
 use crate::{
@@ -45,7 +47,8 @@ use std::{
 pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Graph> {
     let memory = Cell::new(memory.filter(|_| scalar));
     let lowering = Lowering { scalar, pairs: RefCell::default(), memory };
-    lowering.finish(&lowering.expand(g, None)?)
+    let g = prune(&lowering.finish(&lowering.expand(g, None)?)?)?;
+    if scalar { join(&g) } else { Ok(g) }
 }
 
 /// A loop and the arguments it starts from.
@@ -72,6 +75,8 @@ struct Pair {
     captures: Vec<usize>,
     /// The captures that it differentiates in, in order.
     captured: Vec<usize>,
+    /// Whether the record is of stretches of trips.
+    stretches: bool,
 }
 
 /// How a function is called forwards and backwards.
@@ -180,9 +185,17 @@ impl Lowering {
                     values.clone()
                 } else {
                     let carried = n.op.int(2) as usize;
-                    let ends = [values[carried], values[carried + 1]];
                     // as the `while_save` of the pair
-                    let arena = b.node(b.node(ends[0]).args[0]).op.attrs[3].clone();
+                    let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
+                    // of what is known otherwise nothing need be recorded by a loop around this one
+                    let known = if pair.stretches { None } else { trips(&b, &n.op, &args)? };
+                    let trips = known.unwrap_or(values[carried]);
+                    let end = if self.scalar && pair.record == 0 {
+                        b.add(create::constant_bits(DType::I64, 0), &[])?
+                    } else {
+                        values[carried + 1]
+                    };
+                    let ends = [trips, end];
                     // a choice over tensors runs programs of its own, which have no part in this record
                     match guard(g, n).filter(|_| self.scalar) {
                         Some((c, when)) => {
@@ -311,7 +324,7 @@ impl Lowering {
         outs.extend(both.inline(&known, &ins)?);
         let forward = pass::optimise(&both.finish(outs)?)?;
         let record = read.len();
-        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured })
+        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured, stretches: false })
     }
 
     /// How the function of a call that is differentiated is called in both directions, and the number of its arena; inside the
@@ -434,19 +447,20 @@ impl Lowering {
         let inside = |g: &Graph| self.finish(&self.expand(&pass::optimise(g)?, None)?);
         let (body, step) = (inside(&forward)?, Arc::new(inside(&step)?));
         self.memory.set(memory);
-        Ok(Pair { body, step, record: carried, captures: (carried..n).collect(), captured })
+        Ok(Pair { body, step, record: carried, captures: (carried..n).collect(), captured, stretches: true })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
     fn finish(&self, g: &Graph) -> Result<Graph> {
         let g = &if self.scalar { split::merge_choices(g)? } else { g.clone() };
         let live = g.live();
-        let records: FxHashMap<Key, i64> = g
+        let equal = equal(g, &live);
+        let records: FxHashMap<NodeId, i64> = g
             .nodes()
             .filter(|(id, n)| live[id.index()] && (n.op.is(&WHILE_RECORD) || n.op.is(&CALL_RECORD)))
-            .map(|(_, n)| (key(n), n.op.int(if is_call(&n.op) { 1 } else { 3 })))
+            .map(|(id, n)| (equal[id.index()], n.op.int(if is_call(&n.op) { 1 } else { 3 })))
             .collect();
-        let mut saved: FxHashMap<Key, Vec<NodeId>> = FxHashMap::default();
+        let mut saved: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
         let b = Builder::new();
         let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
         let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
@@ -476,8 +490,8 @@ impl Lowering {
                     Some(outs) => outs,
                     None => b.add_control(&op, &args)?,
                 }
-            } else if let Some(&number) = records.get(&key(n)) {
-                match saved.get(&key(n)) {
+            } else if let Some(&number) = records.get(&equal[id.index()]) {
+                match saved.get(&equal[id.index()]) {
                     Some(outs) => outs.clone(),
                     None => {
                         let results = |op: &Op| Attr::Int(op.called().outs.len() as i64);
@@ -496,7 +510,7 @@ impl Lowering {
                             None => Op::with(&CALL_SAVE, [n.op.attrs[0].clone(), results(&n.op), Attr::Int(0)]),
                         };
                         let outs = b.add_control(&op, &args)?;
-                        saved.insert(key(n), outs.clone());
+                        saved.insert(equal[id.index()], outs.clone());
                         outs
                     }
                 }
@@ -509,6 +523,31 @@ impl Lowering {
         let done = b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())?;
         sums::into_place(&done)
     }
+}
+
+/// For each node the first one that has its value, if a loop or call that is to record is taken for the one that is not: what
+/// comes after the one may be the same as what comes after the other. Loops that record apart are apart.
+fn equal(g: &Graph, live: &[bool]) -> Vec<NodeId> {
+    let mut first: Vec<NodeId> = g.nodes().map(|(id, _)| id).collect();
+    let record = |n: &Node| n.op.is(&WHILE_RECORD) || n.op.is(&CALL_RECORD);
+    if !g.nodes().any(|(_, n)| record(n)) {
+        return first;
+    }
+    let mut known: FxHashMap<(Op, Args), NodeId> = FxHashMap::default();
+    let mut recorded: FxHashSet<NodeId> = FxHashSet::default();
+    for (id, n) in g.nodes().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
+        let op = match () {
+            () if n.op.is(&WHILE_RECORD) => Op::with(&WHILE, n.op.attrs[..3].iter().cloned()),
+            () if n.op.is(&CALL_RECORD) => Op::with(&CALL, n.op.attrs[..1].iter().cloned()),
+            () => n.op.clone(),
+        };
+        let args = n.args.iter().map(|a| first[a.index()]).collect();
+        let same = *known.entry((op, args)).or_insert(id);
+        if !record(n) || recorded.insert(same) {
+            first[id.index()] = same;
+        }
+    }
+    first
 }
 
 /// The step of a reverse mode with the sums so far as inputs: its terms are added to them.
@@ -553,6 +592,27 @@ fn inductions(body: &Graph, carried: usize) -> FxHashMap<usize, i64> {
         }
     }
     found
+}
+
+/// The number of trips of a loop over a counter that stays below a limit, from its arguments.
+fn trips(b: &Builder, op: &Op, args: &[NodeId]) -> Result<Option<NodeId>> {
+    let (cond, body, carried) = (op.graph(0), op.graph(1), op.int(2) as usize);
+    let more = cond.node(cond.outputs()[0]);
+    if !more.op.is(&compare::LT) || *cond.ty(more.args[0]) != Ty::scalar(DType::I64) {
+        return Ok(None);
+    }
+    let steps = inductions(body, carried);
+    let input = |id: NodeId| cond.inputs().iter().position(|i| *i == id);
+    let Some(counter) = input(more.args[0]).filter(|k| steps.get(k) == Some(&1)) else { return Ok(None) };
+    let limit = match input(more.args[1]) {
+        Some(k) if k >= carried || steps.get(&k) == Some(&0) => args[k],
+        None if cond.node(more.args[1]).op.is(&create::CONST) => b.add(cond.node(more.args[1]).op.clone(), &[])?,
+        _ => return Ok(None),
+    };
+    let some = b.add(Op::new(&compare::LT), &[args[counter], limit])?;
+    let all = b.add(Op::new(&arith::SUB), &[limit, args[counter]])?;
+    let none = b.add(create::constant_bits(DType::I64, 0), &[])?;
+    b.add(Op::new(&compare::SELECT), &[some, all, none]).map(Some)
 }
 
 /// If all cotangents of a loop are those of the same branch of a choice, zeros where that is not taken: the condition, and what

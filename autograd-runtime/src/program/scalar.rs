@@ -450,9 +450,10 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, 
         let record = body.input_types().take(op.int(1) as usize).map(|t| t.dtype).collect();
         let arena = usize::try_from(op.int(3)).ok()?;
         arenas.uses(arena);
-        let linked = arenas.function;
-        let last = !linked && reads_last(r, n);
-        let trips = Trips { body, cond: None, record: op.int(1) as usize, carried: inside..inside + carried };
+        let width = op.int(1) as usize;
+        let linked = arenas.function && width > 0;
+        let last = !linked && width > 0 && reads_last(r, n);
+        let trips = Trips { body, cond: None, record: width, carried: inside..inside + carried };
         let vector = if linked { None } else { vector(&trips).map(Box::new) };
         let step = Box::new(done.program);
         return Some((Inst::Back { step, args, carried, arena, record, last, linked, vector }, held));
@@ -461,7 +462,7 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, 
     arena.into_iter().for_each(|a| arenas.uses(a));
     let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
     let trips = Trips { body, cond: Some(op.graph(0)), record: 0, carried: 0..carried };
-    let linked = arenas.function && arena.is_some();
+    let linked = arenas.function && arena.is_some() && body.outputs().len() > carried;
     let vector = if linked { None } else { vector(&trips).map(Box::new) };
     Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena, linked, vector }, held))
 }
@@ -517,11 +518,8 @@ fn call(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec
 /// Whether a loop over a record is the last to read it: the loop that recorded is beside it, and where its record ends is
 /// asked for no more.
 fn reads_last(r: &Regions<'_>, n: &Node) -> bool {
-    let own = |i: usize| {
-        let end = r.g.node(n.args[i]);
-        end.op.is(&PROJ) && r.g.node(end.args[0]).op.is(&WHILE_SAVE) && r.left[n.args[i].index()] == 1
-    };
-    own(0) && own(1)
+    let end = r.g.node(n.args[1]);
+    end.op.is(&PROJ) && r.g.node(end.args[0]).op.is(&WHILE_SAVE) && r.left[n.args[1].index()] == 1
 }
 
 /// The buffers of the results of a choice: those of arguments, or a new one, which those that a branch leaves in one

@@ -3,7 +3,8 @@
 //! at i)` is `a + t` with v added at i.
 //!
 //! The same goes into choices and into loops over a record: `a + if(c) {t, u}` is `if(c, a) {a + t, a + u}`, and a sum
-//! that a loop or call begins with zeros begins with `a`.
+//! that a loop or call begins with zeros begins with `a`. And zero plus `v` is `v`, so that an element that is read, set to zero and
+//! added to is not written at all where it is added to itself.
 
 use super::split::{ancestors, rebuild};
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     graph::{Builder, Graph, Node, NodeId},
     op::{
         Attr, Op, arith,
-        control::{CALL_BACK, IF, PROJ, WHILE_BACK, results},
+        control::{CALL_BACK, IF, PROJ, WHILE, WHILE_BACK, results},
         create, list,
     },
 };
@@ -19,14 +20,14 @@ use std::sync::Arc;
 
 /// The graph with its sums of lists in place.
 pub(super) fn into_place(g: &Graph) -> Result<Graph> {
-    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
+    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&list::ADD) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
         return Ok(g.clone());
     }
     let mut g = elements(g)?;
     while let Some(next) = moved(&g)? {
         g = elements(&next)?;
     }
-    Ok(g)
+    begun(&g)
 }
 
 fn is_sum(n: &Node) -> bool {
@@ -65,10 +66,10 @@ fn elements(g: &Graph) -> Result<Graph> {
     rebuild(
         g,
         &mut |b, _, n, map| {
+            let at = |id: NodeId| map[id.index()].expect("arguments come first");
             if !is_sum(n) {
                 return Ok(None);
             }
-            let at = |id: NodeId| map[id.index()].expect("arguments come first");
             let moved = operands(n, |a| sparse[a.index()]).map(|(to, term)| (at(to), term));
             let moved = match (moved, operands(n, |a| behind[a.index()])) {
                 (None, Some((to, term))) => {
@@ -85,6 +86,44 @@ fn elements(g: &Graph) -> Result<Graph> {
         },
         &|_| Vec::new(),
     )
+}
+
+/// Sums that begin with an element that has been set to zero for them.
+fn begun(g: &Graph) -> Result<Graph> {
+    let live = g.live();
+    rebuild(
+        g,
+        &mut |b, _, n, map| {
+            let at = |id: NodeId| map[id.index()].expect("arguments come first");
+            let set = match n.args.first() {
+                Some(&a) if n.op.is(&list::ADD) && uses(g, &live, a) == 1 => g.node(a),
+                _ => return Ok(None),
+            };
+            if !set.op.is(&list::SET) || set.args[1] != n.args[1] || !is_zero(g, set.args[2]) {
+                return Ok(None);
+            }
+            let term = g.node(n.args[2]);
+            if term.op.is(&list::GET) && term.args[..] == set.args[..2] {
+                return Ok(Some(vec![at(set.args[0])]));
+            }
+            Ok(Some(vec![b.add(set.op.clone(), &[at(set.args[0]), at(n.args[1]), at(n.args[2])])?]))
+        },
+        &|_| Vec::new(),
+    )
+}
+
+/// Whether a loop does nothing to the list of a result but add elements to it.
+fn only_added(n: &Node, k: i64) -> bool {
+    let (cond, body) = (n.op.graph(0), n.op.graph(1));
+    let (first, mut at) = (body.inputs()[k as usize], body.outputs()[k as usize]);
+    let live = body.live();
+    while at != first {
+        if !body.node(at).op.is(&list::ADD) || uses(body, &live, at) != 1 {
+            return false;
+        }
+        at = body.node(at).args[0];
+    }
+    uses(body, &live, first) <= 1 && !cond.live()[cond.inputs()[k as usize].index()]
 }
 
 /// The operand of a sum that stays and the one that is brought into it.
@@ -132,7 +171,10 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
         if from.op.is(&CALL_BACK) {
             return at < from.op.int(2) && is_zero(g, from.args[begins(from, at)]);
         }
-        // a loop only adds to its last values
+        if from.op.is(&WHILE) {
+            return n.ty.is_list() && is_zero(g, from.args[begins(from, at)]) && only_added(from, at);
+        }
+        // a loop backwards only adds to its last values
         let sum = |k: i64| k >= from.op.int(2) - from.op.int(4) && is_zero(g, from.args[begins(from, k)]);
         from.op.is(&IF) && n.ty.is_list() || from.op.is(&WHILE_BACK) && sum(at)
     };
@@ -155,6 +197,9 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
 fn begins(n: &Node, k: i64) -> usize {
     if n.op.is(&CALL_BACK) {
         return n.args.len() - n.op.int(2) as usize + k as usize;
+    }
+    if n.op.is(&WHILE) {
+        return k as usize;
     }
     n.args.len() - results(&n.op).len() + k as usize
 }
