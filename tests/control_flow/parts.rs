@@ -221,3 +221,47 @@ fn parts_end_where_they_end() {
         assert!(autograd::with_engine(engine, || chunked::grad(&x, 0)).is_err());
     }
 }
+
+/// What is written through `iter_mut` is written in place.
+#[differentiable]
+fn written_through_iterators(x: &[f64], n: usize) -> f64 {
+    let mut y = vec![0.1; x.len()];
+    for (i, v) in y.iter_mut().enumerate() {
+        *v = x[i] * (i + n) as f64 + *v;
+    }
+    for (v, a) in y.iter_mut().zip(x.iter()) {
+        *v *= a.cos();
+        if v.abs() > 0.5 {
+            *v = v.sin();
+        }
+    }
+    for v in &mut y {
+        *v += 0.3 * v.powi(2);
+    }
+    for (k, (v, &a)) in y.iter_mut().skip(1).zip(x).enumerate().rev() {
+        *v -= a * k as f64;
+    }
+    for v in y.iter_mut().rev().take(n) {
+        if *v > 2.0 {
+            continue;
+        }
+        *v = *v * *v;
+    }
+    let mut last = 0.0;
+    for v in y.iter_mut() {
+        *v += 0.5 * last;
+        last = *v;
+    }
+    y.iter().sum()
+}
+
+#[test]
+fn items_are_written_through_iterators() {
+    let x: Vec<f64> = (0..23).map(|i| (f64::from(i) * 0.7).sin()).collect();
+    let all: Vec<_> =
+        [(1, 0), (4, 2), (23, 5)].map(|(len, n)| written_through_iterators::explain(&x[..len], n).unwrap()).into();
+    one_program(&all);
+    for (len, n) in [(1, 0), (4, 2), (9, 3), (23, 30)] {
+        agrees(&x[..len], |x| written_through_iterators(x, n), |x| written_through_iterators::value_and_grad(x, n));
+    }
+}

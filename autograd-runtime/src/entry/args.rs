@@ -33,6 +33,14 @@ pub trait Arg {
     fn slots(&self, s: &mut Slots) {
         s.fits = false;
     }
+    /// Reports the leaves of all items of a sequence.
+    #[doc(hidden)]
+    fn visit_all(items: &[Self], v: &mut Visitor<'_>)
+    where
+        Self: Sized,
+    {
+        items.iter().for_each(|a| a.visit(v));
+    }
     /// The twin, made of the next leaves.
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin;
     /// The gradient, made of the next results.
@@ -100,7 +108,12 @@ pub struct Visitor<'v> {
     pub(crate) listed: bool,
     /// Whether there is a list or an integer that is no part of the key.
     pub(crate) rolled: bool,
+    /// Whether sequences of scalars that are not short are one leaf.
+    pub(crate) whole: bool,
 }
+
+/// Shorter sequences are never one leaf.
+const WHOLE: usize = 16;
 
 /// Arguments and results that fit the stack of a call of a scalar function.
 pub(crate) const SLOTS: usize = 24;
@@ -143,6 +156,7 @@ impl<'v> Visitor<'v> {
             scalars: true,
             listed: false,
             rolled: false,
+            whole: false,
         }
     }
     /// The same with lists as items of their own, or not.
@@ -347,6 +361,9 @@ macro_rules! floats {
             type GradBuf = $f;
             #[inline]
             fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
+            fn visit_all(items: &[$f], v: &mut Visitor<'_>) {
+                if v.whole && items.len() >= WHOLE { v.list(items) } else { items.iter().for_each(|a| a.visit(v)) }
+            }
             #[inline]
             fn slots(&self, s: &mut Slots) { s.scalar(self.bits()); }
             fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
@@ -474,7 +491,7 @@ macro_rules! sequences {
             type GradBuf = $buf;
             fn visit(&self, v: &mut Visitor<'_>) {
                 v.key.fixed(self.len());
-                self.iter().for_each(|a| a.visit(v));
+                A::visit_all(&self[..], v);
             }
             $($slots)?
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {

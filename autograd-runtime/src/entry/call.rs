@@ -587,9 +587,27 @@ fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
     tensors.chain(captures).map(Value::version).collect()
 }
 
-/// Cotangents as a program takes them: a list in the place of as many scalars.
+/// Cotangents as a program takes them: a list in the place of as many scalars, scalars in that of a list.
 fn listed(cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
-    let (mut rest, mut lengths, mut out) = (cts, lengths.iter(), LeafList::new());
+    let mut n = lengths.iter();
+    let fits = |(ct, ty): (&LeafIn, &Ty)| match ct {
+        LeafIn::List(v) => ct.ty() == *ty && n.next() == Some(&v.ty().numel()),
+        _ => !ty.is_list(),
+    };
+    if cts.len() == want.len() && cts.iter().zip(want).all(fits) {
+        return Ok(cts.iter().cloned().collect());
+    }
+    let mut items = LeafList::new();
+    for ct in cts {
+        match ct {
+            LeafIn::List(v) => {
+                let (dtype, data) = (v.ty().dtype, v.to_array().into_data());
+                items.extend((0..v.ty().numel()).filter_map(|i| data.bits(i)).map(|bits| LeafIn::Bits(dtype, bits)));
+            }
+            ct => items.push(ct.clone()),
+        }
+    }
+    let (mut rest, mut lengths, mut out) = (&items[..], lengths.iter(), LeafList::new());
     for ty in want {
         let n = if ty.is_list() { lengths.next().copied().unwrap_or(0) } else { 1 };
         let Some((these, others)) = rest.split_at_checked(n) else { break };
@@ -659,6 +677,7 @@ impl<F: Function> Pullback<F> {
     /// If the cotangent has not the result's type.
     pub fn apply(&self, args: F::Args<'_>, ct: &impl super::Arg) -> Result<F::Grads> {
         let mut v = Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value)));
+        v.whole = matches!(self.with, With::Entry { .. });
         ct.visit(&mut v);
         let outs = self.pull(args, &v.leaves)?;
         Ok(F::collect(args, &mut GradReader { grads: Source::Iter(&mut outs.into_iter()), listed: self.listed }))

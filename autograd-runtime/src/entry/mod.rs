@@ -47,7 +47,7 @@ pub use generic::Real;
 pub use implicit::root;
 pub use matrices::{Hessian, Jacobian};
 pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad};
-pub use twins::{AsTwin, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
+pub use twins::{AsTwin, Elements, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
 
 use crate::Result;
 use sprs::CsMat;

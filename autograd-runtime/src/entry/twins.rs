@@ -5,7 +5,7 @@ use super::args::{Arg, OutVal, Source, scalar_of};
 use super::rolled::length_of;
 use crate::{
     Error, Result,
-    array::{Element, Float},
+    array::{Data, Element, Float},
     real::{Real, literal},
     tensor::{Tensor, Value},
 };
@@ -160,7 +160,17 @@ pub trait Out: 'static {
     type Ct<'c>: Arg;
     /// Puts it together.
     fn read(r: &mut OutReader<'_>) -> Self::Value;
+    /// The items of a list.
+    fn read_list(list: &Elements) -> Vec<Self::Value> {
+        let data = &list.0;
+        let mut items = (0..data.len()).filter_map(|i| data.bits(i).map(OutVal::Bits));
+        let mut r = OutReader { outs: Source::Iter(&mut items), constants: &mut [].iter() };
+        (0..data.len()).map(|_| Self::read(&mut r)).collect()
+    }
 }
+
+/// The elements of a result that is a list.
+pub struct Elements(Data);
 
 /// A value of a twin: it can be taken apart, and built again with other leaves.
 pub trait Twinned {
@@ -234,7 +244,10 @@ impl<A: Out, E: 'static> Out for std::result::Result<A, E> {
 macro_rules! floats {
     ($($f:ty),*) => {$(
         impl Out for $f { type Value = $f; type Ct<'c> = $f; #[inline]
-            fn read(r: &mut OutReader<'_>) -> $f { r.scalar() } }
+            fn read(r: &mut OutReader<'_>) -> $f { r.scalar() }
+            fn read_list(list: &Elements) -> Vec<$f> {
+                <$f>::of_slice(list.0.slice()).map_or_else(Vec::new, <[$f]>::to_vec)
+            } }
         impl IntoTwin<$f> for $f { fn into_twin(self) -> Real<$f> { literal(self) } }
         impl IntoTwin<$f> for Real<$f> { fn into_twin(self) -> Real<$f> { self } }
     )*};
@@ -296,10 +309,7 @@ impl<A: Out<Value: Arg<GradBuf: Sized> + 'static>> Out for Vec<A> {
         }
         // a list is one of floats
         let Some(OutVal::Tensor(list)) = r.outs.next() else { return Vec::new() };
-        let data = list.to_array().into_data();
-        let mut items = (0..data.len()).filter_map(|i| data.bits(i).map(OutVal::Bits));
-        let mut r = OutReader { outs: Source::Iter(&mut items), constants: &mut [].iter() };
-        (0..data.len()).map(|_| A::read(&mut r)).collect()
+        A::read_list(&Elements(list.to_array().into_data()))
     }
 }
 impl<A: Twinned> Twinned for Vec<A> {

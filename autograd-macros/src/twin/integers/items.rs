@@ -18,6 +18,8 @@ pub(super) enum Items {
         list: Box<Expr>,
         by_ref: bool,
     },
+    /// The places of the items of a list of the function's own, by which they are written.
+    Places(Box<Expr>),
     /// The rows of a table, by value or by reference, as arrays or as lists.
     Rows {
         table: Box<Expr>,
@@ -59,6 +61,7 @@ impl Integers<'_> {
             return Some(Items::Rows { table: Box::new(e.clone()), by_ref, arrays: !by_ref });
         }
         match e {
+            Expr::Call(call) if super::places::is_marked(call) => Some(Items::Places(Box::new(call.args[0].clone()))),
             Expr::Reference(r) if r.mutability.is_none() => self.listed(&r.expr),
             Expr::Range(range) => {
                 if matches!(range.limits, RangeLimits::Closed(_)) {
@@ -124,6 +127,11 @@ impl Integers<'_> {
                     self.keep(list);
                 }
             },
+            Items::Places(list) => {
+                if let Some(id) = self.list(list) {
+                    self.vars[id].used = true;
+                }
+            }
             Items::Rows { table, .. } => match self.table(table) {
                 Some(id) => self.vars[id].used = true,
                 None => {
@@ -204,7 +212,9 @@ impl Integers<'_> {
     /// Whether one among the parameters of closures has.
     pub(super) fn has_plain_inside(&self, items: &Items) -> bool {
         match items {
-            Items::List { .. } | Items::Rows { .. } | Items::Range { .. } | Items::Parts { .. } => false,
+            Items::List { .. } | Items::Places(_) | Items::Rows { .. } | Items::Range { .. } | Items::Parts { .. } => {
+                false
+            }
             Items::Enumerate(items) | Items::Rev(items) => self.has_plain_inside(items),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => self.has_plain_inside(items),
             Items::Zip(a, b) => self.has_plain_inside(a) || self.has_plain_inside(b),
@@ -239,7 +249,7 @@ impl Items {
     /// Whether there is a list among what is gone over.
     pub fn has_list(&self) -> bool {
         match self {
-            Items::List { .. } | Items::Rows { .. } | Items::Parts { .. } => true,
+            Items::List { .. } | Items::Places(_) | Items::Rows { .. } | Items::Parts { .. } => true,
             Items::Range { .. } => false,
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.has_list(),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_list(),
@@ -250,7 +260,7 @@ impl Items {
     /// Whether there are so many and no more.
     pub fn ends(&self) -> bool {
         match self {
-            Items::List { .. } | Items::Rows { .. } | Items::Parts { .. } | Items::Take(..) => true,
+            Items::List { .. } | Items::Places(_) | Items::Rows { .. } | Items::Parts { .. } | Items::Take(..) => true,
             Items::Range { end, .. } => end.is_some(),
             Items::Skip(items, _) | Items::StepBy(items, _) => items.ends(),
             Items::Enumerate(items) | Items::Rev(items) | Items::Map(items, _) => items.ends(),
@@ -285,10 +295,10 @@ impl Items {
                 *by_ref || matches!(pat, Pat::Slice(_))
             }
             (Items::Rows { by_ref: false, .. }, pat) => matches!(pat, Pat::Ident(_) | Pat::Wild(_)),
-            (Items::Parts { .. } | Items::Rows { .. }, Pat::Ident(pat)) => {
+            (Items::Parts { .. } | Items::Rows { .. } | Items::Places(_), Pat::Ident(pat)) => {
                 pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none()
             }
-            (Items::Parts { .. } | Items::Rows { .. }, pat) => matches!(pat, Pat::Wild(_)),
+            (Items::Parts { .. } | Items::Rows { .. } | Items::Places(_), pat) => matches!(pat, Pat::Wild(_)),
             (Items::Rev(items) | Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _), pat) => {
                 items.fits(pat)
             }
@@ -316,7 +326,7 @@ impl Items {
     /// Whether there are lists among the items.
     pub fn has_parts(&self) -> bool {
         match self {
-            Items::Parts { .. } | Items::Rows { .. } => true,
+            Items::Parts { .. } | Items::Rows { .. } | Items::Places(_) => true,
             Items::List { .. } | Items::Range { .. } | Items::Map(..) => false,
             Items::Enumerate(items) | Items::Rev(items) => items.has_parts(),
             Items::Skip(items, _) | Items::Take(items, _) | Items::StepBy(items, _) => items.has_parts(),
@@ -346,7 +356,7 @@ impl Items {
                 a.kinds(integers, &pat.elems[0], names);
                 b.kinds(integers, &pat.elems[1], names);
             }
-            (Items::Range { .. }, pat) => each_name(pat, Kind::Int, names),
+            (Items::Range { .. } | Items::Places(_), pat) => each_name(pat, Kind::Int, names),
             (Items::List { .. }, Pat::Reference(pat)) => each_name(&pat.pat, Kind::Float, names),
             (Items::List { .. }, pat) => each_name(pat, Kind::Float, names),
             (Items::Map(..), pat) if integers.gives_floats(self) => each_name(pat, Kind::Float, names),
@@ -357,9 +367,10 @@ impl Items {
     /// How many there are.
     pub fn len(&self) -> Option<TokenStream> {
         match self {
-            Items::List { list, .. } | Items::Parts { list, .. } | Items::Rows { table: list, .. } => {
-                Some(quote!(#list.len()))
-            }
+            Items::List { list, .. }
+            | Items::Places(list)
+            | Items::Parts { list, .. }
+            | Items::Rows { table: list, .. } => Some(quote!(#list.len())),
             Items::Skip(items, n) => items.len().map(|len| quote!(#len.saturating_sub(#n))),
             Items::Take(items, n) => Some(items.len().map_or_else(|| quote!(#n), |len| quote!(#len.min(#n)))),
             Items::StepBy(items, n) => items.len().map(|len| quote!((#len / #n + (#len % #n).min(1)))),
@@ -382,6 +393,7 @@ impl Items {
                 let reference = by_ref.then(|| quote!(&));
                 quote!(#reference #list.item(#at))
             }
+            Items::Places(_) => at.clone(),
             Items::Parts { list, .. } => quote!(&#list.item(#at)),
             Items::Rows { table, by_ref, arrays } => {
                 let reference = by_ref.then(|| quote!(&));

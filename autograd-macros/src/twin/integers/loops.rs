@@ -12,6 +12,9 @@ use super::{Integers, Kind, SHORT, number, unparenthesised};
 impl Integers<'_> {
     pub(super) fn for_loop(&mut self, e: &mut Expr) {
         let Expr::ForLoop(repeat) = e else { return };
+        if let Some(changed) = self.over_places(repeat) {
+            *repeat = changed;
+        }
         if counted(&repeat.pat)
             && let Some(range) = root_range(&repeat.expr)
         {

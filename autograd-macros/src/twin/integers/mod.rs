@@ -17,6 +17,7 @@ mod lookups;
 mod loops;
 mod names;
 mod parts;
+mod places;
 pub mod results;
 mod tables;
 
