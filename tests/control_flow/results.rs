@@ -177,3 +177,47 @@ fn vectors_on_the_way() {
     }
     one_program(&all);
 }
+
+#[differentiable]
+fn weighed(x: f64, w: f64) -> f64 {
+    (x * w).sin() + x
+}
+
+/// What closures give is known by the type of the vector.
+#[differentiable]
+fn collected_by_closures(x: &[f64], k: usize) -> f64 {
+    let half = |v: f64| 0.5 * v;
+    let a: Vec<f64> = x.iter().map(|v| half(*v)).collect();
+    let b: Vec<f64> = a.iter().zip(x).map(|(a, &v)| weighed(v, *a)).collect();
+    let c = b
+        .iter()
+        .enumerate()
+        .map(|(i, v)| {
+            let scaled = v * (i + k) as f64;
+            if scaled > 1.0 { scaled.ln() } else { scaled - 1.0 }
+        })
+        .collect::<Vec<f64>>();
+    let mut s = 0.0;
+    for i in 0..c.len() {
+        s += c[i] * a[i];
+    }
+    s
+}
+
+#[differentiable]
+fn given_by_closures(x: &[f64], k: usize) -> Vec<f64> {
+    x.iter().map(|v| weighed(*v, k as f64)).collect()
+}
+
+#[test]
+fn vectors_are_collected_from_closures() {
+    let x: Vec<f64> = (0..20).map(|i| 1.3 * (f64::from(i) * 0.7).sin()).collect();
+    one_program(&[(1, 0), (20, 3)].map(|(n, k)| collected_by_closures::explain(&x[..n], k).unwrap()));
+    for (n, k) in [(0, 0), (1, 1), (20, 3)] {
+        super::agrees(&x[..n], |x| collected_by_closures(x, k), |x| collected_by_closures::value_and_grad(x, k));
+        let x = &x[..n];
+        agrees(x, k, given_by_closures, given_by_closures::value, given_by_closures::jvp, |x, ct| {
+            given_by_closures::vjp(x, k).unwrap().1(&ct.to_vec()).unwrap()
+        });
+    }
+}

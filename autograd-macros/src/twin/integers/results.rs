@@ -161,7 +161,11 @@ impl Integers<'_> {
             }
         };
         let items = self.items(&call.receiver).filter(|_| vectors && self.float.is_some())?;
-        let understood = items.ends() && self.gives_floats(&items) && !self.has_plain_inside(&items);
+        // what a closure gives is what the vector is said to be of
+        let of_floats = |ty: &Type| matches!(super::bindings::list_type(Some(ty)), Some(Some(_)));
+        let said = matches!(items, super::items::Items::Map(..))
+            && named.filter(|ty| !matches!(ty, Type::Infer(_))).map_or(float, of_floats);
+        let understood = items.ends() && (said || self.gives_floats(&items)) && !self.has_plain_inside(&items);
         // references are collected as such
         (understood && !items.by_ref()).then_some(items)
     }
