@@ -361,6 +361,7 @@ macro_rules! floats {
             type GradBuf = $f;
             #[inline]
             fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
+            #[inline]
             fn visit_all(items: &[$f], v: &mut Visitor<'_>) {
                 if v.whole && items.len() >= WHOLE { v.list(items) } else { items.iter().for_each(|a| a.visit(v)) }
             }

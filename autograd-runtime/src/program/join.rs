@@ -29,7 +29,7 @@ fn backs(g: &Graph) -> Result<Graph> {
     let mut apart = Vec::new();
     while let Some((first, second)) = pair(&g, &apart) {
         match joined(&g, first, second)? {
-            Some(joined) => (g, apart) = (merge_choices(&joined)?, Vec::new()),
+            Some(joined) => (g, apart) = (joined, Vec::new()),
             None => apart.push((first, second)),
         }
     }
@@ -62,8 +62,9 @@ fn pair(g: &Graph, apart: &[(NodeId, NodeId)]) -> Option<(NodeId, NodeId)> {
         g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&WHILE_BACK)).map(|(id, _)| id).collect();
     for (k, &second) in all.iter().enumerate() {
         let two = g.node(second);
-        let same =
-            |n: &Node| n.args[..2] == two.args[..2] && n.op.int(3) == two.op.int(3) && n.op.int(1) == two.op.int(1);
+        // of a record of nothing the number of trips is all there is
+        let record = |n: &Node| (n.op.int(1), if n.op.int(1) > 0 { n.op.int(3) } else { -1 });
+        let same = |n: &Node| n.args[..2] == two.args[..2] && record(n) == record(two);
         let mut others = all[..k].iter().filter(|&&o| same(g.node(o)) && !apart.contains(&(o, second))).peekable();
         if others.peek().is_some() {
             let before = ancestors(g, second);
@@ -106,7 +107,7 @@ fn joined(g: &Graph, first: NodeId, second: NodeId) -> Result<Option<Graph>> {
         outs[0].extend(&all[..p.1.len()]);
         outs[1].extend(&all[p.1.len()..]);
     }
-    let step = inner.finish(outs.concat())?;
+    let step = merge_choices(&inner.finish(outs.concat())?)?;
     let carried = cotangents.len() + sums.len();
     let alone = |step: &Graph, carried: usize| {
         let n = step.inputs().len();
