@@ -265,3 +265,23 @@ fn items_are_written_through_iterators() {
         agrees(&x[..len], |x| written_through_iterators(x, n), |x| written_through_iterators::value_and_grad(x, n));
     }
 }
+
+/// An index that plain code reads and an item that is bound anew: these loops go over the items.
+#[differentiable]
+fn written_in_other_ways(x: &[f64]) -> f64 {
+    let names = ["a", "bb", "ccc"];
+    let mut y = vec![1.0; x.len()];
+    for (i, v) in y.iter_mut().enumerate() {
+        *v = x[i] * names[i % 3].len() as f64;
+    }
+    for v in y.iter_mut() {
+        let v = v;
+        *v += 1.0;
+    }
+    y.iter().map(|v| v * v).sum()
+}
+
+#[test]
+fn items_are_written_in_other_ways() {
+    agrees(&[0.3, -0.8, 1.1, 0.4], written_in_other_ways, written_in_other_ways::value_and_grad);
+}

@@ -24,6 +24,11 @@ impl Integers<'_> {
         let list = self.mark(&mut changed.expr)?;
         let items = self.items(&changed.expr)?;
         let name = name_of(&items, &changed.pat)?;
+        // what the loop is asked before it is one over items
+        let understood = items.ends() && items.fits(&changed.pat) && !self.has_plain(&self.names(&items, &changed.pat));
+        if !understood || self.has_plain_inside(&items) {
+            return None;
+        }
         let (name, _) = super::names::parts(&name);
         let mut places = Substitute { name: &name, list: &list, count: 0 };
         places.visit_block_mut(&mut changed.body);
