@@ -275,7 +275,7 @@ fn written_in_other_ways(x: &[f64]) -> f64 {
         *v = x[i] * names[i % 3].len() as f64;
     }
     for v in y.iter_mut() {
-        let v = v;
+        let v = &mut *v;
         *v += 1.0;
     }
     y.iter().map(|v| v * v).sum()
