@@ -208,6 +208,31 @@ fn loops_over_counters_and_lists_count() {
 }
 
 #[test]
+fn items_are_written_by_their_places() {
+    check(
+        "let mut w = vec![0.0; n]; for (i, a) in w.iter_mut().enumerate() { *a = v[i] * a.abs(); } x",
+        "let mut w = __p::List::<f64>::repeat(__p::literal::<f64>(0.0), n);
+         { (w, ()) = (&__p::flow::For::new(__p::flow::trips(__p::Int::number(0), w.len()), (w, ()),
+             |&(ref w, ())| __p::flow::Cond::known(false),
+             |__index, (mut w, ())| {
+                 let __item = __index; { let (i, a) = (__item, __item); w.set(a, v.at(i) * w.at(a).abs()); } (w, ())
+             })).run(); }
+         __p::lift::<f64, _>(x)",
+    );
+    // another variable of the name: the loop stays as it is
+    check(
+        "let mut w = vec![0.0; n]; for a in w.iter_mut() { let a = a.abs(); x.foo(a.sqrt()); } x",
+        "let mut w = vec![__p::literal::<f64>(0.0); n]; for a in w.iter_mut() { let a = a.abs(); x.foo(a.sqrt()); }
+         __p::lift::<f64, _>(x)",
+    );
+    check(
+        "let mut w = vec![0.0; n]; for a in &mut w { let a = &mut *a; *a = x; } x",
+        "let mut w = vec![__p::literal::<f64>(0.0); n]; for a in &mut w { let a = &mut *a; *a = x; }
+         __p::lift::<f64, _>(x)",
+    );
+}
+
+#[test]
 fn a_match_of_an_integer_is_a_chain() {
     check(
         "let k = match n { 0 | 7 => v.len(), k => k + 1 }; v[k]; x",

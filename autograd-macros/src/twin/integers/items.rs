@@ -323,7 +323,7 @@ impl Items {
         }
     }
 
-    /// Whether there are lists among the items.
+    /// Whether there are lists among the items, or places of one: these take no pattern but a name.
     pub fn has_parts(&self) -> bool {
         match self {
             Items::Parts { .. } | Items::Rows { .. } | Items::Places(_) => true,

@@ -27,22 +27,26 @@ impl Integers<'_> {
             }
             return;
         }
-        if let Some(items) = self.items(&repeat.expr).filter(|items| items.has_list() && items.ends()) {
-            let names = self.names(&items, &repeat.pat);
-            if items.fits(&repeat.pat) && !self.has_plain(&names) && !self.has_plain_inside(&items) {
-                let pushes = self.pushes(repeat);
-                let before = self.over_items(repeat, items, &names, &pushes);
-                if !before.is_empty() {
-                    *e = parse_quote!({ #(#before)* #repeat });
-                }
-                return;
+        if let Some((items, names)) = self.understood(&repeat.expr, &repeat.pat) {
+            let pushes = self.pushes(repeat);
+            let before = self.over_items(repeat, items, &names, &pushes);
+            if !before.is_empty() {
+                *e = parse_quote!({ #(#before)* #repeat });
             }
+            return;
         }
         self.plain(&mut repeat.expr);
         self.nested(|v| {
             v.declare(&repeat.pat);
             v.block(&mut repeat.body);
         });
+    }
+
+    /// What a loop goes over, a list among it, and the names that it gives to an item, if its uses of them are understood.
+    pub(super) fn understood(&self, e: &Expr, pat: &Pat) -> Option<(Items, Vec<Named>)> {
+        let items = self.items(e).filter(|items| items.has_list() && items.ends() && items.fits(pat))?;
+        let names = self.names(&items, pat);
+        (!self.has_plain(&names) && !self.has_plain_inside(&items)).then_some((items, names))
     }
 
     /// `for i in a..b`. What takes its place if it makes vectors.

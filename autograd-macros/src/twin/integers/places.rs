@@ -22,14 +22,8 @@ impl Integers<'_> {
     pub(super) fn over_places(&self, repeat: &ExprForLoop) -> Option<ExprForLoop> {
         let mut changed = repeat.clone();
         let list = self.mark(&mut changed.expr)?;
-        let items = self.items(&changed.expr)?;
-        let name = name_of(&items, &changed.pat)?;
-        // what the loop is asked before it is one over items
-        let understood = items.ends() && items.fits(&changed.pat) && !self.has_plain(&self.names(&items, &changed.pat));
-        if !understood || self.has_plain_inside(&items) {
-            return None;
-        }
-        let (name, _) = super::names::parts(&name);
+        let (items, _) = self.understood(&changed.expr, &changed.pat)?;
+        let (name, _) = super::names::parts(&name_of(&items, &changed.pat)?);
         let mut places = Substitute { name: &name, list: &list, count: 0 };
         places.visit_block_mut(&mut changed.body);
         // a use that is another one, or a name that hides this one
@@ -99,10 +93,10 @@ impl VisitMut for Substitute<'_> {
     }
 }
 
-/// How often an identifier is among tokens.
+/// How often a name is among tokens, those in patterns, which carry numbers, included.
 fn occurrences(name: &Ident, tokens: TokenStream) -> usize {
     let of = |token: TokenTree| match token {
-        TokenTree::Ident(ident) => usize::from(ident == *name),
+        TokenTree::Ident(ident) => usize::from(super::names::parts(&ident).0 == *name),
         TokenTree::Group(group) => occurrences(name, group.stream()),
         _ => 0,
     };
