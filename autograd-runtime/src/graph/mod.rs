@@ -111,6 +111,21 @@ impl Graph {
         self.outputs = outputs;
         self
     }
+    /// The same graph with other operations, of the same types. Nodes that come to be equal are one.
+    pub(crate) fn map_ops(&self, mut f: impl FnMut(&Op) -> Result<Op>) -> Result<Graph> {
+        let b = Builder::new();
+        let mut map: Vec<Option<NodeId>> = vec![None; self.len()];
+        for &i in self.inputs() {
+            map[i.index()] = Some(b.input(self.ty(i)));
+        }
+        for (id, n) in self.nodes() {
+            if map[id.index()].is_none() {
+                let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+                map[id.index()] = Some(b.add(f(&n.op)?, &args)?);
+            }
+        }
+        b.finish(self.outputs().iter().map(|o| map[o.index()].expect("outputs are nodes")).collect())
+    }
     /// Nodes that the outputs need (`true`), by number; inputs count only if used.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.len()];

@@ -33,7 +33,7 @@ use super::{Attr, Derivative, Eval, Lower, Op, OpDef, Signature, VARIADIC};
 use crate::{
     array::{Array, View},
     error::{Error, Result},
-    graph::{Args, Builder, Graph, NodeId},
+    graph::Graph,
     ty::{DType, Ty},
 };
 use std::sync::Arc;
@@ -297,23 +297,11 @@ pub(crate) fn proj(i: usize, ty: &Ty) -> Op {
 /// # Errors
 /// If the types differ.
 pub(crate) fn bind(g: &Graph, own: &Signature, by: &Arc<Graph>) -> Result<Graph> {
-    let b = Builder::new();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    for &i in g.inputs() {
-        map[i.index()] = Some(b.input(g.ty(i)));
-    }
-    for (id, n) in g.nodes() {
-        if map[id.index()].is_none() {
-            let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-            let op = match n.op.attrs.first() {
-                Some(Attr::Own(s)) if n.op.is(&CALL) && **s == *own => Op::with(&CALL, [Attr::Graph(by.clone())]),
-                Some(_) if is_call(&n.op) => n.op.clone(),
-                _ => n.op.map_graphs(|g| bind(g, own, by))?,
-            };
-            map[id.index()] = Some(b.add(op, &args)?);
-        }
-    }
-    b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are nodes")).collect())
+    g.map_ops(|op| match op.attrs.first() {
+        Some(Attr::Own(s)) if op.is(&CALL) && **s == *own => Ok(Op::with(&CALL, [Attr::Graph(by.clone())])),
+        Some(_) if is_call(op) => Ok(op.clone()),
+        _ => op.map_graphs(|g| bind(g, own, by)),
+    })
 }
 /// Whether an operation calls a function.
 pub(crate) fn is_call(op: &Op) -> bool {

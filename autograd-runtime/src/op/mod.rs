@@ -315,7 +315,7 @@ impl Op {
     ///
     /// # Errors
     /// Those of `f`.
-    pub(crate) fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Op> {
+    pub(crate) fn map_graphs(&self, mut f: impl FnMut(&Graph) -> Result<Graph>) -> Result<Op> {
         let mut op = self.clone();
         for a in &mut op.attrs {
             if let Attr::Graph(g) = a {

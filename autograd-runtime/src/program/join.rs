@@ -99,9 +99,10 @@ fn joined(g: &Graph, first: NodeId, second: NodeId) -> Result<Option<Graph>> {
     let (read, state, sum) = (input(&captures), input(&cotangents), input(&sums));
     let at = |c: &NodeId| captures.iter().position(|x| x == c).map(|k| read[k]);
     let mut outs: [Vec<NodeId>; 2] = Default::default();
-    for (k, (n, p)) in [(one, a), (two, b)].into_iter().enumerate() {
+    // where the cotangents and sums of each begin
+    let places = [(0, 0), (a.1.len(), a.2.len())];
+    for ((n, p), (from, sums)) in [(one, a), (two, b)].into_iter().zip(places) {
         let read: Vec<NodeId> = p.0.iter().map(at).collect::<Option<_>>().ok_or_else(lost)?;
-        let (from, sums) = if k == 0 { (0, 0) } else { (a.1.len(), a.2.len()) };
         let ins = [&fixed[..], &read, &state[from..from + p.1.len()], &sum[sums..sums + p.2.len()]].concat();
         let all = inner.inline(n.op.graph(0), &ins)?;
         outs[0].extend(&all[..p.1.len()]);
@@ -116,12 +117,10 @@ fn joined(g: &Graph, first: NodeId, second: NodeId) -> Result<Option<Graph>> {
     if alone(&step, carried) && [one, two].into_iter().any(|n| !alone(n.op.graph(0), n.op.int(2) as usize)) {
         return Ok(None);
     }
-    let numbers = [record, carried].map(|n| Attr::Int(n as i64));
-    let [record, carried] = numbers;
+    let [record, carried] = [record, carried].map(|n| Attr::Int(n as i64));
     let step = Attr::Graph(Arc::new(step));
     let op = Op::with(&WHILE_BACK, [step, record, carried, one.op.attrs[3].clone(), Attr::Int(sums.len() as i64)]);
     let args: Vec<NodeId> = [&one.args[..2], &captures, &cotangents, &sums].concat();
-    let places = [(0, 0), (a.1.len(), a.2.len())];
     let g = rebuild(
         g,
         &mut |b, id, n, map| {
@@ -183,45 +182,23 @@ fn shared(g: &Graph) -> Result<Graph> {
 
 /// The graph with other numbers of arenas, outside of functions; equal loops come to be one.
 fn renumbered(g: &Graph, arena: &mut dyn FnMut(i64) -> i64) -> Result<Graph> {
-    let b = Builder::new();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    for &i in g.inputs() {
-        map[i.index()] = Some(b.input(g.ty(i)));
-    }
-    for (id, n) in g.nodes() {
-        if map[id.index()].is_none() {
-            let args: Option<Args> = n.args.iter().map(|a| map[a.index()]).collect();
-            map[id.index()] = Some(b.add(numbered(&n.op, arena)?, &args.ok_or_else(lost)?)?);
-        }
-    }
-    b.finish(g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>().ok_or_else(lost)?)
+    g.map_ops(|op| numbered(op, arena))
 }
 
 fn numbered(op: &Op, arena: &mut dyn FnMut(i64) -> i64) -> Result<Op> {
-    if is_call(op) {
-        return Ok(op.clone());
-    }
     let mut op = op.clone();
     if op.is(&WHILE_SAVE) || op.is(&WHILE_BACK) {
         op.attrs[3] = Attr::Int(arena(op.int(3)));
     }
-    for a in &mut op.attrs {
-        if let Attr::Graph(g) = a {
-            *g = Arc::new(renumbered(g, arena)?);
-        }
-    }
-    Ok(op)
+    if is_call(&op) { Ok(op) } else { op.map_graphs(|g| renumbered(g, arena)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Two loops that record the same, and a loop back over each.
-    const TWICE: &str = "%0 = input : f64[]
-%1 = input : i64[]
-%2 = const 0 : i64[]
-%3 = while_save(%2, %0, %1) {cond={
+    /// x ← sin x so many times, of which each trip records x.
+    const SAVE: &str = "while_save(%2, %0, %1) {cond={
   %0 = input : i64[]
   %1 = input : f64[]
   %2 = input : i64[]
@@ -235,7 +212,13 @@ mod tests {
   %4 = add(%0, %3) : i64[]
   %5 = sin(%1) : f64[]
   return %4, %5, %1
-}, carried=2, arena=0} : i64[]
+}, carried=2";
+
+    /// Two loops that record the same, and a loop back over each.
+    const TWICE: &str = "%0 = input : f64[]
+%1 = input : i64[]
+%2 = const 0 : i64[]
+%3 = SAVE, arena=0} : i64[]
 %4 = proj(%3) {index=2, dtype=i64, shape=[]} : i64[]
 %5 = proj(%3) {index=3, dtype=i64, shape=[]} : i64[]
 %6 = const 1.0 : f64[]
@@ -248,21 +231,7 @@ mod tests {
   return %4
 }, record=1, carried=1, arena=0, sums=0} : f64[]
 %8 = proj(%7) {index=0, dtype=f64, shape=[]} : f64[]
-%9 = while_save(%2, %0, %1) {cond={
-  %0 = input : i64[]
-  %1 = input : f64[]
-  %2 = input : i64[]
-  %3 = lt(%0, %2) : bool[]
-  return %3
-}, body={
-  %0 = input : i64[]
-  %1 = input : f64[]
-  %2 = input : i64[]
-  %3 = const 1 : i64[]
-  %4 = add(%0, %3) : i64[]
-  %5 = sin(%1) : f64[]
-  return %4, %5, %1
-}, carried=2, arena=1} : i64[]
+%9 = SAVE, arena=1} : i64[]
 %10 = proj(%9) {index=2, dtype=i64, shape=[]} : i64[]
 %11 = proj(%9) {index=3, dtype=i64, shape=[]} : i64[]
 %12 = const 0.0 : f64[]
@@ -285,11 +254,12 @@ return %8, %14, %15
     #[test]
     fn loops_over_one_record_are_one() {
         let count = |g: &Graph, op| g.nodes().filter(|(id, n)| g.live()[id.index()] && n.op.is(op)).count();
-        let g = join(&TWICE.parse().unwrap()).unwrap();
+        let twice = TWICE.replace("SAVE", SAVE);
+        let g = join(&twice.parse().unwrap()).unwrap();
         assert_eq!((count(&g, &WHILE_SAVE), count(&g, &WHILE_BACK)), (1, 1), "{g}");
         assert_eq!(join(&g).unwrap(), g);
         // a loop that takes what another gives comes after it
-        let after = TWICE.replace("while_back(%10, %11, %0, %6, %12)", "while_back(%10, %11, %8, %6, %12)");
+        let after = twice.replace("while_back(%10, %11, %0, %6, %12)", "while_back(%10, %11, %8, %6, %12)");
         let g = join(&after.parse().unwrap()).unwrap();
         assert_eq!((count(&g, &WHILE_SAVE), count(&g, &WHILE_BACK)), (1, 2), "{g}");
     }

@@ -159,10 +159,7 @@ impl Pruning {
         if !state.contains(&true) {
             state[0] = true;
         }
-        let slots = match n.op.is(&WHILE_SAVE).then(|| self.slots.get(&n.op.int(3))).flatten() {
-            Some(slots) => slots.clone(),
-            None => vec![false; body.outputs().len() - k],
-        };
+        let slots = self.recorded(n);
         let Reads { inputs: mut args, mut places } = loop {
             let read = self.read(body, &[&state[..], &slots].concat());
             if !join(&mut state, &read.inputs[..k]) && !keep_failing(body, &mut state, &read.places) {
@@ -175,6 +172,12 @@ impl Pruning {
         // the number of trips and where the record ends go together
         let ends = vec![results[k..].contains(&true); results.len() - k];
         Left { results: [state, ends].concat(), args, places }
+    }
+
+    /// What a loop forwards records that is read.
+    fn recorded(&self, n: &Node) -> Vec<bool> {
+        let read = if n.op.is(&WHILE_SAVE) { self.slots.get(&n.op.int(3)) } else { None };
+        read.cloned().unwrap_or_else(|| vec![false; n.op.graph(1).outputs().len() - carried(n)])
     }
 
     /// The graph with these outputs and inputs.
@@ -214,33 +217,32 @@ impl Pruning {
     /// What a choice or loop becomes.
     fn op(&mut self, n: &Node, left: &Left) -> Result<Op> {
         let attrs = &n.op.attrs;
-        let mut part = |i: usize, outs: &[bool], ins: &[bool]| -> Result<Attr> {
-            Ok(Attr::Graph(Arc::new(self.rebuild(n.op.graph(i), outs, ins)?)))
-        };
         if n.op.is(&IF) {
-            let [yes, no] = [0, 1].map(|i| part(i, &left.results, &left.args[1..]));
-            return Ok(Op::with(&IF, [yes?, no?]));
+            return n.op.map_graphs(|g| self.rebuild(g, &left.results, &left.args[1..]));
         }
         if n.op.is(&WHILE_BACK) {
             let slots = self.slots.get(&n.op.int(3)).cloned().unwrap_or_default();
             let ins = [&slots[..], &[true], &left.args[2..]].concat();
             let step = Attr::Graph(Arc::new(self.rebuild(n.op.graph(0), &left.results, &ins)?));
             let sums = &left.results[left.results.len() - n.op.int(4) as usize..];
-            let numbers = [count(&slots), count(&left.results)].map(Attr::Int);
-            let [record, carried] = numbers;
+            let [record, carried] = [count(&slots), count(&left.results)].map(Attr::Int);
             return Ok(Op::with(&WHILE_BACK, [step, record, carried, attrs[3].clone(), Attr::Int(count(sums))]));
         }
         let (state, ends) = left.results.split_at(carried(n));
-        let cond = part(0, &[true], &left.args)?;
+        // without its ends nobody can read a record
+        let saves = ends.contains(&true);
+        let mut slots = self.recorded(n);
+        slots.iter_mut().for_each(|s| *s &= saves);
+        let mut part = |i: usize, outs: &[bool]| -> Result<Attr> {
+            Ok(Attr::Graph(Arc::new(self.rebuild(n.op.graph(i), outs, &left.args)?)))
+        };
+        let (cond, body) = (part(0, &[true])?, part(1, &[state, &slots].concat())?);
         let carried = Attr::Int(count(state));
-        if !ends.contains(&true) {
-            let none = vec![false; n.op.graph(1).outputs().len() - state.len()];
-            return Ok(Op::with(&WHILE, [cond, part(1, &[state, &none].concat(), &left.args)?, carried]));
-        }
-        let recorded = n.op.graph(1).outputs().len() - state.len();
-        let slots = self.slots.get(&n.op.int(3)).cloned().unwrap_or_else(|| vec![false; recorded]);
-        let body = self.rebuild(n.op.graph(1), &[state, &slots].concat(), &left.args)?;
-        Ok(Op::with(&WHILE_SAVE, [cond, Attr::Graph(Arc::new(body)), carried, attrs[3].clone()]))
+        Ok(if saves {
+            Op::with(&WHILE_SAVE, [cond, body, carried, attrs[3].clone()])
+        } else {
+            Op::with(&WHILE, [cond, body, carried])
+        })
     }
 }
 

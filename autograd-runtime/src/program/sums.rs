@@ -20,14 +20,14 @@ use std::sync::Arc;
 
 /// The graph with its sums of lists in place.
 pub(super) fn into_place(g: &Graph) -> Result<Graph> {
-    if !g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&list::ADD) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
-        return Ok(g.clone());
+    let mut g = g.clone();
+    if g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
+        g = elements(&g)?;
+        while let Some(next) = moved(&g)? {
+            g = elements(&next)?;
+        }
     }
-    let mut g = elements(g)?;
-    while let Some(next) = moved(&g)? {
-        g = elements(&next)?;
-    }
-    begun(&g)
+    if g.nodes().any(|(_, n)| n.op.is(&list::ADD)) { begun(&g) } else { Ok(g) }
 }
 
 fn is_sum(n: &Node) -> bool {
@@ -66,10 +66,10 @@ fn elements(g: &Graph) -> Result<Graph> {
     rebuild(
         g,
         &mut |b, _, n, map| {
-            let at = |id: NodeId| map[id.index()].expect("arguments come first");
             if !is_sum(n) {
                 return Ok(None);
             }
+            let at = |id: NodeId| map[id.index()].expect("arguments come first");
             let moved = operands(n, |a| sparse[a.index()]).map(|(to, term)| (at(to), term));
             let moved = match (moved, operands(n, |a| behind[a.index()])) {
                 (None, Some((to, term))) => {
