@@ -26,7 +26,7 @@ pub mod vector;
 pub use driver::{CompiledKernel, Scratch};
 pub use jit::{Builder, Code};
 pub use lanes::{Lane, Lanes};
-pub use scalar::{Form, Function, How, Inst, ScalarProgram};
+pub use scalar::{Form, Function, How, Inst, Record, ScalarProgram};
 pub use vector::Vector;
 
 use crate::elementary::{Binary, Unary};

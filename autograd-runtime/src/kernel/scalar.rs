@@ -82,10 +82,8 @@ pub enum Inst {
         args: Vec<Id>,
         /// How many are carried.
         carried: usize,
-        /// The arena to record in.
-        arena: Option<usize>,
-        /// Whether other records may come between those of its trips: each then tells where the one before it is.
-        linked: bool,
+        /// What is recorded of its trips.
+        record: Option<Record>,
         /// How its trips run side by side.
         vector: Option<Box<Vector>>,
     },
@@ -201,6 +199,17 @@ pub enum Inst {
     },
 }
 
+/// What a loop does with what its body gives besides carried values.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// The arena to record in.
+    pub arena: usize,
+    /// Whether other records may come between those of its trips: each then tells where the one before it is.
+    pub linked: bool,
+    /// Whether the body says last if the trip is recorded at all.
+    pub taken: bool,
+}
+
 /// A function of a scalar program, which may call itself.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -280,8 +289,8 @@ impl ScalarProgram {
         self.insts.iter().any(|i| match i {
             Inst::Node(_) | Inst::Argument(_) | Inst::Result { .. } | Inst::Len(_) | Inst::Sum(_) => false,
             Inst::If { branches, .. } => branches.iter().any(ScalarProgram::needs_frame),
-            Inst::While { cond, body, arena, vector, .. } => {
-                arena.is_some() || vector.is_some() || cond.needs_frame() || body.needs_frame()
+            Inst::While { cond, body, record, vector, .. } => {
+                record.is_some() || vector.is_some() || cond.needs_frame() || body.needs_frame()
             }
             _ => true,
         })
@@ -398,18 +407,19 @@ fn check_in(program: &ScalarProgram, own: Option<&Function>) -> Result<Vec<Form>
                 results.insert(id as Id, outs);
                 Form::Scalar(DType::Bool)
             }
-            Inst::While { cond, body, args, carried, arena, vector, .. } => {
+            Inst::While { cond, body, args, carried, record, vector } => {
                 let ins = of(&forms, args)?;
                 let outs = check(body)?;
                 vector.as_ref().map_or(Ok(()), |v| vector::check(v, &ins, 0..*carried))?;
                 let recorded = outs.get(*carried..).unwrap_or_default();
                 let fits = cond.inputs == ins && body.inputs == ins && check(cond)? == [Form::Scalar(DType::Bool)];
                 let scalars = recorded.iter().all(|f| matches!(f, Form::Scalar(_)));
-                let extra = !scalars || arena.is_none() && !recorded.is_empty();
+                let bit = recorded.last() == Some(&Form::Scalar(DType::Bool));
+                let extra = !scalars || record.map_or(!recorded.is_empty(), |r| r.taken && !bit);
                 if !fits || ins.get(..*carried) != outs.get(..*carried) || extra {
                     return wrong();
                 }
-                let more: &[Form] = if arena.is_some() { &[integer; 2] } else { &[] };
+                let more: &[Form] = if record.is_some() { &[integer; 2] } else { &[] };
                 results.insert(id as Id, [&outs[..*carried], more].concat());
                 Form::Scalar(DType::Bool)
             }
@@ -786,11 +796,11 @@ fn region(
                 let outs = match inst {
                     Inst::Call { function, args, results } => call(l, cx, function.as_ref(), &of(args), results)?,
                     Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
-                    Inst::While { cond, body, args, carried, arena: Some(arena), linked: true, .. } => {
-                        repeat_linked(l, cx, [cond, body], &of(args), *carried, *arena)?
+                    Inst::While { cond, body, args, carried, record: Some(record), .. } if record.linked => {
+                        repeat_linked(l, cx, [cond, body], &of(args), *carried, *record)?
                     }
-                    Inst::While { cond, body, args, carried, arena, vector, .. } => {
-                        repeat(l, cx, [cond, body], &of(args), *carried, *arena, vector.as_deref())?
+                    Inst::While { cond, body, args, carried, record, vector } => {
+                        repeat(l, cx, [cond, body], &of(args), *carried, *record, vector.as_deref())?
                     }
                     Inst::Back { step, args, carried, arena, record, linked: true, .. } => {
                         back_linked(l, cx, step, &of(args), *carried, *arena, record)?
@@ -1108,13 +1118,33 @@ fn trip(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, body: &ScalarProgram, args: &[Val]) 
     Ok(outs)
 }
 
+/// What comes after a part that is left out unless something holds.
+struct Unless(Block, Vec<Val>);
+
+/// Begins a part that is left out unless `taken`; then these values stay as they are.
+fn unless(l: &mut Lanes<'_, '_>, taken: Lane, values: &[Val]) -> Unless {
+    let (go, (after, vals)) = (l.b.create_block(), block(l, &forms(values)));
+    let stay: Vec<BlockArg> = words(values).into_iter().map(BlockArg::Value).collect();
+    l.b.ins().brif(taken.value, go, &[], after, &stay);
+    enter(l, go);
+    Unless(after, vals)
+}
+impl Unless {
+    /// Ends the part with other values: what they are afterwards.
+    fn join(self, l: &mut Lanes<'_, '_>, values: impl IntoIterator<Item = Value>) -> Vec<Value> {
+        jump(l, self.0, values);
+        enter(l, self.0);
+        words(&self.1)
+    }
+}
+
 fn repeat(
     l: &mut Lanes<'_, '_>,
     cx: &Cx<'_>,
     [cond, body]: [&ScalarProgram; 2],
     args: &[Val],
     carried: usize,
-    arena: Option<usize>,
+    record: Option<Record>,
     vector: Option<&Vector>,
 ) -> Result<Vec<Val>, CompileError> {
     let integer = Form::Scalar(DType::I64);
@@ -1122,9 +1152,10 @@ fn repeat(
     let mut like = forms(&args[..carried]);
     let mut start = words(&args[..carried]);
     // of trips that leave nothing the number is all there is
-    let width = body.outputs.len() - carried;
-    let counted = arena.is_some() && width == 0;
-    let at = arena.filter(|_| width > 0).map(|arena| address(l, cx, arena));
+    let taken = record.is_some_and(|r| r.taken);
+    let width = body.outputs.len() - carried - usize::from(taken);
+    let counted = record.is_some() && width == 0;
+    let at = record.filter(|_| width > 0).map(|r| address(l, cx, r.arena));
     if counted {
         like.push(integer);
         start.push(l.b.ins().iconst(types::I64, 0));
@@ -1163,22 +1194,31 @@ fn repeat(
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     let mut vals = cycle(l, &like, start, test, |l, vals| {
         let mut outs = trip(l, cx, body, &now(vals))?;
-        let recorded = outs.split_off(carried);
+        let mut recorded = outs.split_off(carried);
+        let taken = if taken { recorded.pop().map(Val::lane) } else { None };
         let mut values = words(&outs);
         if counted {
-            values.push(l.b.ins().iadd_imm_s(vals[carried].lane().value, 1));
+            let trips = vals[carried].lane().value;
+            values.push(match taken {
+                Some(taken) => {
+                    let one = l.b.ins().uextend(types::I64, taken.value);
+                    l.b.ins().iadd(trips, one)
+                }
+                None => l.b.ins().iadd_imm_s(trips, 1),
+            });
         }
         if let Some(at) = at {
-            let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| vals[carried + k].lane().value);
+            let before = &vals[carried..carried + 4];
+            let rest = taken.map(|taken| unless(l, taken, before));
+            let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| before[k].lane().value);
             let bytes = (recorded.len() * 8) as i64;
             let by = l.b.ins().imul_imm_s(end, bytes);
             let need = l.b.ins().iadd_imm_s(by, bytes);
             let room = room(l, cx, at, need, records, capacity)?;
             let to = l.b.ins().iadd(room.0, by);
             store_words(l, to, recorded.into_iter().map(Val::lane));
-            values.push(l.b.ins().iadd_imm_s(trips, 1));
-            values.push(l.b.ins().iadd_imm_s(end, 1));
-            values.extend([room.0, room.1]);
+            let after = [l.b.ins().iadd_imm_s(trips, 1), l.b.ins().iadd_imm_s(end, 1), room.0, room.1];
+            values.extend(rest.map_or(after.to_vec(), |rest| rest.join(l, after)));
         }
         Ok(values)
     })?;
@@ -1199,9 +1239,9 @@ fn repeat_linked(
     [cond, body]: [&ScalarProgram; 2],
     args: &[Val],
     carried: usize,
-    arena: usize,
+    how: Record,
 ) -> Result<Vec<Val>, CompileError> {
-    let at = address(l, cx, arena);
+    let at = address(l, cx, how.arena);
     let none = l.b.ins().iconst(types::I64, 0);
     let mut like = forms(&args[..carried]);
     like.extend([Form::Scalar(DType::I64); 2]);
@@ -1210,11 +1250,14 @@ fn repeat_linked(
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     cycle(l, &like, start, test, |l, vals| {
         let mut outs = trip(l, cx, body, &now(vals))?;
-        let recorded = outs.split_off(carried);
+        let mut recorded = outs.split_off(carried);
+        let taken = if how.taken { recorded.pop().map(Val::lane) } else { None };
+        let rest = taken.map(|taken| unless(l, taken, &vals[carried..]));
         let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
         let end = record(l, cx, at, recorded.into_iter().map(Val::lane).chain([before]).collect())?;
-        let trips = l.b.ins().iadd_imm_s(trips.value, 1);
-        Ok(words(&outs).into_iter().chain([trips, end]).collect())
+        let after = [l.b.ins().iadd_imm_s(trips.value, 1), end];
+        let after = rest.map_or(after.to_vec(), |rest| rest.join(l, after));
+        Ok([words(&outs), after].concat())
     })
 }
 

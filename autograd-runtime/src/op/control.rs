@@ -10,9 +10,11 @@
 //!
 //! A program is made of a lower form, which [`crate::program`] rewrites `while_vjp` into:
 //!
-//! * `while_record(..) {cond, body, carried, pair}`: a `while` that is to record what its reverse mode reads; on the way only.
-//! * `while_save(..) {cond, body, carried, arena}`: `body` gives the carried values, then what is recorded of the trip in
-//!   the arena of that number. Two more results: the number of trips, and where the record ends.
+//! * `while_record(..) {cond, body, carried, pair, left}`: a `while` that is to record what its reverse mode reads; on the way
+//!   only. Its further results have the types of the results in `left`.
+//! * `while_save(..) {cond, body, carried, arena, taken}`: `body` gives the carried values, then what is recorded of the trip in
+//!   the arena of that number, and last, where `taken` is not 0, whether it is recorded at all. Two more results: the number of
+//!   recorded trips, and where the record ends.
 //! * `while_back(trips, end, captures.., carried..) {backward, record, carried, arena, sums}`: reads the record backwards. `backward`
 //!   takes what was recorded (`record` values), the number of the trip, the captures and the carried values, and gives
 //!   the next carried ones: cotangents, and last as many `sums`, cotangents of captures, that it only adds to.
@@ -140,16 +142,20 @@ pub static WHILE_VJP: OpDef = control("while_vjp", &["cond", "body", "carried", 
 
 /// A [`WHILE`] that a [`WHILE_SAVE`] is made of.
 pub static WHILE_RECORD: OpDef =
-    control("while_record", &["cond", "body", "carried", "pair"], |op, a| (WHILE.infer)(op, a));
+    control("while_record", &["cond", "body", "carried", "pair", "left"], |op, a| (WHILE.infer)(op, a));
 
 /// A [`WHILE`] that records what its reverse mode reads.
-pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried", "arena"], |op, a| {
+pub static WHILE_SAVE: OpDef = control("while_save", &["cond", "body", "carried", "arena", "taken"], |op, a| {
     let outs = carried(op, 2, a)?;
     let body: Vec<&Ty> = op.graph(1).output_types().collect();
     if body.get(..outs.len()) != Some(&outs) {
         return Err(Error::shape(op.name(), "a body that gives the carried values", list(body.into_iter())));
     }
-    signature(op, op.graph(0), a.iter().copied(), &[&Ty::scalar(DType::Bool)])?;
+    let bit = Ty::scalar(DType::Bool);
+    if op.int(4) != 0 && body[outs.len()..].last() != Some(&&bit) {
+        return Err(Error::shape(op.name(), "a body that says last whether to record", list(body.into_iter())));
+    }
+    signature(op, op.graph(0), a.iter().copied(), &[&bit])?;
     signature(op, op.graph(1), a.iter().copied(), &body)?;
     first(op, &outs)
 });
@@ -260,7 +266,10 @@ pub(crate) fn results(op: &Op) -> Vec<Ty> {
     } else if op.is(&WHILE_SAVE) || op.is(&WHILE_RECORD) {
         let mut outs = outs(1);
         outs.truncate(op.int(2) as usize);
-        outs.extend([Ty::scalar(DType::I64), Ty::scalar(DType::I64)]);
+        match op.attrs.get(4) {
+            Some(Attr::Own(left)) => outs.extend(left.outs.iter().cloned()),
+            _ => outs.extend([Ty::scalar(DType::I64), Ty::scalar(DType::I64)]),
+        }
         outs
     } else if op.is(&WHILE_VJP) {
         let ins: Vec<&Ty> = op.graph(1).input_types().collect();

@@ -352,6 +352,7 @@ impl Op {
             "bits" => matches!(a, Attr::Bits(_)),
             "then" | "else" | "cond" | "body" | "backward" => matches!(a, Attr::Graph(_)),
             "function" => matches!(a, Attr::Graph(_) | Attr::Own(_)),
+            "left" => matches!(a, Attr::Own(_)),
             _ => matches!(a, Attr::Int(_)),
         };
         self.attrs.len() == self.def.attrs.len() && self.def.attrs.iter().zip(&self.attrs).all(fits)

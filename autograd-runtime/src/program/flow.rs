@@ -8,6 +8,8 @@
 //! well, so that nothing runs twice. Over tensors, whose loops run programs of their own, the carried values that the
 //! step back reads are recorded, and the known part is computed again.
 //!
+//! Trips in which the way back has nothing to do are not recorded ([`super::taken`]).
+//!
 //! A function that calls itself is treated as the body of such a loop: `call_save` records what the call leaves, its inner
 //! calls' places in the record included, and `call_back` reads it from there.
 //!
@@ -16,8 +18,11 @@
 use super::{
     extrema::{Extremum, extremum},
     join::join,
+    leaf,
     prune::prune,
     split, sums,
+    taken::{self, Kept},
+    vector::{Trips, vector},
 };
 use crate::{
     diff,
@@ -37,6 +42,7 @@ use crate::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::BTreeSet,
     sync::Arc,
@@ -46,7 +52,7 @@ use std::{
 /// many bytes a loop may record, if that is bounded.
 pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Graph> {
     let memory = Cell::new(memory.filter(|_| scalar));
-    let lowering = Lowering { scalar, pairs: RefCell::default(), memory };
+    let lowering = Lowering { scalar, pairs: RefCell::default(), memory, function: Cell::default() };
     let g = prune(&lowering.finish(&lowering.expand(g, None)?)?)?;
     if scalar { join(&g) } else { Ok(g) }
 }
@@ -77,6 +83,41 @@ struct Pair {
     captured: Vec<usize>,
     /// Whether the record is of stretches of trips.
     stretches: bool,
+    /// Which trips it is of.
+    kept: Kept,
+}
+
+/// The reverse mode of a loop's body.
+#[derive(Clone)]
+struct Halves {
+    /// From the arguments of a trip to what is recorded of it.
+    known: Graph,
+    /// The step back, and the arguments of the loop that it takes.
+    step: Graph,
+    captures: Vec<usize>,
+}
+
+impl Halves {
+    /// Values in the record of a trip.
+    fn record(&self) -> usize {
+        self.known.outputs().len()
+    }
+}
+
+impl Pair {
+    fn new(body: Graph, halves: Halves, captured: Vec<usize>, kept: Kept) -> Pair {
+        let record = halves.record();
+        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, stretches: false, kept }
+    }
+    /// What the loop forwards gives besides what it carries: the number of trips and where the record ends, or what is kept of
+    /// the last trip that counts.
+    fn left(&self) -> Vec<Ty> {
+        let scalar = |dtype| std::iter::once(Ty::scalar(dtype));
+        match self.kept {
+            Kept::Last => scalar(DType::Bool).chain(self.step.input_types().take(self.record).cloned()).collect(),
+            Kept::All | Kept::Taken => scalar(DType::I64).chain(scalar(DType::I64)).collect(),
+        }
+    }
 }
 
 /// How a function is called forwards and backwards.
@@ -101,6 +142,8 @@ struct Lowering {
     pairs: RefCell<Vec<Recorded>>,
     /// What a loop may record, where it may be run once more for less.
     memory: Cell<Option<u64>>,
+    /// Whether what is being lowered is a function that calls itself.
+    function: Cell<bool>,
 }
 
 /// What is known of the inputs of a graph that is going to be cut.
@@ -171,7 +214,8 @@ impl Lowering {
                         let pair = Arc::new(self.pair(&n.op, captured, &open)?);
                         let number = self.pairs.borrow().len();
                         self.pairs.borrow_mut().push(Recorded::Loop(pair.clone()));
-                        let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(number as i64)]);
+                        let left = Attr::Own(Arc::new(Signature { ins: Vec::new(), outs: pair.left() }));
+                        let attrs = n.op.attrs[..3].iter().cloned().chain([Attr::Int(number as i64), left]);
                         let loop_args = &args[..n.op.graph(1).inputs().len()];
                         let values = b.add_control(&Op::with(&WHILE_RECORD, attrs), loop_args)?;
                         recorded.push((key(n), values, Recorded::Loop(pair)));
@@ -181,14 +225,19 @@ impl Lowering {
                 let (_, values, Recorded::Loop(pair)) = &recorded[at] else {
                     return Err(Error::Compile("bug: a loop is taken for a call".into()));
                 };
+                let carried = n.op.int(2) as usize;
                 if n.op.is(&WHILE) {
                     values.clone()
+                } else if pair.kept == Kept::Last {
+                    let [captures, captured, cotangents] = parts(n, &args, pair);
+                    let kept = &values[carried..];
+                    asked(n, pair, &taken::back(&b, &pair.step, kept, &captures, &cotangents, &captured)?)
                 } else {
-                    let carried = n.op.int(2) as usize;
                     // as the `while_save` of the pair
                     let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
                     // of what is known otherwise nothing need be recorded by a loop around this one
-                    let known = if pair.stretches { None } else { trips(&b, &n.op, &args)? };
+                    let whole = !pair.stretches && pair.kept == Kept::All;
+                    let known = if whole { trips(&b, &n.op, &args)? } else { None };
                     let trips = known.unwrap_or(values[carried]);
                     let end = if self.scalar && pair.record == 0 {
                         b.add(create::constant_bits(DType::I64, 0), &[])?
@@ -284,8 +333,90 @@ impl Lowering {
         {
             return self.in_stretches(op, captured, memory);
         }
-        let step = pass::optimise(&with_sums(&diff::while_step(body, carried, &captured)?, n, captured.len())?)?;
-        let steps = inductions(body, carried);
+        let halves = self.halves(op, &captured, open, true)?;
+        let body = self.forwards(body, &halves.known)?;
+        match self.taken(op, &captured, open, &halves, &body)? {
+            Some(pair) => Ok(pair),
+            None => Ok(Pair::new(body, halves, captured, Kept::All)),
+        }
+    }
+
+    /// The body of a loop, which also gives what is recorded.
+    fn forwards(&self, body: &Graph, known: &Graph) -> Result<Graph> {
+        let both = Builder::new();
+        let ins: Vec<NodeId> = body.input_types().map(|ty| both.input(ty)).collect();
+        let mut outs = both.inline(body, &ins)?;
+        outs.extend(both.inline(known, &ins)?);
+        self.finish(&pass::optimise(&both.finish(outs)?)?)
+    }
+
+    /// As [`Lowering::pair`], of a loop of which not all trips need be recorded. In vector code a trip costs less than to
+    /// leave it out.
+    fn taken(
+        &self,
+        op: &Op,
+        captured: &[usize],
+        open: &[bool],
+        halves: &Halves,
+        forwards: &Graph,
+    ) -> Result<Option<Pair>> {
+        if !self.scalar {
+            return Ok(None);
+        }
+        let (body, carried, sums) = (op.graph(1), op.int(2) as usize, captured.len());
+        let state = control::floats(body).len() + sums;
+        let taken = |h: &Halves| taken::condition(&h.step, h.record(), state, sums);
+        let Some(first) = taken(halves)? else { return Ok(None) };
+        let n = halves.step.inputs().len();
+        let back = Trips { body: &halves.step, cond: None, record: halves.record(), carried: n - state..n };
+        let on = Trips { body: forwards, cond: Some(op.graph(0)), record: 0, carried: 0..carried };
+        if vector(&back).is_some() || vector(&on).is_some() {
+            return Ok(None);
+        }
+        let mut found = if taken::reads_trip(&first.step, halves.record()) {
+            // the number of a trip that is recorded is not known on the way back: counters are recorded
+            let halves = self.halves(op, captured, open, false)?;
+            taken(&halves)?.map(|c| (c, Cow::Owned(halves)))
+        } else {
+            Some((first, Cow::Borrowed(halves)))
+        };
+        if self.function.get() {
+            // what the loop takes would be recorded of each call
+            let open: Vec<bool> = body.input_types().zip(open).map(|(ty, &open)| open && ty.is_list()).collect();
+            let halves = self.halves(op, captured, &open, false)?;
+            let fewer = taken(&halves)?.filter(|c| found.as_ref().is_none_or(|f| c.read.len() <= f.0.read.len()));
+            found = fewer.map(|c| (c, Cow::Owned(halves))).or(found);
+        }
+        let Some((condition, halves)) = found else { return Ok(None) };
+        let (record, known) = (halves.record(), &halves.known);
+        let step = without(&condition.step, |k| k >= record || condition.read.contains(&k))?;
+        // what is read, and whether the trip counts
+        let b = Builder::new();
+        let ins: Vec<NodeId> = body.input_types().map(|ty| b.input(ty)).collect();
+        let all = b.inline(known, &ins)?;
+        let number = b.add(create::constant_bits(DType::I64, 0), &[])?;
+        let captures: Vec<NodeId> = halves.captures.iter().map(|&i| ins[i]).collect();
+        let mut outs: Vec<NodeId> = condition.read.iter().map(|&k| all[k]).collect();
+        outs.extend(b.inline(&condition.holds, &[&all[..], &[number], &captures].concat())?);
+        let known = b.finish(outs)?;
+        let (kept, body) = if condition.last {
+            let both = self.forwards(body, &known)?;
+            (Kept::Last, pass::optimise(&taken::carrying(&both, carried)?)?)
+        } else {
+            (Kept::Taken, self.forwards(body, &known)?)
+        };
+        let halves = Halves { known, step, captures: halves.captures.clone() };
+        let pair = Pair::new(body, halves, captured.to_vec(), kept);
+        Ok(Some(Pair { record: condition.read.len(), ..pair }))
+    }
+
+    /// What is recorded of a trip, and the step back. `counters` says that the number of the trip is known there, from which
+    /// counters are computed.
+    fn halves(&self, op: &Op, captured: &[usize], open: &[bool], counters: bool) -> Result<Halves> {
+        let (body, carried) = (op.graph(1), op.int(2) as usize);
+        let n = body.inputs().len();
+        let step = pass::optimise(&with_sums(&diff::while_step(body, carried, captured)?, n, captured.len())?)?;
+        let steps = if counters { inductions(body, carried) } else { FxHashMap::default() };
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
@@ -317,14 +448,7 @@ impl Lowering {
         let read: Vec<usize> = (0..record).filter(|&k| live[back.inputs()[k].index()]).collect();
         let step = without(&back, |k| k >= record || read.contains(&k))?;
         let known = cut.known.clone().with_outputs(read.iter().map(|&k| cut.known.outputs()[k]).collect());
-        // forwards: the body, and what is recorded
-        let both = Builder::new();
-        let ins: Vec<NodeId> = body.input_types().map(|ty| both.input(ty)).collect();
-        let mut outs = both.inline(body, &ins)?;
-        outs.extend(both.inline(&known, &ins)?);
-        let forward = pass::optimise(&both.finish(outs)?)?;
-        let record = read.len();
-        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured, stretches: false })
+        Ok(Halves { known, step, captures })
     }
 
     /// How the function of a call that is differentiated is called in both directions, and the number of its arena; inside the
@@ -335,9 +459,10 @@ impl Lowering {
             return Ok((Recorded::Call(Arc::new(own)), -1));
         };
         // what a call leaves lies between what its inner calls leave: nothing of it is run in stretches
-        let memory = self.memory.take();
+        let (memory, outside) = (self.memory.take(), self.function.replace(true));
         let pair = Recorded::Call(Arc::new(self.call_pair(body)?));
         self.memory.set(memory);
+        self.function.set(outside);
         self.pairs.borrow_mut().push(pair.clone());
         Ok((pair, self.pairs.borrow().len() as i64 - 1))
     }
@@ -348,6 +473,7 @@ impl Lowering {
             return Err(Error::Compile("a function over tensors that calls itself".into()));
         }
         let s = Signature::of(body);
+        let body = &Arc::new(leaf::ends(body, &s)?);
         let (n, sums) = (s.ins.len(), float_lists(&s));
         let grads = diff::call_step(body)?;
         let b = Builder::new();
@@ -447,7 +573,8 @@ impl Lowering {
         let inside = |g: &Graph| self.finish(&self.expand(&pass::optimise(g)?, None)?);
         let (body, step) = (inside(&forward)?, Arc::new(inside(&step)?));
         self.memory.set(memory);
-        Ok(Pair { body, step, record: carried, captures: (carried..n).collect(), captured, stretches: true })
+        let captures = (carried..n).collect();
+        Ok(Pair { body, step, record: carried, captures, captured, stretches: true, kept: Kept::All })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -476,7 +603,7 @@ impl Lowering {
                 map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
                 continue;
             }
-            let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+            let mut args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
             if !is_control(&n.op) {
                 map[id.index()] = Some(b.add(n.op.clone(), &args)?);
                 continue;
@@ -498,9 +625,20 @@ impl Lowering {
                         let pair = self.pairs.borrow().get(number as usize).cloned();
                         let op = match pair {
                             Some(Recorded::Loop(pair)) => {
-                                let cond = Attr::Graph(Arc::new(inside(n.op.graph(0))?));
                                 let body = Attr::Graph(Arc::new(pair.body.clone()));
-                                Op::with(&WHILE_SAVE, [cond, body, n.op.attrs[2].clone(), Attr::Int(number)])
+                                let (mut cond, carried) = (inside(n.op.graph(0))?, n.op.int(2));
+                                if pair.kept == Kept::Last {
+                                    let (from, left) = (carried as usize, pair.left());
+                                    let zeros = left.iter().map(|ty| b.add(create::constant(ty.dtype, 0.0), &[]));
+                                    args.insert_many(from, zeros.collect::<Result<Vec<_>>>()?);
+                                    cond = taken::widened(&cond, from, &left)?;
+                                    let carried = Attr::Int(carried + left.len() as i64);
+                                    Op::with(&WHILE, [Attr::Graph(Arc::new(cond)), body, carried])
+                                } else {
+                                    let taken = Attr::Int(i64::from(pair.kept == Kept::Taken));
+                                    let cond = Attr::Graph(Arc::new(cond));
+                                    Op::with(&WHILE_SAVE, [cond, body, Attr::Int(carried), Attr::Int(number), taken])
+                                }
                             }
                             Some(Recorded::Call(pair)) => {
                                 let save = Attr::Graph(Arc::new(pair.save.clone()));
@@ -565,7 +703,7 @@ pub(super) fn with_sums(step: &Graph, n: usize, captured: usize) -> Result<Graph
 }
 
 /// The graph without inputs that nothing reads.
-fn without(g: &Graph, kept: impl Fn(usize) -> bool) -> Result<Graph> {
+pub(super) fn without(g: &Graph, kept: impl Fn(usize) -> bool) -> Result<Graph> {
     let b = Builder::new();
     // never read: any node will do
     let input = |(k, &i): (usize, &NodeId)| if kept(k) { b.input(g.ty(i)) } else { NodeId::default() };
@@ -677,32 +815,38 @@ fn guarded(
     b.add_control(&Op::with(&IF, branches), &given)
 }
 
-/// The loop over a record: the cotangents that a `while_vjp` asks for.
-fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, pair: &Pair) -> Result<Vec<NodeId>> {
-    let body = n.op.graph(1);
-    let floats = control::floats(body);
-    let (cotangents, loop_args) = (&args[args.len() - floats.len()..], &args[..args.len() - floats.len()]);
-    let mut given: Vec<NodeId> = ends.to_vec();
-    given.extend(pair.captures.iter().map(|&i| loop_args[i]));
-    given.extend(cotangents);
-    let zeros = pair.captured.iter().map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
-    given.extend(zeros.flatten());
-    let state = cotangents.len() + pair.captured.len();
-    let attrs = [
-        Attr::Graph(pair.step.clone()),
-        Attr::Int(pair.record as i64),
-        Attr::Int(state as i64),
-        arena,
-        Attr::Int(pair.captured.len() as i64),
-    ];
-    let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &given)?;
+/// Of the arguments of a `while_vjp`: what its way back takes, what is differentiated in, and cotangents.
+fn parts(n: &Node, args: &[NodeId], pair: &Pair) -> [Vec<NodeId>; 3] {
+    let (loop_args, cotangents) = args.split_at(args.len() - control::floats(n.op.graph(1)).len());
+    let of = |which: &[usize]| which.iter().map(|&i| loop_args[i]).collect();
+    [of(&pair.captures), of(&pair.captured), cotangents.to_vec()]
+}
+
+/// The cotangents that a `while_vjp` asks for, of those that a way back gives.
+fn asked(n: &Node, pair: &Pair, all: &[NodeId]) -> Vec<NodeId> {
+    let floats = control::floats(n.op.graph(1));
     let of = |&i: &i64| {
         let i = i as usize;
         let carried = floats.iter().position(|&f| f == i);
         let at = carried.or_else(|| pair.captured.iter().position(|&c| c == i).map(|k| floats.len() + k));
         all[at.expect("floats only have cotangents")]
     };
-    Ok(n.op.ints(3).iter().map(of).collect())
+    n.op.ints(3).iter().map(of).collect()
+}
+
+/// The loop over a record: the cotangents that a `while_vjp` asks for.
+fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, pair: &Pair) -> Result<Vec<NodeId>> {
+    let [captures, captured, mut state] = parts(n, args, pair);
+    state.extend(captured.iter().filter_map(|&i| b.ex(i).full_like(0.0).node()));
+    let attrs = [
+        Attr::Graph(pair.step.clone()),
+        Attr::Int(pair.record as i64),
+        Attr::Int(state.len() as i64),
+        arena,
+        Attr::Int(pair.captured.len() as i64),
+    ];
+    let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &[&ends[..], &captures, &state].concat())?;
+    Ok(asked(n, pair, &all))
 }
 
 /// The lists of floats among the arguments of a function: their cotangents are sums.
@@ -741,26 +885,28 @@ fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &R
 /// Shorter stretches than this cost more than they save.
 const MIN_STRETCH: u64 = 16;
 
-/// Operations of a branch up to which both branches are computed and a value is chosen; division counts for more.
-const CHEAP: usize = 8;
+/// Operations of a branch up to which both branches are computed and a value is chosen.
+pub(super) const CHEAP: usize = 8;
+
+/// How many operations a graph has, if they are cheap ones; division counts for more.
+pub(super) fn cost(g: &Graph) -> Option<usize> {
+    let live = g.live();
+    let mut cost = 0;
+    for (_, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+        cost += match n.op.def.lower {
+            _ if n.ty.is_list() => return None,
+            _ if n.op.is(&create::INPUT) => 0,
+            Lower::Const | Lower::View(_) => 0,
+            Lower::Inline(_) if split::is_slow(&n.op) => 4,
+            Lower::Inline(_) => 1,
+            _ => return None,
+        };
+    }
+    Some(cost)
+}
 
 /// The results of a choice between branches that cost less than a wrongly predicted jump: both are computed.
 fn selected(b: &Builder, op: &Op, args: &[NodeId]) -> Result<Option<Vec<NodeId>>> {
-    let cost = |g: &Graph| {
-        let live = g.live();
-        let mut cost = 0;
-        for (_, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-            cost += match n.op.def.lower {
-                _ if n.ty.is_list() => return None,
-                _ if n.op.is(&create::INPUT) => 0,
-                Lower::Const | Lower::View(_) => 0,
-                Lower::Inline(_) if split::is_slow(&n.op) => 4,
-                Lower::Inline(_) => 1,
-                _ => return None,
-            };
-        }
-        Some(cost)
-    };
     let cheap = |i: usize| cost(op.graph(i)).is_some_and(|c| c <= CHEAP);
     if !cheap(0) || !cheap(1) {
         return Ok(None);

@@ -218,7 +218,7 @@ mod tests {
     const TWICE: &str = "%0 = input : f64[]
 %1 = input : i64[]
 %2 = const 0 : i64[]
-%3 = SAVE, arena=0} : i64[]
+%3 = SAVE, arena=0, taken=0} : i64[]
 %4 = proj(%3) {index=2, dtype=i64, shape=[]} : i64[]
 %5 = proj(%3) {index=3, dtype=i64, shape=[]} : i64[]
 %6 = const 1.0 : f64[]
@@ -231,7 +231,7 @@ mod tests {
   return %4
 }, record=1, carried=1, arena=0, sums=0} : f64[]
 %8 = proj(%7) {index=0, dtype=f64, shape=[]} : f64[]
-%9 = SAVE, arena=1} : i64[]
+%9 = SAVE, arena=1, taken=0} : i64[]
 %10 = proj(%9) {index=2, dtype=i64, shape=[]} : i64[]
 %11 = proj(%9) {index=3, dtype=i64, shape=[]} : i64[]
 %12 = const 0.0 : f64[]

@@ -10,12 +10,14 @@ mod flow;
 mod folds;
 pub mod fuse;
 mod join;
+mod leaf;
 pub mod plan;
 mod prune;
 mod scalar;
 mod split;
 mod steps;
 mod sums;
+mod taken;
 mod vector;
 
 pub use compile::{KernelInfo, Program, Stats};

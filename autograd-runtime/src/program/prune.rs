@@ -176,8 +176,12 @@ impl Pruning {
 
     /// What a loop forwards records that is read.
     fn recorded(&self, n: &Node) -> Vec<bool> {
+        let more = n.op.graph(1).outputs().len() - carried(n);
+        let taken = n.op.is(&WHILE_SAVE) && n.op.int(4) != 0;
         let read = if n.op.is(&WHILE_SAVE) { self.slots.get(&n.op.int(3)) } else { None };
-        read.cloned().unwrap_or_else(|| vec![false; n.op.graph(1).outputs().len() - carried(n)])
+        let mut slots = read.cloned().unwrap_or_else(|| vec![false; more - usize::from(taken)]);
+        slots.extend(taken.then_some(true));
+        slots
     }
 
     /// The graph with these outputs and inputs.
@@ -239,7 +243,7 @@ impl Pruning {
         let (cond, body) = (part(0, &[true])?, part(1, &[state, &slots].concat())?);
         let carried = Attr::Int(count(state));
         Ok(if saves {
-            Op::with(&WHILE_SAVE, [cond, body, carried, attrs[3].clone()])
+            Op::with(&WHILE_SAVE, [cond, body, carried, attrs[3].clone(), attrs[4].clone()])
         } else {
             Op::with(&WHILE, [cond, body, carried])
         })

@@ -8,7 +8,7 @@
 use super::vector::{Trips, vector};
 use crate::{
     graph::{Graph, Node, NodeId},
-    kernel::{self, Form, Function, How, Id, Inst, Lowering, Node as KNode, NodeKind, ScalarProgram},
+    kernel::{self, Form, Function, How, Id, Inst, Lowering, Node as KNode, NodeKind, Record, ScalarProgram},
     op::{
         Attr, Lower, arith,
         control::{CALL, CALL_BACK, CALL_SAVE, CALL_VJP, IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_call},
@@ -462,9 +462,11 @@ fn control(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, 
     arena.into_iter().for_each(|a| arenas.uses(a));
     let cond = Box::new(region(op.graph(0), &vec![false; body.inputs().len()], arenas)?.program);
     let trips = Trips { body, cond: Some(op.graph(0)), record: 0, carried: 0..carried };
-    let linked = arenas.function && arena.is_some() && body.outputs().len() > carried;
-    let vector = if linked { None } else { vector(&trips).map(Box::new) };
-    Some((Inst::While { cond, body: Box::new(done.program), args, carried, arena, linked, vector }, held))
+    let taken = arena.is_some() && op.int(4) != 0;
+    let linked = arenas.function && arena.is_some() && body.outputs().len() > carried + usize::from(taken);
+    let vector = if linked || taken { None } else { vector(&trips).map(Box::new) };
+    let record = arena.map(|arena| Record { arena, linked, taken });
+    Some((Inst::While { cond, body: Box::new(done.program), args, carried, record, vector }, held))
 }
 
 /// A call: of a function of its own, or of the one that is being made.
