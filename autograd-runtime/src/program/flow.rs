@@ -15,6 +15,7 @@
 
 use super::{
     extrema::{Extremum, extremum},
+    hoist,
     join::join,
     prune::prune,
     split, sums,
@@ -109,6 +110,8 @@ pub(super) struct Inputs<'a> {
     pub unknown: &'a [bool],
     /// Of the known ones, those that the backward part may read at no cost.
     pub free: &'a [bool],
+    /// Of those, the ones that are the same in all trips of the loop that the graph is a trip of.
+    pub same: &'a [bool],
 }
 
 impl Lowering {
@@ -202,7 +205,7 @@ impl Lowering {
                             let c = map[c.index()].expect("arguments come first");
                             guarded(&b, n, &args, ends, &arena, pair, c, when)?
                         }
-                        None => back(&b, n, &args, ends, arena, pair)?,
+                        None => back(&b, n, &args, ends, arena, pair, self.scalar)?,
                     }
                 }
             } else if (n.op.is(&CALL) || n.op.is(&CALL_VJP)) && called.contains(&key(n)) {
@@ -221,7 +224,8 @@ impl Lowering {
             } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
                 let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
-                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open })?
+                let same = vec![false; open.len()];
+                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open, same: &same })?
             } else {
                 b.add_control(&n.op, &args)?
             };
@@ -289,11 +293,12 @@ impl Lowering {
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
+        let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &same };
         let cut = if self.scalar {
-            let inputs = Inputs { unknown: &unknown, free: &free };
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
         } else {
-            split::recompute(&self.expand(&step, None)?, &Inputs { unknown: &unknown, free: &free })?
+            split::recompute(&self.expand(&step, None)?, &inputs)?
         };
         let record = cut.known.outputs().len();
         // a counter is computed from the trip
@@ -366,7 +371,7 @@ impl Lowering {
         let step = pass::optimise(&b.finish([first, rest].concat())?)?;
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> = (0..step.inputs().len()).map(|i| i < n && s.ins[i].is_list()).collect();
-        let inputs = Inputs { unknown: &unknown, free: &free };
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &vec![false; unknown.len()] };
         let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
         let record = cut.known.outputs().len();
         let inner = Builder::new();
@@ -509,13 +514,13 @@ impl Lowering {
                             // inside the function the place of its record is known
                             None => Op::with(&CALL_SAVE, [n.op.attrs[0].clone(), results(&n.op), Attr::Int(0)]),
                         };
-                        let outs = b.add_control(&op, &args)?;
+                        let outs = hoist::add(&b, &op, &args, self.scalar)?;
                         saved.insert(equal[id.index()], outs.clone());
                         outs
                     }
                 }
             } else {
-                b.add_control(&n.op.map_graphs(inside)?, &args)?
+                hoist::add(&b, &n.op.map_graphs(inside)?, &args, self.scalar)?
             };
             map[id.index()] = outs.first().copied();
             all.insert(id, outs);
@@ -659,7 +664,7 @@ fn guarded(
     let inputs = |b2: &Builder| all.iter().map(|&a| b2.input(&b.ty_of(a))).collect::<Vec<_>>();
     let yes = Builder::new();
     let ins = inputs(&yes);
-    let outs = back(&yes, n, &ins[2..], [ins[0], ins[1]], arena.clone(), pair)?;
+    let outs = back(&yes, n, &ins[2..], [ins[0], ins[1]], arena.clone(), pair, true)?;
     let yes = yes.finish(outs)?;
     let no = Builder::new();
     let ins = inputs(&no);
@@ -678,7 +683,15 @@ fn guarded(
 }
 
 /// The loop over a record: the cotangents that a `while_vjp` asks for.
-fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, pair: &Pair) -> Result<Vec<NodeId>> {
+fn back(
+    b: &Builder,
+    n: &Node,
+    args: &[NodeId],
+    ends: [NodeId; 2],
+    arena: Attr,
+    pair: &Pair,
+    scalar: bool,
+) -> Result<Vec<NodeId>> {
     let body = n.op.graph(1);
     let floats = control::floats(body);
     let (cotangents, loop_args) = (&args[args.len() - floats.len()..], &args[..args.len() - floats.len()]);
@@ -695,7 +708,7 @@ fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, 
         arena,
         Attr::Int(pair.captured.len() as i64),
     ];
-    let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &given)?;
+    let all = hoist::add(b, &Op::with(&WHILE_BACK, attrs), &given, scalar)?;
     let of = |&i: &i64| {
         let i = i as usize;
         let carried = floats.iter().position(|&f| f == i);

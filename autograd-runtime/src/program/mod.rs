@@ -9,6 +9,7 @@ mod extrema;
 mod flow;
 mod folds;
 pub mod fuse;
+mod hoist;
 mod join;
 pub mod plan;
 mod prune;
