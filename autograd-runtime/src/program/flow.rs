@@ -14,6 +14,7 @@
 //! Afterwards every result of control flow is read through a projection.
 
 use super::{
+    checkpoint::Checkpoints,
     extrema::{Extremum, extremum},
     hoist,
     join::join,
@@ -76,8 +77,8 @@ struct Pair {
     captures: Vec<usize>,
     /// The captures that it differentiates in, in order.
     captured: Vec<usize>,
-    /// Whether the record is of stretches of trips.
-    stretches: bool,
+    /// Whether nothing is recorded and `step` is the whole way back: see [`Checkpoints::back`].
+    whole: bool,
 }
 
 /// How a function is called forwards and backwards.
@@ -191,8 +192,7 @@ impl Lowering {
                     // as the `while_save` of the pair
                     let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
                     // of what is known otherwise nothing need be recorded by a loop around this one
-                    let known = if pair.stretches { None } else { trips(&b, &n.op, &args)? };
-                    let trips = known.unwrap_or(values[carried]);
+                    let trips = trips(&b, &n.op, &args)?.unwrap_or(values[carried]);
                     let end = if self.scalar && pair.record == 0 {
                         b.add(create::constant_bits(DType::I64, 0), &[])?
                     } else {
@@ -281,13 +281,17 @@ impl Lowering {
     fn pair(&self, op: &Op, captured: &BTreeSet<usize>, open: &[bool]) -> Result<Pair> {
         let (body, carried) = (op.graph(1), op.int(2) as usize);
         let captured: Vec<usize> = captured.iter().copied().collect();
-        let n = body.inputs().len();
-        let lists = |i: usize| body.ty(body.inputs()[i]).is_list();
-        if let Some(memory) = self.memory.get()
-            && (0..n).all(|i| !lists(i) || i >= carried && open[i])
-        {
-            return self.in_stretches(op, captured, memory);
+        let fits = |(i, t): (usize, &Ty)| if i < carried { t.rank() == 0 } else { !t.is_list() || open[i] };
+        match self.memory.get().filter(|_| body.input_types().enumerate().all(fits)) {
+            Some(memory) => self.checkpoints(op, captured, open, memory),
+            None => self.recorded(op, captured, open),
         }
+    }
+
+    /// As [`Lowering::pair`], with a record of all trips.
+    fn recorded(&self, op: &Op, captured: Vec<usize>, open: &[bool]) -> Result<Pair> {
+        let (body, carried) = (op.graph(1), op.int(2) as usize);
+        let n = body.inputs().len();
         let step = pass::optimise(&with_sums(&diff::while_step(body, carried, &captured)?, n, captured.len())?)?;
         let steps = inductions(body, carried);
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
@@ -329,7 +333,7 @@ impl Lowering {
         outs.extend(both.inline(&known, &ins)?);
         let forward = pass::optimise(&both.finish(outs)?)?;
         let record = read.len();
-        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured, stretches: false })
+        Ok(Pair { body: self.finish(&forward)?, step: Arc::new(step), record, captures, captured, whole: false })
     }
 
     /// How the function of a call that is differentiated is called in both directions, and the number of its arena; inside the
@@ -394,65 +398,31 @@ impl Lowering {
         Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record })
     }
 
-    /// As [`Lowering::pair`], in stretches of so many trips that their records fit in half of the memory. Of a stretch only
-    /// the values that it begins with are recorded; on the way back it is run once more, and then back over its
-    /// own record (Griewank and Walther, Evaluating Derivatives, 2008, chapter 12, with two levels, so that the number of trips need not be known).
-    fn in_stretches(&self, op: &Op, captured: Vec<usize>, memory: u64) -> Result<Pair> {
-        let (cond, body, carried) = (op.graph(0), op.graph(1), op.int(2) as usize);
+    /// As [`Lowering::pair`], within so much memory.
+    fn checkpoints(&self, op: &Op, captured: Vec<usize>, open: &[bool], memory: u64) -> Result<Pair> {
+        let (body, carried) = (op.graph(1), op.int(2) as usize);
         let n = body.inputs().len();
-        // at most all carried values and one more for each operation are recorded of a trip
-        let trip = 8 * (carried + body.size()) as u64;
-        let most = (memory / 2 / trip).max(MIN_STRETCH);
-        let tys: Vec<Ty> = body.input_types().cloned().collect();
-        let integer = Ty::scalar(DType::I64);
-        // the loop over a stretch: carried values, the trip in it, captures
-        let inputs = |b: &Builder| {
-            let first: Vec<NodeId> = tys[..carried].iter().map(|t| b.input(t)).collect();
-            let number = b.input(&integer);
-            (number, first.into_iter().chain(tys[carried..].iter().map(|t| b.input(t))).collect::<Vec<_>>())
-        };
-        let constant = |b: &Builder, x: u64| b.add(create::constant_bits(DType::I64, x), &[]);
-        let (b, c) = (Builder::new(), Builder::new());
-        let (number, ins) = inputs(&c);
-        let more = c.inline(cond, &ins)?[0];
-        let within = c.add(Op::new(&compare::LT), &[number, constant(&c, most)?])?;
-        let both = c.add(Op::new(&compare::AND), &[more, within])?;
-        let cond = c.finish(vec![both])?;
-        let (number, ins) = inputs(&b);
-        let mut outs = b.inline(body, &ins)?;
-        outs.push(b.add(Op::new(&arith::ADD), &[number, constant(&b, 1)?])?);
-        let stretch = control::while_op(Arc::new(cond), Arc::new(b.finish(outs)?), carried + 1);
-        let args = |b: &Builder, carried: &[NodeId], captures: &[NodeId]| {
-            Ok([carried, &[constant(b, 0)?], captures].concat()) as Result<Vec<NodeId>>
-        };
-        // forwards: a stretch, and what it begins with
-        let f = Builder::new();
-        let ins: Vec<NodeId> = tys.iter().map(|t| f.input(t)).collect();
-        let mut outs = f.add_control(&stretch, &args(&f, &ins[..carried], &ins[carried..])?)?;
-        outs.truncate(carried);
-        outs.extend(&ins[..carried]);
-        let forward = f.finish(outs)?;
-        // backwards: the reverse mode of a stretch
-        let r = Builder::new();
-        let saved: Vec<NodeId> = tys[..carried].iter().map(|t| r.input(t)).collect();
-        r.input(&integer);
-        let captures: Vec<NodeId> = tys[carried..].iter().map(|t| r.input(t)).collect();
-        let floats = control::floats(body);
-        let cotangents: Vec<NodeId> = floats.iter().map(|&i| r.input(&tys[i])).collect();
-        let sums: Vec<NodeId> = captured.iter().map(|&i| r.input(&tys[i])).collect();
-        let wrt = floats.iter().copied().chain(captured.iter().map(|i| i + 1)).map(|i| i as i64).collect();
-        let attrs = stretch.attrs.iter().cloned().chain([Attr::Ints(wrt)]);
-        let all = [args(&r, &saved, &captures)?, cotangents].concat();
-        let mut outs = r.add_control(&Op::with(&WHILE_VJP, attrs), &all)?;
-        for (out, &sum) in outs[floats.len()..].iter_mut().zip(&sums) {
-            *out = r.add(Op::new(&arith::ADD), &[sum, *out])?;
-        }
-        let step = r.finish(outs)?;
-        let memory = self.memory.take();
-        let inside = |g: &Graph| self.finish(&self.expand(&pass::optimise(g)?, None)?);
-        let (body, step) = (inside(&forward)?, Arc::new(inside(&step)?));
-        self.memory.set(memory);
-        Ok(Pair { body, step, record: carried, captures: (carried..n).collect(), captured, stretches: true })
+        let plan = Checkpoints::of(op, memory);
+        // a stretch is recorded, loops inside are not
+        let stretch = plan.stretch()?;
+        let wrt = captured.iter().map(|i| i + 1).collect();
+        let open = [&open[..carried], &[true], &open[carried..n], &[true]].concat();
+        self.memory.set(Some(plan.inside));
+        let pair = self.recorded(&stretch, wrt, &open)?;
+        self.memory.set(Some(memory));
+        let arena = Attr::Int(self.pairs.borrow().len() as i64);
+        let attrs = [stretch.attrs[0].clone(), Attr::Graph(Arc::new(pair.body.clone())), stretch.attrs[2].clone()];
+        let save = Op::with(&WHILE_SAVE, attrs.into_iter().chain([arena.clone()]));
+        let pair = Arc::new(pair);
+        self.pairs.borrow_mut().push(Recorded::Loop(pair.clone()));
+        let step = plan.back(&captured, &|b, args, state| {
+            let values = hoist::add(b, &save, args, self.scalar)?;
+            let trips = args[args.len() - 1];
+            let end = if pair.record == 0 { trips } else { values[carried + 2] };
+            over(b, &pair, args, state, [trips, end], arena.clone(), self.scalar)
+        })?;
+        let body = self.finish(&self.expand(&pass::optimise(body)?, None)?)?;
+        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), captured, whole: true })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -695,20 +665,13 @@ fn back(
     let body = n.op.graph(1);
     let floats = control::floats(body);
     let (cotangents, loop_args) = (&args[args.len() - floats.len()..], &args[..args.len() - floats.len()]);
-    let mut given: Vec<NodeId> = ends.to_vec();
-    given.extend(pair.captures.iter().map(|&i| loop_args[i]));
-    given.extend(cotangents);
-    let zeros = pair.captured.iter().map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
-    given.extend(zeros.flatten());
-    let state = cotangents.len() + pair.captured.len();
-    let attrs = [
-        Attr::Graph(pair.step.clone()),
-        Attr::Int(pair.record as i64),
-        Attr::Int(state as i64),
-        arena,
-        Attr::Int(pair.captured.len() as i64),
-    ];
-    let all = hoist::add(b, &Op::with(&WHILE_BACK, attrs), &given, scalar)?;
+    let all = if pair.whole {
+        b.inline(&pair.step, &[&ends[..1], args].concat())?
+    } else {
+        let zeros = pair.captured.iter().filter_map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
+        let state: Vec<NodeId> = cotangents.iter().copied().chain(zeros).collect();
+        over(b, pair, loop_args, &state, ends, arena, scalar)?
+    };
     let of = |&i: &i64| {
         let i = i as usize;
         let carried = floats.iter().position(|&f| f == i);
@@ -716,6 +679,27 @@ fn back(
         all[at.expect("floats only have cotangents")]
     };
     Ok(n.op.ints(3).iter().map(of).collect())
+}
+
+/// The loop over a record, from the arguments of the loop that recorded, cotangents and sums.
+fn over(
+    b: &Builder,
+    pair: &Pair,
+    loop_args: &[NodeId],
+    state: &[NodeId],
+    ends: [NodeId; 2],
+    arena: Attr,
+    scalar: bool,
+) -> Result<Vec<NodeId>> {
+    let attrs = [
+        Attr::Graph(pair.step.clone()),
+        Attr::Int(pair.record as i64),
+        Attr::Int(state.len() as i64),
+        arena,
+        Attr::Int(pair.captured.len() as i64),
+    ];
+    let captures: Vec<NodeId> = pair.captures.iter().map(|&i| loop_args[i]).collect();
+    hoist::add(b, &Op::with(&WHILE_BACK, attrs), &[&ends[..], &captures, state].concat(), scalar)
 }
 
 /// The lists of floats among the arguments of a function: their cotangents are sums.
@@ -750,9 +734,6 @@ fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &R
     let of = |i: usize| all[outs.iter().position(|&o| o == i).expect("all floats have a cotangent")];
     Ok(s.float_ins().into_iter().map(of).collect())
 }
-
-/// Shorter stretches than this cost more than they save.
-const MIN_STRETCH: u64 = 16;
 
 /// Operations of a branch up to which both branches are computed and a value is chosen; division counts for more.
 const CHEAP: usize = 8;

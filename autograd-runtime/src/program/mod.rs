@@ -3,6 +3,7 @@
 //! [`compile`](Program::compile) makes machine code, and `exec` runs the steps.
 //! Control flow over scalars and lists is one function (`scalar`), in which `vector` finds the loops whose trips run side by side.
 
+mod checkpoint;
 mod compile;
 mod exec;
 mod extrema;
