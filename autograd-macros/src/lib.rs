@@ -43,7 +43,9 @@ use syn::{Error, Item, ItemFn, ItemImpl, Result};
 /// matrix without its zeros. A matrix with more than 2²⁶ elements is an error.
 ///
 /// Further options: `max_trips = 1000` makes a `while` or `loop` that does not end an error, `checkpoint(memory = "64 MB")`
-/// bounds what loops record for their derivative. `root_of(residual)` says that the function solves g(x, θ) = 0 for x:
+/// bounds what a loop over numbers records for its derivative, however often it runs: the way back runs it again, at most r + 1
+/// times, from s states of it that are kept, where a record of one in (s + r choose s) trips fits in memory. A loop that
+/// carries a vector is not bounded, nor one over tensors or in a function that calls itself. `root_of(residual)` says that the function solves g(x, θ) = 0 for x:
 /// `residual` is an annotated function of the solution, by value, and then the same parameters, and gives as many floats
 /// as the solution has. Derivatives come from the implicit function theorem, whatever the steps of the solver are:
 ///

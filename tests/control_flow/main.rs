@@ -16,6 +16,7 @@ mod exits;
 mod forms;
 mod gallery;
 mod integers;
+mod invariants;
 mod limits;
 mod lookups;
 mod parts;

@@ -171,6 +171,16 @@ impl Frame {
     }
 }
 
+/// Bytes that this thread keeps for records and lists.
+#[cfg(test)]
+pub(crate) fn held() -> usize {
+    let frame = FRAME.take().unwrap_or_default();
+    let (arenas, blocks) = (frame.all.iter().map(|a| a.memory.capacity()), frame.heap.blocks.iter().map(Vec::capacity));
+    let words: usize = arenas.chain(blocks).sum();
+    FRAME.set(Some(frame));
+    8 * words
+}
+
 /// Room for `bytes` of records; if there is no memory, it stays as it is.
 ///
 /// # Safety

@@ -16,7 +16,9 @@
 //! Afterwards every result of control flow is read through a projection.
 
 use super::{
+    checkpoint::Checkpoints,
     extrema::{Extremum, extremum},
+    hoist,
     join::join,
     leaf,
     prune::prune,
@@ -81,8 +83,8 @@ struct Pair {
     captures: Vec<usize>,
     /// The captures that it differentiates in, in order.
     captured: Vec<usize>,
-    /// Whether the record is of stretches of trips.
-    stretches: bool,
+    /// Whether nothing is recorded and `step` is the whole way back: see [`Checkpoints::back`].
+    whole: bool,
     /// Which trips it is of.
     kept: Kept,
 }
@@ -107,7 +109,7 @@ impl Halves {
 impl Pair {
     fn new(body: Graph, halves: Halves, captured: Vec<usize>, kept: Kept) -> Pair {
         let record = halves.record();
-        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, stretches: false, kept }
+        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, whole: false, kept }
     }
     /// What the loop forwards gives besides what it carries: the number of trips and where the record ends, or what is kept of
     /// the last trip that counts.
@@ -152,6 +154,8 @@ pub(super) struct Inputs<'a> {
     pub unknown: &'a [bool],
     /// Of the known ones, those that the backward part may read at no cost.
     pub free: &'a [bool],
+    /// Of those, the ones that are the same in all trips of the loop that the graph is a trip of.
+    pub same: &'a [bool],
 }
 
 impl Lowering {
@@ -229,15 +233,16 @@ impl Lowering {
                 if n.op.is(&WHILE) {
                     values.clone()
                 } else if pair.kept == Kept::Last {
-                    let [captures, captured, cotangents] = parts(n, &args, pair);
+                    let (loop_args, cotangents) = split_args(n, &args);
+                    let [captures, captured] =
+                        [&pair.captures, &pair.captured].map(|of| of.iter().map(|&i| loop_args[i]).collect::<Vec<_>>());
                     let kept = &values[carried..];
-                    asked(n, pair, &taken::back(&b, &pair.step, kept, &captures, &cotangents, &captured)?)
+                    asked(n, pair, &taken::back(&b, &pair.step, kept, &captures, cotangents, &captured)?)
                 } else {
                     // as the `while_save` of the pair
                     let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
                     // of what is known otherwise nothing need be recorded by a loop around this one
-                    let whole = !pair.stretches && pair.kept == Kept::All;
-                    let known = if whole { trips(&b, &n.op, &args)? } else { None };
+                    let known = if pair.kept == Kept::All { trips(&b, &n.op, &args)? } else { None };
                     let trips = known.unwrap_or(values[carried]);
                     let end = if self.scalar && pair.record == 0 {
                         b.add(create::constant_bits(DType::I64, 0), &[])?
@@ -251,7 +256,7 @@ impl Lowering {
                             let c = map[c.index()].expect("arguments come first");
                             guarded(&b, n, &args, ends, &arena, pair, c, when)?
                         }
-                        None => back(&b, n, &args, ends, arena, pair)?,
+                        None => back(&b, n, &args, ends, arena, pair, self.scalar)?,
                     }
                 }
             } else if (n.op.is(&CALL) || n.op.is(&CALL_VJP)) && called.contains(&key(n)) {
@@ -270,7 +275,8 @@ impl Lowering {
             } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
                 let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
-                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open })?
+                let same = vec![false; open.len()];
+                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open, same: &same })?
             } else {
                 b.add_control(&n.op, &args)?
             };
@@ -326,12 +332,9 @@ impl Lowering {
     fn pair(&self, op: &Op, captured: &BTreeSet<usize>, open: &[bool]) -> Result<Pair> {
         let (body, carried) = (op.graph(1), op.int(2) as usize);
         let captured: Vec<usize> = captured.iter().copied().collect();
-        let n = body.inputs().len();
-        let lists = |i: usize| body.ty(body.inputs()[i]).is_list();
-        if let Some(memory) = self.memory.get()
-            && (0..n).all(|i| !lists(i) || i >= carried && open[i])
-        {
-            return self.in_stretches(op, captured, memory);
+        let fits = |(i, t): (usize, &Ty)| if i < carried { t.rank() == 0 } else { !t.is_list() || open[i] };
+        if let Some(memory) = self.memory.get().filter(|_| body.input_types().enumerate().all(fits)) {
+            return self.checkpoints(op, captured, open, memory);
         }
         let halves = self.halves(op, &captured, open, true)?;
         let body = self.forwards(body, &halves.known)?;
@@ -420,11 +423,12 @@ impl Lowering {
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
+        let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &same };
         let cut = if self.scalar {
-            let inputs = Inputs { unknown: &unknown, free: &free };
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
         } else {
-            split::recompute(&self.expand(&step, None)?, &Inputs { unknown: &unknown, free: &free })?
+            split::recompute(&self.expand(&step, None)?, &inputs)?
         };
         let record = cut.known.outputs().len();
         // a counter is computed from the trip
@@ -492,7 +496,7 @@ impl Lowering {
         let step = pass::optimise(&b.finish([first, rest].concat())?)?;
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> = (0..step.inputs().len()).map(|i| i < n && s.ins[i].is_list()).collect();
-        let inputs = Inputs { unknown: &unknown, free: &free };
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &vec![false; unknown.len()] };
         let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
         let record = cut.known.outputs().len();
         let inner = Builder::new();
@@ -515,66 +519,33 @@ impl Lowering {
         Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record })
     }
 
-    /// As [`Lowering::pair`], in stretches of so many trips that their records fit in half of the memory. Of a stretch only
-    /// the values that it begins with are recorded; on the way back it is run once more, and then back over its
-    /// own record (Griewank and Walther, Evaluating Derivatives, 2008, chapter 12, with two levels, so that the number of trips need not be known).
-    fn in_stretches(&self, op: &Op, captured: Vec<usize>, memory: u64) -> Result<Pair> {
-        let (cond, body, carried) = (op.graph(0), op.graph(1), op.int(2) as usize);
+    /// As [`Lowering::pair`], within so much memory.
+    fn checkpoints(&self, op: &Op, captured: Vec<usize>, open: &[bool], memory: u64) -> Result<Pair> {
+        let (body, carried) = (op.graph(1), op.int(2) as usize);
         let n = body.inputs().len();
-        // at most all carried values and one more for each operation are recorded of a trip
-        let trip = 8 * (carried + body.size()) as u64;
-        let most = (memory / 2 / trip).max(MIN_STRETCH);
-        let tys: Vec<Ty> = body.input_types().cloned().collect();
-        let integer = Ty::scalar(DType::I64);
-        // the loop over a stretch: carried values, the trip in it, captures
-        let inputs = |b: &Builder| {
-            let first: Vec<NodeId> = tys[..carried].iter().map(|t| b.input(t)).collect();
-            let number = b.input(&integer);
-            (number, first.into_iter().chain(tys[carried..].iter().map(|t| b.input(t))).collect::<Vec<_>>())
-        };
-        let constant = |b: &Builder, x: u64| b.add(create::constant_bits(DType::I64, x), &[]);
-        let (b, c) = (Builder::new(), Builder::new());
-        let (number, ins) = inputs(&c);
-        let more = c.inline(cond, &ins)?[0];
-        let within = c.add(Op::new(&compare::LT), &[number, constant(&c, most)?])?;
-        let both = c.add(Op::new(&compare::AND), &[more, within])?;
-        let cond = c.finish(vec![both])?;
-        let (number, ins) = inputs(&b);
-        let mut outs = b.inline(body, &ins)?;
-        outs.push(b.add(Op::new(&arith::ADD), &[number, constant(&b, 1)?])?);
-        let stretch = control::while_op(Arc::new(cond), Arc::new(b.finish(outs)?), carried + 1);
-        let args = |b: &Builder, carried: &[NodeId], captures: &[NodeId]| {
-            Ok([carried, &[constant(b, 0)?], captures].concat()) as Result<Vec<NodeId>>
-        };
-        // forwards: a stretch, and what it begins with
-        let f = Builder::new();
-        let ins: Vec<NodeId> = tys.iter().map(|t| f.input(t)).collect();
-        let mut outs = f.add_control(&stretch, &args(&f, &ins[..carried], &ins[carried..])?)?;
-        outs.truncate(carried);
-        outs.extend(&ins[..carried]);
-        let forward = f.finish(outs)?;
-        // backwards: the reverse mode of a stretch
-        let r = Builder::new();
-        let saved: Vec<NodeId> = tys[..carried].iter().map(|t| r.input(t)).collect();
-        r.input(&integer);
-        let captures: Vec<NodeId> = tys[carried..].iter().map(|t| r.input(t)).collect();
-        let floats = control::floats(body);
-        let cotangents: Vec<NodeId> = floats.iter().map(|&i| r.input(&tys[i])).collect();
-        let sums: Vec<NodeId> = captured.iter().map(|&i| r.input(&tys[i])).collect();
-        let wrt = floats.iter().copied().chain(captured.iter().map(|i| i + 1)).map(|i| i as i64).collect();
-        let attrs = stretch.attrs.iter().cloned().chain([Attr::Ints(wrt)]);
-        let all = [args(&r, &saved, &captures)?, cotangents].concat();
-        let mut outs = r.add_control(&Op::with(&WHILE_VJP, attrs), &all)?;
-        for (out, &sum) in outs[floats.len()..].iter_mut().zip(&sums) {
-            *out = r.add(Op::new(&arith::ADD), &[sum, *out])?;
-        }
-        let step = r.finish(outs)?;
-        let memory = self.memory.take();
-        let inside = |g: &Graph| self.finish(&self.expand(&pass::optimise(g)?, None)?);
-        let (body, step) = (inside(&forward)?, Arc::new(inside(&step)?));
-        self.memory.set(memory);
-        let captures = (carried..n).collect();
-        Ok(Pair { body, step, record: carried, captures, captured, stretches: true, kept: Kept::All })
+        let plan = Checkpoints::of(op, memory);
+        // a stretch is recorded, loops inside are not
+        let stretch = plan.stretch()?;
+        let wrt: Vec<usize> = captured.iter().map(|i| i + 1).collect();
+        let open = [&open[..carried], &[true], &open[carried..n], &[true]].concat();
+        self.memory.set(Some(plan.inside));
+        let halves = self.halves(&stretch, &wrt, &open, true)?;
+        let save = self.forwards(stretch.graph(1), &halves.known)?;
+        let pair = Pair::new(save, halves, wrt, Kept::All);
+        self.memory.set(Some(memory));
+        let arena = Attr::Int(self.pairs.borrow().len() as i64);
+        let attrs = [stretch.attrs[0].clone(), Attr::Graph(Arc::new(pair.body.clone())), stretch.attrs[2].clone()];
+        let save = Op::with(&WHILE_SAVE, attrs.into_iter().chain([arena.clone(), Attr::Int(0)]));
+        let pair = Arc::new(pair);
+        self.pairs.borrow_mut().push(Recorded::Loop(pair.clone()));
+        let step = plan.back(&captured, &|b, args, state| {
+            let values = hoist::add(b, &save, args, self.scalar)?;
+            let trips = args[args.len() - 1];
+            let end = if pair.record == 0 { trips } else { values[carried + 2] };
+            over(b, &pair, args, state, [trips, end], arena.clone(), self.scalar)
+        })?;
+        let body = self.finish(&self.expand(&pass::optimise(body)?, None)?)?;
+        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), captured, whole: true, kept: Kept::All })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -647,13 +618,13 @@ impl Lowering {
                             // inside the function the place of its record is known
                             None => Op::with(&CALL_SAVE, [n.op.attrs[0].clone(), results(&n.op), Attr::Int(0)]),
                         };
-                        let outs = b.add_control(&op, &args)?;
+                        let outs = hoist::add(&b, &op, &args, self.scalar)?;
                         saved.insert(equal[id.index()], outs.clone());
                         outs
                     }
                 }
             } else {
-                b.add_control(&n.op.map_graphs(inside)?, &args)?
+                hoist::add(&b, &n.op.map_graphs(inside)?, &args, self.scalar)?
             };
             map[id.index()] = outs.first().copied();
             all.insert(id, outs);
@@ -797,7 +768,7 @@ fn guarded(
     let inputs = |b2: &Builder| all.iter().map(|&a| b2.input(&b.ty_of(a))).collect::<Vec<_>>();
     let yes = Builder::new();
     let ins = inputs(&yes);
-    let outs = back(&yes, n, &ins[2..], [ins[0], ins[1]], arena.clone(), pair)?;
+    let outs = back(&yes, n, &ins[2..], [ins[0], ins[1]], arena.clone(), pair, true)?;
     let yes = yes.finish(outs)?;
     let no = Builder::new();
     let ins = inputs(&no);
@@ -815,11 +786,9 @@ fn guarded(
     b.add_control(&Op::with(&IF, branches), &given)
 }
 
-/// Of the arguments of a `while_vjp`: what its way back takes, what is differentiated in, and cotangents.
-fn parts(n: &Node, args: &[NodeId], pair: &Pair) -> [Vec<NodeId>; 3] {
-    let (loop_args, cotangents) = args.split_at(args.len() - control::floats(n.op.graph(1)).len());
-    let of = |which: &[usize]| which.iter().map(|&i| loop_args[i]).collect();
-    [of(&pair.captures), of(&pair.captured), cotangents.to_vec()]
+/// The arguments of a `while_vjp`: those of the loop, and cotangents.
+fn split_args<'a>(n: &Node, args: &'a [NodeId]) -> (&'a [NodeId], &'a [NodeId]) {
+    args.split_at(args.len() - control::floats(n.op.graph(1)).len())
 }
 
 /// The cotangents that a `while_vjp` asks for, of those that a way back gives.
@@ -834,10 +803,37 @@ fn asked(n: &Node, pair: &Pair, all: &[NodeId]) -> Vec<NodeId> {
     n.op.ints(3).iter().map(of).collect()
 }
 
-/// The loop over a record: the cotangents that a `while_vjp` asks for.
-fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, pair: &Pair) -> Result<Vec<NodeId>> {
-    let [captures, captured, mut state] = parts(n, args, pair);
-    state.extend(captured.iter().filter_map(|&i| b.ex(i).full_like(0.0).node()));
+/// The way back of a loop that has recorded: the cotangents that a `while_vjp` asks for.
+fn back(
+    b: &Builder,
+    n: &Node,
+    args: &[NodeId],
+    ends: [NodeId; 2],
+    arena: Attr,
+    pair: &Pair,
+    scalar: bool,
+) -> Result<Vec<NodeId>> {
+    let (loop_args, cotangents) = split_args(n, args);
+    let all = if pair.whole {
+        b.inline(&pair.step, &[&ends[..1], args].concat())?
+    } else {
+        let zeros = pair.captured.iter().filter_map(|&i| b.ex(loop_args[i]).full_like(0.0).node());
+        let state: Vec<NodeId> = cotangents.iter().copied().chain(zeros).collect();
+        over(b, pair, loop_args, &state, ends, arena, scalar)?
+    };
+    Ok(asked(n, pair, &all))
+}
+
+/// The loop over a record, from the arguments of the loop that recorded, cotangents and sums.
+fn over(
+    b: &Builder,
+    pair: &Pair,
+    loop_args: &[NodeId],
+    state: &[NodeId],
+    ends: [NodeId; 2],
+    arena: Attr,
+    scalar: bool,
+) -> Result<Vec<NodeId>> {
     let attrs = [
         Attr::Graph(pair.step.clone()),
         Attr::Int(pair.record as i64),
@@ -845,8 +841,8 @@ fn back(b: &Builder, n: &Node, args: &[NodeId], ends: [NodeId; 2], arena: Attr, 
         arena,
         Attr::Int(pair.captured.len() as i64),
     ];
-    let all = b.add_control(&Op::with(&WHILE_BACK, attrs), &[&ends[..], &captures, &state].concat())?;
-    Ok(asked(n, pair, &all))
+    let captures: Vec<NodeId> = pair.captures.iter().map(|&i| loop_args[i]).collect();
+    hoist::add(b, &Op::with(&WHILE_BACK, attrs), &[&ends[..], &captures, state].concat(), scalar)
 }
 
 /// The lists of floats among the arguments of a function: their cotangents are sums.
@@ -881,9 +877,6 @@ fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &R
     let of = |i: usize| all[outs.iter().position(|&o| o == i).expect("all floats have a cotangent")];
     Ok(s.float_ins().into_iter().map(of).collect())
 }
-
-/// Shorter stretches than this cost more than they save.
-const MIN_STRETCH: u64 = 16;
 
 /// Operations of a branch up to which both branches are computed and a value is chosen.
 pub(super) const CHEAP: usize = 8;

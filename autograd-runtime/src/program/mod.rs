@@ -3,12 +3,14 @@
 //! [`compile`](Program::compile) makes machine code, and `exec` runs the steps.
 //! Control flow over scalars and lists is one function (`scalar`), in which `vector` finds the loops whose trips run side by side.
 
+mod checkpoint;
 mod compile;
 mod exec;
 mod extrema;
 mod flow;
 mod folds;
 pub mod fuse;
+mod hoist;
 mod join;
 mod leaf;
 pub mod plan;

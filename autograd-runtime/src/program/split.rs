@@ -6,14 +6,14 @@
 //! functorch): a flow goes from what has to be recorded, slow values and inputs that are not there later, through cheap
 //! operations to what the backward part reads, and each value lets one unit through.
 
-use super::flow::Inputs;
+use super::{flow::Inputs, hoist};
 use crate::{
     error::{Error, Result},
     graph::{Args, Builder, Graph, NodeId},
     op::{
         Attr, Lower, Op, OpDef, arith,
         control::{IF, PROJ, is_control},
-        create, list,
+        list,
     },
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -57,9 +57,9 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
     }
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
         unknown[id.index()] |= n.args.iter().any(|a| unknown[a.index()]);
-        // what is read of a list that nobody writes to is there whenever it is asked for
-        free[id.index()] |= n.op.is(&create::CONST);
     }
+    // what leaves the loop backwards again is computed once in front of it
+    hoist::same(g, inputs.same).into_iter().zip(&mut free).for_each(|(s, f)| *f |= s);
     let cheap = |id: NodeId| {
         let n = g.node(id);
         let read = n.op.is(&list::GET) || n.op.is(&list::LEN);

@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     graph::{Builder, Graph, Node, NodeId},
     op::{
-        Attr, Op, arith,
+        Attr, Op, OpDef, arith,
         control::{CALL_BACK, IF, PROJ, WHILE, WHILE_BACK, results},
         create, list,
     },
@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// The graph with its sums of lists in place.
 pub(super) fn into_place(g: &Graph) -> Result<Graph> {
     let mut g = g.clone();
-    if g.nodes().any(|(_, n)| is_sum(n) || n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK)) {
+    let loops: [&OpDef; 3] = [&WHILE, &WHILE_BACK, &CALL_BACK];
+    if g.nodes().any(|(_, n)| is_sum(n) || loops.iter().any(|d| n.op.is(d))) {
         g = elements(&g)?;
         while let Some(next) = moved(&g)? {
             g = elements(&next)?;
@@ -112,18 +113,29 @@ fn begun(g: &Graph) -> Result<Graph> {
     )
 }
 
-/// Whether a loop does nothing to the list of a result but add elements to it.
+/// Whether a loop does nothing to a result but add to it: elements to a list, or what a loop backwards adds.
 fn only_added(n: &Node, k: i64) -> bool {
     let (cond, body) = (n.op.graph(0), n.op.graph(1));
     let (first, mut at) = (body.inputs()[k as usize], body.outputs()[k as usize]);
     let live = body.live();
     while at != first {
-        if !body.node(at).op.is(&list::ADD) || uses(body, &live, at) != 1 {
-            return false;
-        }
-        at = body.node(at).args[0];
+        let n = body.node(at);
+        let single = uses(body, &live, at) == 1;
+        at = match n.args.first() {
+            Some(&list) if single && n.op.is(&list::ADD) => list,
+            Some(&from) if single && n.op.is(&PROJ) && adds(body.node(from), n.op.int(0)) => {
+                let from = body.node(from);
+                from.args[begins(from, n.op.int(0))]
+            }
+            _ => return false,
+        };
     }
     uses(body, &live, first) <= 1 && !cond.live()[cond.inputs()[k as usize].index()]
+}
+
+/// Whether a result is one of the last values of a loop backwards, to which it only adds.
+fn adds(n: &Node, k: i64) -> bool {
+    n.op.is(&WHILE_BACK) && k >= n.op.int(2) - n.op.int(4)
 }
 
 /// The operand of a sum that stays and the one that is brought into it.
@@ -172,11 +184,9 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
             return at < from.op.int(2) && is_zero(g, from.args[begins(from, at)]);
         }
         if from.op.is(&WHILE) {
-            return n.ty.is_list() && is_zero(g, from.args[begins(from, at)]) && only_added(from, at);
+            return is_zero(g, from.args[begins(from, at)]) && only_added(from, at);
         }
-        // a loop backwards only adds to its last values
-        let sum = |k: i64| k >= from.op.int(2) - from.op.int(4) && is_zero(g, from.args[begins(from, k)]);
-        from.op.is(&IF) && n.ty.is_list() || from.op.is(&WHILE_BACK) && sum(at)
+        from.op.is(&IF) && n.ty.is_list() || adds(from, at) && is_zero(g, from.args[begins(from, at)])
     };
     let added = |n: &Node| n.op.is(&arith::ADD) && (n.ty.is_list() || n.ty.rank() == 0);
     for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && added(n)) {
