@@ -522,9 +522,13 @@ pub(crate) fn supposing<R>(guessed: bool, f: impl FnOnce() -> R) -> (R, bool) {
     let out = f();
     (out, GUESS.get() == Some(true))
 }
+/// Whether the types of some results are guessed.
+pub(crate) fn is_guess() -> bool {
+    GUESS.get().is_some() && !is_given_up()
+}
 /// Notes that something does not fit; whether a guess may be why.
 pub(crate) fn doubt() -> bool {
-    let guessed = GUESS.get().is_some();
+    let guessed = is_guess();
     if guessed {
         GUESS.set(Some(true));
     }

@@ -26,6 +26,7 @@ use crate::{
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -787,7 +788,12 @@ fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(
     }
     let end = session::trace(leaves.values(), |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
-        let value = run(state.from_leaves(&mut fresh));
+        let value = match session::is_guess() {
+            false => run(state.from_leaves(&mut fresh)),
+            // plain code may rely on a shape that is guessed wrong
+            true => catch_unwind(AssertUnwindSafe(|| run(state.from_leaves(&mut fresh))))
+                .map_err(|_| Error::Compile("plain code fails where a type is guessed".into()))?,
+        };
         let out = if leaves.packs() { Leaves::packed(&value) } else { Leaves::of(&value) };
         Ok((out.values(), (out, value)))
     });

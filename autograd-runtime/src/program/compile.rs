@@ -256,13 +256,7 @@ fn info(step: &StepKind) -> KernelInfo {
 }
 
 /// Steps with buffers by number in place of nodes.
-fn steps(
-    g: &Graph,
-    fused: Fused,
-    plan: &super::plan::Plan,
-    code: &Code,
-    functions: &mut Functions,
-) -> Result<Body> {
+fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code, functions: &mut Functions) -> Result<Body> {
     let mut places: Vec<Place> = Vec::new();
     let mut number: rustc_hash::FxHashMap<NodeId, usize> = rustc_hash::FxHashMap::default();
     let alias = &fused.alias;

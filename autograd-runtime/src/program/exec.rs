@@ -80,7 +80,7 @@ const LACKING: &str =
 pub(super) struct Workspace {
     arena: Vec<Line>,
     scratch: Scratch,
-    records: Records,
+    pub(super) records: Records,
     table: Vec<*mut u8>,
 }
 // SAFETY: the pointers in `table` are written anew at the start of each run and not read outside it.

@@ -276,3 +276,65 @@ fn count(d: &Data) -> usize {
 fn fresh(p: &Program) -> Vec<Data> {
     p.outputs().iter().map(|t| Data::zeros(t.dtype, t.numel())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::compile::Body;
+    use super::*;
+    use crate::{array::Array, diff};
+
+    /// f(x, n) = x where n < 1, else sin(f(x·x, n − 1)), and its sum.
+    const RECURSION: &str = "%0 = input : f64[2]
+%1 = input : i64[]
+%2 = call(%0, %1) {function={
+  %0 = input : f64[2]
+  %1 = input : i64[]
+  %2 = const 1 : i64[]
+  %3 = lt(%1, %2) : bool[]
+  %4 = if(%3, %0, %1) {then={
+    %0 = input : f64[2]
+    %1 = input : i64[]
+    return %0
+  }, else={
+    %0 = input : f64[2]
+    %1 = input : i64[]
+    %2 = const 1 : i64[]
+    %3 = sub(%1, %2) : i64[]
+    %4 = mul(%0, %0) : f64[2]
+    %5 = call(%4, %3) {function=(f64[2], i64[]) -> (f64[2])} : f64[2]
+    %6 = proj(%5) {index=0, dtype=f64, shape=[2]} : f64[2]
+    %7 = sin(%6) : f64[2]
+    return %7
+  }} : f64[2]
+  %5 = proj(%4) {index=0, dtype=f64, shape=[2]} : f64[2]
+  return %5
+}} : f64[2]
+%3 = proj(%2) {index=0, dtype=f64, shape=[2]} : f64[2]
+%4 = sum(%3) {dims=[0]} : f64[1]
+return %4
+";
+
+    #[test]
+    fn a_run_leaves_no_records() {
+        let g: Graph = RECURSION.parse().unwrap();
+        let program = Program::compile(&diff::gradient(&g, &[0]).unwrap(), false).unwrap();
+        let run = |n: i64| {
+            let x = Array::from_data(Data::F64(vec![0.5, 1.5]), &[2]);
+            program.run_arrays(&[x, Array::from_data(number(n as usize), &[])])
+        };
+        let all = |n: i64| run(n).map(|all| all.iter().flat_map(|a| a.to_f64_vec()).collect::<Vec<_>>());
+        let first = all(3).unwrap();
+        let cos = |x: f64| (x.sin().sin().cos() * x.sin().cos() * x.cos() * 8.0, x.sin().sin().sin());
+        let (da, a) = cos(0.5f64.powi(8));
+        let (db, b) = cos(1.5f64.powi(8));
+        let expected = [a + b, da * 0.5f64.powi(7), db * 1.5f64.powi(7)];
+        assert!(first.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{first:?} {expected:?}");
+        for n in [0, 50, 20_000, 3] {
+            // more calls inside one another than there may be leave nothing either
+            assert_eq!(run(n).is_err(), n > MAX_CALLS as i64);
+            let Body::Steps { workspaces, .. } = &program.body else { panic!("no program over tensors") };
+            assert!(workspaces.lock().iter().all(|w| w.records.0.iter().all(Vec::is_empty)));
+        }
+        assert_eq!(all(3).unwrap(), first);
+    }
+}
