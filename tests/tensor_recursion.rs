@@ -1,6 +1,9 @@
 //! Functions over tensors that call themselves: compiled as functions, in all derivatives, against the dynamic engine and
 //! differences.
 
+// bodies are written as their users would
+#![allow(clippy::assign_op_pattern, clippy::manual_is_multiple_of)]
+
 mod common;
 
 use autograd::prelude::*;
