@@ -81,7 +81,7 @@ fn nested(x: &[f64], n: usize) -> f64 {
                     }
                 }
             }
-            total = total * 0.5 + inner.sqrt();
+            total = total * 0.5 + (1.0 + inner * inner).sqrt();
         }
     }
     total

@@ -1,7 +1,8 @@
 //! Turns a function that calls itself into one whose calls of itself a trace can make calls of one graph: `__recursive` stands
 //! between callers and the twin, and hands the runtime the arguments as leaves.
 //!
-//! Invariant: all arguments are made of leaves and the result of numbers, so that a call is complete before its function is.
+//! Invariant: all arguments are made of leaves and the result of numbers and tensors, so that a call has what it takes and gives
+//! before its function is known.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -32,11 +33,23 @@ pub fn applies(function: &Function) -> bool {
     let simple = |param: &Param| param.role != Role::Constant && is_plain(&param.inner);
     function.root.is_none()
         && function.params.iter().all(simple)
-        && function.ret.as_ref().is_some_and(is_numbers)
+        && function.ret.as_ref().is_some_and(is_value)
         && is_recursive(function.name(), &function.original.block)
 }
 
-/// Numbers, and slices, arrays and vectors of them.
+/// Numbers, tensors, and tuples and arrays of them.
+fn is_value(ty: &Type) -> bool {
+    match ungroup(ty) {
+        Type::Tuple(ty) => ty.elems.iter().all(is_value),
+        Type::Array(ty) => is_value(&ty.elem),
+        ty => is_tensor(ty) || is_numbers(ty),
+    }
+}
+fn is_tensor(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Tensor"))
+}
+
+/// Numbers, tensors, and slices, arrays and vectors of them.
 fn is_plain(ty: &Type) -> bool {
     match ungroup(ty) {
         Type::Slice(ty) => is_plain(&ty.elem),
@@ -49,7 +62,7 @@ fn is_plain(ty: &Type) -> bool {
                 }
                 _ => false,
             },
-            _ => is_numbers(ty),
+            _ => is_value(ty),
         },
         _ => false,
     }

@@ -41,7 +41,7 @@ fn copy(b: &Builder, g: &Graph) -> Result<(Vec<NodeId>, Vec<Option<NodeId>>)> {
     Ok((inputs, map))
 }
 
-fn zeros(b: &Builder, ty: &Ty) -> NodeId {
+pub(crate) fn zeros(b: &Builder, ty: &Ty) -> NodeId {
     let zero = crate::emit::constant(b, ty.dtype, 0.0).expand(&ty.shape);
     node_of(&zero)
 }

@@ -117,11 +117,8 @@ fn call(op: &Op, args: Vec<Array>, own: Option<&Own<'_>>) -> Result<Vec<Array>> 
         },
     };
     let run = |g: &Graph, args: &[Array]| {
-        if CALLS.get() >= MAX_CALLS {
-            return Err(Error::value(
-                "call",
-                format!("expected at most {MAX_CALLS} calls inside one another, found more"),
-            ));
+        if CALLS.get() >= control::MAX_CALLS {
+            return Err(control::too_deep());
         }
         CALLS.set(CALLS.get() + 1);
         let out = stacker::maybe_grow(1 << 17, 1 << 21, || run_in(g, args, Some(own)));
@@ -144,9 +141,8 @@ fn call(op: &Op, args: Vec<Array>, own: Option<&Own<'_>>) -> Result<Vec<Array>> 
     run(step, &args)
 }
 
-/// Calls inside one another.
-const MAX_CALLS: usize = 10_000;
 thread_local! {
+    /// Calls inside one another.
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -435,6 +435,16 @@ pub(crate) fn control(op: &Op, args: &[Value]) -> Result<Vec<Value>> {
     t.builder.add_control(op, &ids)?.into_iter().zip(control::results(op)).map(result).collect()
 }
 
+/// Makes an input of the trace that is running now stand for a tensor that it would otherwise capture.
+pub(crate) fn capture_as(v: &Value, input: &Value) {
+    if let Some(s) = top()
+        && let Some(t) = s.live_trace()
+    {
+        let node = s.node_of(t, input);
+        t.captured.borrow_mut().insert(v.address(), node);
+    }
+}
+
 /// Whether the running trace has been given up: the twin runs to its end, and nobody reads what it gives.
 pub(crate) fn is_given_up() -> bool {
     top().is_some_and(|s| s.trace.as_ref().is_some_and(|t| t.opaque.get().is_some()))
@@ -492,6 +502,43 @@ pub(crate) fn count_choice() -> usize {
         t.choices.get()
     };
     top().and_then(|s| s.trace.as_ref().map(count)).unwrap_or(0)
+}
+
+thread_local! {
+    /// Whether a function is being traced whose results are only taken to have some types, and whether anything speaks
+    /// against them.
+    static GUESS: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Runs `f`, in which the types of some results are only `guessed`; whether that may be why something failed.
+pub(crate) fn supposing<R>(guessed: bool, f: impl FnOnce() -> R) -> (R, bool) {
+    struct Back(Option<bool>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            GUESS.set(self.0);
+        }
+    }
+    let _back = Back(GUESS.replace(guessed.then_some(false)));
+    let out = f();
+    (out, GUESS.get() == Some(true))
+}
+/// Whether the types of some results are guessed.
+pub(crate) fn is_guess() -> bool {
+    GUESS.get().is_some() && !is_given_up()
+}
+/// Notes that something does not fit; whether a guess may be why.
+pub(crate) fn doubt() -> bool {
+    let guessed = is_guess();
+    if guessed {
+        GUESS.set(Some(true));
+    }
+    guessed
+}
+/// As [`give_up`], of what cannot be traced where it stands. If a guess may be why, only the part that is being traced fails.
+pub(crate) fn unstaged(reason: &str) {
+    if !doubt() || report(Error::Compile(reason.to_owned())).is_err() {
+        give_up(reason);
+    }
 }
 
 /// Marks the running traces as opaque: they cannot be compiled, and the twin runs on with numbers.

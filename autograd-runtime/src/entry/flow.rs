@@ -22,10 +22,11 @@ use crate::{
     real::{Real, literal},
     session::{self, TraceEnd, Traced},
     tensor::{Dispatch, Value},
-    ty::DType,
+    ty::{DType, Ty},
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -81,7 +82,7 @@ impl Cond {
         if session::is_tracing() {
             match second(&first, when, &mut other) {
                 Ok(cond) => return cond,
-                Err(why) => session::give_up(&why),
+                Err(why) => session::unstaged(&why),
             }
         }
         if truth(&first) == when { other() } else { Cond::Known(!when) }
@@ -173,6 +174,11 @@ impl Flag {
 pub trait Blank {
     /// The value.
     fn blank() -> Self;
+}
+impl<T: Element> Blank for Tensor<T> {
+    fn blank() -> Self {
+        Tensor::from_value(Value::absent(Ty::scalar(T::DTYPE)))
+    }
 }
 impl<T: Float> Blank for Real<T> {
     fn blank() -> Self {
@@ -622,13 +628,15 @@ impl<S: Twinned, V: Twinned, F: FnMut(bool, S) -> (V, S)> StagedFlow for If<S, V
         let (cond, state, mut run) = self.parts();
         let cond = match cond {
             Cond::Each(v) => return each_if(&v, &state, &mut run),
+            // nobody reads what comes of it
+            Cond::Traced(v) if session::has_failed() => return run(truth(&v), state),
             Cond::Traced(v) if session::is_tracing() => v,
             other => return run(other.read(self.place), state),
         };
         match staged_if(&cond, &state, &mut run) {
             Ok(out) => out,
             Err(why) => {
-                session::give_up(&format!("{why} at {}", self.place));
+                session::unstaged(&format!("{why} at {}", self.place));
                 run(truth(&cond), state)
             }
         }
@@ -671,6 +679,8 @@ impl<S: Twinned, F: FnMut(bool, S) -> (Option<Cond>, S)> StagedFlow for While<S,
         };
         match rolled {
             Ok(out) => out,
+            // whatever it does, it does not change types
+            Err(_) if session::doubt() => counted.1,
             Err(why) => {
                 session::give_up(&format!("{why} at {}", self.place));
                 plain_while(counted.1, run, self.place)
@@ -703,6 +713,7 @@ impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> Staged
         });
         match rolled {
             Ok((_, state)) => state,
+            Err(_) if known.is_none() && session::doubt() => counted.1,
             // if its trips are known, what changes from one to the next, as the length of a vector, is no obstacle
             Err(why) => {
                 tracing::debug!(why, place = %self.place, "a loop is unrolled");
@@ -731,6 +742,7 @@ struct Part<R> {
 /// Constructs nested deeper than this are a function that calls itself on values that depend on data: both branches are
 /// traced, so that it would never end.
 pub(super) const DEPTH: usize = 48;
+const ENDLESS: &str = "a function calls itself, as often as the data say";
 
 thread_local! {
     /// The parts that are being traced, innermost last: the condition that they run under, and the truth that it has then.
@@ -771,11 +783,17 @@ pub fn is_given_up() -> bool {
 /// Traces a part of the twin over a state of its own.
 fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(S) -> R) -> Result<Part<R>, Reason> {
     if session::depth() > DEPTH {
-        return Err("a function calls itself, as often as the data say".into());
+        session::give_up(ENDLESS);
+        return Err(ENDLESS.into());
     }
     let end = session::trace(leaves.values(), |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
-        let value = run(state.from_leaves(&mut fresh));
+        let value = match session::is_guess() {
+            false => run(state.from_leaves(&mut fresh)),
+            // plain code may rely on a shape that is guessed wrong
+            true => catch_unwind(AssertUnwindSafe(|| run(state.from_leaves(&mut fresh))))
+                .map_err(|_| Error::Compile("plain code fails where a type is guessed".into()))?,
+        };
         let out = if leaves.packs() { Leaves::packed(&value) } else { Leaves::of(&value) };
         Ok((out.values(), (out, value)))
     });
@@ -829,8 +847,13 @@ fn staged_if<S: Twinned, V: Twinned>(
         return Err(format!("more than {CHOICES} choices depend on data, in a loop that is unrolled"));
     }
     let mut leaves = Leaves::of(state);
-    let mut yes = part_under(cond, true, state, &leaves, &mut |s| run(true, s))?;
-    let mut no = part_under(cond, false, state, &leaves, &mut |s| run(false, s))?;
+    let yes = part_under(cond, true, state, &leaves, &mut |s| run(true, s));
+    let no = part_under(cond, false, state, &leaves, &mut |s| run(false, s));
+    let (mut yes, mut no) = match (yes, no) {
+        (Ok(yes), Ok(no)) => (yes, no),
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) if session::doubt() => return alone(&one, &leaves),
+        (Err(why), _) | (_, Err(why)) => return Err(why),
+    };
     if yes.leaves.constants != no.leaves.constants {
         // a list whose items are values of their own in one branch, and which the other one writes to by index
         leaves = Leaves::packed(state);
@@ -839,6 +862,11 @@ fn staged_if<S: Twinned, V: Twinned>(
     }
     let (a, b) = (types(&yes.traced), types(&no.traced));
     if a != b {
+        // the result of a call is taken for something else than the branch without one gives
+        let calls = [&yes, &no].map(|p| control::calls_itself(&p.traced.graph));
+        if calls[0] != calls[1] && session::doubt() {
+            return alone(if calls[0] { &no } else { &yes }, &leaves);
+        }
         return Err(format!("the branches give different types, {} and {}", a.join(", "), b.join(", ")));
     }
     if yes.leaves.constants != no.leaves.constants {
@@ -854,6 +882,12 @@ fn staged_if<S: Twinned, V: Twinned>(
         session::control(&op, &args)
     };
     Ok(rebuilt(&yes, go().map_err(|e: Error| e.to_string())?))
+}
+
+/// What a part gives where it runs in any case.
+fn alone<R: Twinned>(part: &Part<R>, leaves: &Leaves) -> Result<R, Reason> {
+    let all: Vec<Value> = leaves.values().into_iter().chain(part.traced.captures.iter().cloned()).collect();
+    Ok(rebuilt(part, session::inline(&part.traced.graph, &all).map_err(|e| e.to_string())?))
 }
 
 /// A choice made element by element: both branches, each where it counts.

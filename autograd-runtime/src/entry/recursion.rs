@@ -24,6 +24,10 @@ struct Body {
     function: TypeId,
     constants: Vec<Fixed>,
     types: Vec<Ty>,
+    /// What it gives.
+    outs: Vec<Ty>,
+    /// The tensors that it reads besides its arguments.
+    captures: Vec<Value>,
     /// Whether it calls itself.
     recurs: bool,
 }
@@ -79,6 +83,10 @@ pub fn recurse<R: Outcome<Value = R> + Twinned + Blank>(
     inputs: Inputs,
     twin: impl Fn(&mut LeafReader<'_>) -> R,
 ) -> R {
+    // nobody reads it, and what would end the calls may be a placeholder
+    if session::has_failed() {
+        return R::blank();
+    }
     let leaves: Vec<Leaf> = inputs.leaves().cloned().collect();
     let traced = leaves.iter().any(|l| l.value().is_traced());
     if !traced || !session::is_tracing() || session::is_elementwise() {
@@ -87,10 +95,31 @@ pub fn recurse<R: Outcome<Value = R> + Twinned + Blank>(
     match called(function, &inputs, &leaves, &twin) {
         Ok(out) => out,
         Err(why) => {
-            session::give_up(&why);
-            R::blank()
+            session::unstaged(&why);
+            if session::has_failed() { R::blank() } else { twin(&mut leaves.into_iter()) }
         }
     }
+}
+
+/// Calls that are traced deeper than this are traced where they stand: they differ in what a trace knows, as in lengths, and
+/// come to an end, or choices in them do not ([`super::flow::DEPTH`]).
+const DEEP: usize = super::flow::DEPTH / 2;
+
+/// The types of the results `roles`, as far as they can be known before the function has been traced: those of numbers, and for
+/// tensors a guess, the types of the tensors among the arguments in turn. Whether there is one.
+fn supposed(roles: &[Leaf], arguments: &[Leaf]) -> (Vec<Ty>, bool) {
+    let tensors: Vec<&Ty> =
+        arguments.iter().filter_map(|l| if let Leaf::Tensor(v) = l { Some(v.ty()) } else { None }).collect();
+    let mut next = 0;
+    let outs = roles.iter().map(|l| {
+        let ty = l.value().ty();
+        let Leaf::Tensor(_) = l else { return ty.clone() };
+        next += 1;
+        let found = tensors.get(next - 1).or(tensors.first()).filter(|t| t.dtype == ty.dtype);
+        found.map_or_else(|| ty.clone(), |t| (*t).clone())
+    });
+    let outs = outs.collect();
+    (outs, next > 0)
 }
 
 fn called<R: Outcome<Value = R> + Twinned + Blank>(
@@ -103,53 +132,72 @@ fn called<R: Outcome<Value = R> + Twinned + Blank>(
     let types: Vec<Ty> = values.iter().map(|v| v.ty().clone()).collect();
     let like = R::blank();
     let roles = Leaves::of(&like).leaves;
-    let outs: Vec<Ty> = roles.iter().map(|l| l.value().ty().clone()).collect();
     let own = FRAMES.with_borrow_mut(|frames| {
         let body = frames.last_mut()?.0.as_mut()?;
         let same = body.function == function && body.types == types && body.constants == inputs.constants;
         body.recurs |= same;
-        same.then_some(())
+        same.then(|| (body.outs.clone(), body.captures.clone()))
     });
-    let run = |callee: Attr, like: &R, roles: &[Leaf]| {
-        let results = session::control(&Op::with(&control::CALL, [callee]), &values).map_err(|e| e.to_string())?;
+    let run = |callee: Attr, captures: &[Value], like: &R, roles: &[Leaf]| {
+        let all: Vec<Value> = values.iter().chain(captures).cloned().collect();
+        let results = session::control(&Op::with(&control::CALL, [callee]), &all).map_err(|e| e.to_string())?;
         Ok(like.from_leaves(&mut roles.iter().zip(results).map(|(l, v)| l.with(v))))
     };
-    if own.is_some() {
-        return run(Attr::Own(Arc::new(Signature { ins: types, outs })), &like, &roles);
+    let with = |captures: &[Value]| types.iter().chain(captures.iter().map(Value::ty)).cloned().collect();
+    if let Some((outs, captures)) = own {
+        return run(Attr::Own(Arc::new(Signature { ins: with(&captures), outs })), &captures, &like, &roles);
     }
-    if session::depth() > super::flow::DEPTH {
-        return Err("a function calls itself, as often as the data say".into());
+    if session::depth() > DEEP {
+        return Ok(twin(&mut leaves.iter().cloned()));
     }
-    let frame = Body { function, constants: inputs.constants.clone(), types, recurs: false };
-    let leave = enter(Frame(Some(frame)));
-    let end = session::function(|| {
-        session::trace(values.clone(), |fresh| {
-            let value = twin(&mut leaves.iter().zip(fresh).map(|(l, v)| l.with(v)));
-            let out = Leaves::of(&value);
-            Ok((out.values(), (out, value)))
-        })
-    });
-    let recurs = FRAMES.with_borrow(|f| f.last().and_then(|f| f.0.as_ref()).is_some_and(|b| b.recurs));
-    drop(leave);
-    let (traced, out, value) = match end {
-        Ok(TraceEnd::Graph(traced, (out, value))) => (traced, out, value),
-        Ok(TraceEnd::Opaque(why)) => return Err(why),
-        Err(e) => return Err(format!("a function that calls itself: {e}")),
-    };
-    if !traced.draws.is_empty() {
-        return Err("random numbers are drawn in a function that calls itself".into());
+    let (mut outs, mut guessed) = supposed(&roles, leaves);
+    // tensors that are none of its arguments, which its calls of itself hand on
+    let mut captures: Vec<Value> = Vec::new();
+    loop {
+        let (constants, types) = (inputs.constants.clone(), types.clone());
+        let body = Body { function, constants, types, outs: outs.clone(), captures: captures.clone(), recurs: false };
+        let leave = enter(Frame(Some(body)));
+        let all: Vec<Value> = values.iter().chain(&captures).cloned().collect();
+        let trace = || {
+            session::trace(all, |mut fresh| {
+                captures.iter().zip(fresh.split_off(values.len())).for_each(|(c, v)| session::capture_as(c, &v));
+                let value = twin(&mut leaves.iter().zip(fresh).map(|(l, v)| l.with(v)));
+                let out = Leaves::of(&value);
+                Ok((out.values(), (out, value)))
+            })
+        };
+        let (end, doubted) = session::supposing(guessed, || session::function(trace));
+        let recurs = FRAMES.with_borrow(|f| f.last().and_then(|f| f.0.as_ref()).is_some_and(|b| b.recurs));
+        drop(leave);
+        let (traced, out, value) = match end {
+            Ok(TraceEnd::Graph(traced, (out, value))) => (traced, out, value),
+            Ok(TraceEnd::Opaque(why)) => return Err(why),
+            Err(e) => return Err(format!("a function that calls itself: {e}")),
+        };
+        let fits = traced.graph.output_types().eq(&outs);
+        if guessed && (doubted || recurs && !fits) {
+            outs = traced.graph.output_types().cloned().collect();
+            guessed = false;
+            continue;
+        }
+        if !traced.draws.is_empty() {
+            return Err("random numbers are drawn in a function that calls itself".into());
+        }
+        if !recurs {
+            // what it reads of the outside is read there
+            let all: Vec<Value> = values.iter().chain(&captures).chain(&traced.captures).cloned().collect();
+            let results = session::inline(&traced.graph, &all).map_err(|e| e.to_string())?;
+            return Ok(value.from_leaves(&mut out.leaves.iter().zip(results).map(|(l, v)| l.with(v))));
+        }
+        if !fits {
+            return Err("a function that calls itself gives another type than its calls are taken to give".into());
+        }
+        if traced.captures.is_empty() {
+            return run(Attr::Graph(Arc::new(traced.graph)), &captures, &value, &out.leaves);
+        }
+        if !captures.is_empty() {
+            return Err("a function that calls itself reads tensors that are others in each call".into());
+        }
+        captures = traced.captures;
     }
-    if !recurs {
-        // what it reads of the outside is read there
-        let all: Vec<Value> = values.iter().chain(&traced.captures).cloned().collect();
-        let results = session::inline(&traced.graph, &all).map_err(|e| e.to_string())?;
-        return Ok(value.from_leaves(&mut out.leaves.iter().zip(results).map(|(l, v)| l.with(v))));
-    }
-    if !traced.captures.is_empty() {
-        return Err("a function that calls itself reads a tensor that is none of its arguments".into());
-    }
-    if traced.graph.output_types().ne(&outs) {
-        return Err("a function that calls itself gives another type than it is declared with".into());
-    }
-    run(Attr::Graph(Arc::new(traced.graph)), &value, &out.leaves)
 }

@@ -317,6 +317,32 @@ pub(crate) fn is_call(op: &Op) -> bool {
     op.def.attrs.first() == Some(&"function")
 }
 
+/// Whether a graph inside a function calls that function.
+pub(crate) fn calls_itself(g: &Graph) -> bool {
+    calls(g, &|op| matches!(op.attrs[0], Attr::Own(_)))
+}
+/// Whether a graph has such calls, its choices and loops included.
+pub(crate) fn calls(g: &Graph, such: &dyn Fn(&Op) -> bool) -> bool {
+    let mut todo = vec![g];
+    while let Some(g) = todo.pop() {
+        for (_, n) in g.nodes() {
+            match is_call(&n.op) {
+                true if such(&n.op) => return true,
+                true => {}
+                false => todo.extend(n.subgraphs()),
+            }
+        }
+    }
+    false
+}
+
+/// Calls inside one another that are run where they take no stack of the thread's own.
+pub(crate) const MAX_CALLS: usize = 10_000;
+/// What more of them, or more than the stack has room for, are.
+pub(crate) fn too_deep() -> Error {
+    Error::value("call", "expected calls inside one another that the stack has room for, found more")
+}
+
 /// A `while`.
 pub(crate) fn while_op(cond: Arc<Graph>, body: Arc<Graph>, carried: usize) -> Op {
     Op::with(&WHILE, [Attr::Graph(cond), Attr::Graph(body), Attr::Int(carried as i64)])

@@ -7,17 +7,13 @@ use super::{
     fuse::{Fused, StepKind, fuse},
     plan::{Place, plan, resolve},
     scalar::{is_scalar, scalar_program},
-    steps::Flow,
+    steps::{Flow, Functions, is_closed},
 };
 use crate::{
     error::{Error, Result},
     graph::{Graph, NodeId},
-    kernel::{self, Code, CompiledKernel},
-    op::{
-        Attr,
-        control::{WHILE_BACK, WHILE_SAVE},
-        create,
-    },
+    kernel::{self, Code, CompiledKernel, ScalarProgram},
+    op::{Attr, create},
     pass,
     ty::Ty,
 };
@@ -54,8 +50,6 @@ pub(super) enum Body {
         places: Vec<Place>,
         copies: Vec<(usize, usize)>,
         arena: usize,
-        /// Loops that record what their reverse mode reads.
-        records: usize,
         /// Working memory between runs; as many as ran at once.
         workspaces: Mutex<Vec<Workspace>>,
     },
@@ -112,28 +106,50 @@ impl Program {
     /// # Errors
     /// As [`Program::compile`].
     pub fn compile_within(g: &Graph, keep_clif: bool, memory: Option<u64>) -> Result<Program> {
+        let clock = Instant::now();
+        let optimised = pass::optimise(g)?;
+        let passes = clock.elapsed();
+        let mut lowered = flow::lower(&optimised, is_scalar(&optimised), memory)?;
+        let scalar = scalar_program(&lowered);
+        if scalar.is_none() {
+            if lowered.has_lists() {
+                return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
+            }
+            lowered = flow::lower(&optimised, false, None)?;
+        }
+        let mut program = Program::of(&lowered, scalar.as_ref(), keep_clif, &mut Functions::new())?;
+        program.stats.stages.insert(0, ("passes", passes));
+        program.stats.nodes = (g.size(), optimised.size());
+        program.stats.graph = Some(std::sync::Arc::new(optimised));
+        Ok(program)
+    }
+    /// Compiles a part of a program over tensors, which has been lowered with it.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub(super) fn part(g: &Graph, functions: &mut Functions) -> Result<Program> {
+        let g = pass::optimise(g)?;
+        if is_scalar(&g) && is_closed(&g) {
+            return Program::compile(&g, false);
+        }
+        Program::of(&g, None, false, functions)
+    }
+    /// Machine code for a lowered graph, of the scalar program if there is one.
+    fn of(
+        g: &Graph,
+        scalar: Option<&(ScalarProgram, usize)>,
+        keep_clif: bool,
+        functions: &mut Functions,
+    ) -> Result<Program> {
         let mut stages = Vec::new();
         let mut clock = Instant::now();
         let mut lap = |name, stages: &mut Vec<(&'static str, Duration)>| {
             stages.push((name, clock.elapsed()));
             clock = Instant::now();
         };
-        let optimised = pass::optimise(g)?;
-        lap("passes", &mut stages);
-        let before = g.size();
-        let g = &optimised;
-        let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
+        let mut stats = Stats::default();
         let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
-        let mut lowered = flow::lower(g, is_scalar(g), memory)?;
-        let scalar = scalar_program(&lowered);
-        if scalar.is_none() {
-            if lowered.has_lists() {
-                return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
-            }
-            lowered = flow::lower(g, false, None)?;
-        }
-        let g = &lowered;
-        let (body, code) = match &scalar {
+        let (body, code) = match scalar {
             Some((program, arenas)) => {
                 let index = builder.add_scalar(program).map_err(failed)?;
                 lap("lowering", &mut stages);
@@ -169,7 +185,7 @@ impl Program {
                 }
                 lap("lowering", &mut stages);
                 let code = builder.finish().map_err(failed)?;
-                (steps(g, fused, &plan, &code)?, code)
+                (steps(g, fused, &plan, &code, functions)?, code)
             }
         };
         lap("machine code", &mut stages);
@@ -181,7 +197,6 @@ impl Program {
         }
         let outputs = g.output_types().cloned().collect();
         let inputs = g.input_types().cloned().collect();
-        stats.graph = Some(std::sync::Arc::new(optimised));
         Ok(Program { inputs, outputs, body, code: Some(code), stats })
     }
     /// Types of the arguments.
@@ -241,7 +256,7 @@ fn info(step: &StepKind) -> KernelInfo {
 }
 
 /// Steps with buffers by number in place of nodes.
-fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Result<Body> {
+fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code, functions: &mut Functions) -> Result<Body> {
     let mut places: Vec<Place> = Vec::new();
     let mut number: rustc_hash::FxHashMap<NodeId, usize> = rustc_hash::FxHashMap::default();
     let alias = &fused.alias;
@@ -255,7 +270,6 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
         }))
     };
     let mut kernels = 0;
-    let mut records: Vec<i64> = Vec::new();
     let mut steps = Vec::new();
     for s in fused.steps {
         steps.push(match s {
@@ -274,18 +288,11 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
                 Step::MatMul { dtype, a: buffer(a.node)?, b: buffer(b.node)?, out: buffer(out)?, offsets, mkn, sa, sb }
             }
             StepKind::Flow { op, args, outs, .. } => {
-                // a loop backwards reads the record of the loop with the same arena
-                let arena = if op.is(&WHILE_BACK) || op.is(&WHILE_SAVE) { op.int(3) } else { -1 };
-                let known = records.iter().position(|&r| r == arena);
-                let record = known.unwrap_or(records.len());
-                if known.is_none() && op.is(&WHILE_SAVE) {
-                    records.push(arena);
-                }
                 let outs =
                     outs.into_iter().map(|(i, id)| Ok((i, buffer(id)?, g.ty(id).bytes()))).collect::<Result<_>>()?;
                 let tys = args.iter().map(|&a| g.ty(a).clone()).collect();
                 let args = args.into_iter().map(&mut buffer).collect::<Result<_>>()?;
-                Step::Flow { flow: Box::new(Flow::new(&op, record)?), tys, args, outs }
+                Step::Flow { flow: Box::new(Flow::new(&op, functions)?), tys, args, outs }
             }
             StepKind::Library { op, args, out } => Step::Library {
                 tys: args.iter().map(|&a| g.ty(a).clone()).collect(),
@@ -297,7 +304,7 @@ fn steps(g: &Graph, fused: Fused, plan: &super::plan::Plan, code: &Code) -> Resu
         });
     }
     let copies = plan.copies.iter().map(|&(k, id)| Ok((k, buffer(id)?))).collect::<Result<_>>()?;
-    Ok(Body::Steps { steps, places, copies, arena: plan.bytes, records: records.len(), workspaces: Mutex::default() })
+    Ok(Body::Steps { steps, places, copies, arena: plan.bytes, workspaces: Mutex::default() })
 }
 
 /// Element offsets of A, B and C for each product of a batch.

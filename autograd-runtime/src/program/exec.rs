@@ -7,7 +7,7 @@
 use super::{
     compile::{Body, Program},
     plan::Place,
-    steps::{Flow, Record},
+    steps::{Context, Flow, Records},
 };
 use crate::{
     array::{Array, Data, View},
@@ -17,10 +17,11 @@ use crate::{
         frame::{Fault, Frame},
     },
     matmul::{Matrix, MatrixMut, matmul},
-    op::{Attr, Op, integer, list},
+    op::{Attr, Op, control, integer, list},
     ty::{DType, Ty},
 };
 use ndarray::{ArrayViewD, IxDyn};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 /// One step with buffers by number.
@@ -66,9 +67,7 @@ fn failure(fault: Fault) -> Error {
         Fault::Length { found, expected } => {
             Error::shape("list", format!("a list of length {expected}"), found.to_string())
         }
-        Fault::Depth => {
-            Error::value("call", "expected calls inside one another that the stack has room for, found more")
-        }
+        Fault::Depth => control::too_deep(),
         Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
     }
 }
@@ -81,11 +80,14 @@ const LACKING: &str =
 pub(super) struct Workspace {
     arena: Vec<Line>,
     scratch: Scratch,
-    records: Vec<Record>,
+    pub(super) records: Records,
     table: Vec<*mut u8>,
 }
 // SAFETY: the pointers in `table` are written anew at the start of each run and not read outside it.
 unsafe impl Send for Workspace {}
+
+/// So many workspaces are kept: a function that calls itself needs one for each call that is running.
+const KEPT: usize = 64;
 
 /// A cache line, for its alignment.
 #[derive(Clone, Copy)]
@@ -114,6 +116,36 @@ impl Program {
     /// If the number of arguments or results differs, or a buffer has another dtype or too few elements, or an
     /// operation of the library finds something wrong with its values.
     pub(crate) fn run(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
+        self.check(inputs, outputs)?;
+        let Body::Steps { workspaces, .. } = &self.body else { return self.run_scalar(inputs, outputs) };
+        let mut w = workspaces.lock().pop().unwrap_or_default();
+        let mut cx = Context::new(std::mem::take(&mut w.records));
+        let done = self.run_steps(&mut w, inputs, outputs, &mut cx);
+        w.records = cx.records;
+        w.records.clear();
+        keep(workspaces, w);
+        done
+    }
+
+    /// Runs the program as a part of another one, whose records it shares.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub(super) fn run_in<'p>(
+        &'p self,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+        cx: &mut Context<'p>,
+    ) -> Result<()> {
+        self.check(inputs, outputs)?;
+        let Body::Steps { workspaces, .. } = &self.body else { return self.run_scalar(inputs, outputs) };
+        let mut w = workspaces.lock().pop().unwrap_or_default();
+        let done = self.run_steps(&mut w, inputs, outputs, cx);
+        keep(workspaces, w);
+        done
+    }
+
+    fn check(&self, inputs: &[Input<'_>], outputs: &[Output<'_>]) -> Result<()> {
         if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
             let want = format!("{} arguments and {} results", self.inputs.len(), self.outputs.len());
             return Err(Error::value(
@@ -139,15 +171,7 @@ impl Program {
                 Output::Bits(_) | Output::List(_) => return Err(Error::shape("program", ty.to_string(), "a scalar")),
             }
         }
-        match &self.body {
-            Body::Scalar { .. } => self.run_scalar(inputs, outputs),
-            Body::Steps { workspaces, .. } => {
-                let mut w = workspaces.lock().pop().unwrap_or_default();
-                let done = self.run_steps(&mut w, inputs, outputs);
-                workspaces.lock().push(w);
-                done
-            }
-        }
+        Ok(())
     }
 
     /// Runs a program of scalars over slots; `false` if this is none, the slots are not as many, or something went
@@ -225,13 +249,18 @@ impl Program {
         unsafe { self.run_frame(&args, &mut outs, write) }.map_err(failure)
     }
 
-    fn run_steps(&self, w: &mut Workspace, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
-        let Body::Steps { steps, places, copies, arena, records, .. } = &self.body else { return Ok(()) };
+    fn run_steps<'p>(
+        &'p self,
+        w: &mut Workspace,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+        cx: &mut Context<'p>,
+    ) -> Result<()> {
+        let Body::Steps { steps, places, copies, arena, .. } = &self.body else { return Ok(()) };
         let lines = arena.div_ceil(64);
         if w.arena.len() < lines {
             w.arena.resize(lines, Line([0; 64]));
         }
-        w.records.resize_with(*records, Vec::new);
         let base: *mut u8 = w.arena.as_mut_ptr().cast();
         w.table.clear();
         for place in places {
@@ -271,7 +300,7 @@ impl Program {
                 }
                 Step::Flow { flow, tys, args, outs } => {
                     let args: Vec<Data> = args.iter().zip(tys).map(|(&a, ty)| copy(w.table[a], ty)).collect();
-                    let results = flow.run(args, &mut w.records)?;
+                    let results = flow.run(args, cx)?;
                     for &(i, out, bytes) in outs {
                         // SAFETY: both have the bytes of the result's type, and the result is no program buffer.
                         unsafe { std::ptr::copy_nonoverlapping(results[i].as_ptr(), w.table[out], bytes) };
@@ -289,7 +318,6 @@ impl Program {
                 }
             }
         }
-        w.records.iter_mut().for_each(Vec::clear);
         for &(k, from) in copies {
             let bytes = self.outputs[k].bytes();
             let to = match &mut outputs[k] {
@@ -301,6 +329,13 @@ impl Program {
             unsafe { std::ptr::copy_nonoverlapping(w.table[from], to, bytes) };
         }
         Ok(())
+    }
+}
+
+fn keep(workspaces: &Mutex<Vec<Workspace>>, w: Workspace) {
+    let mut all = workspaces.lock();
+    if all.len() < KEPT {
+        all.push(w);
     }
 }
 

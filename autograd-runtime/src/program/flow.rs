@@ -6,7 +6,7 @@
 //! and the others, the known ones, do not. It is cut in two ([`super::split`]): the known part joins the loop that runs
 //! forwards, the rest runs backwards, and what goes from the one to the other is recorded. Loops inside a loop record as
 //! well, so that nothing runs twice. Over tensors, whose loops run programs of their own, the carried values that the
-//! step back reads are recorded, and the known part is computed again.
+//! step back reads are recorded, and the known part is computed again, unless functions are called in it.
 //!
 //! Trips in which the way back has nothing to do are not recorded ([`super::taken`]).
 //!
@@ -300,8 +300,7 @@ impl Lowering {
                 let inner = Builder::new();
                 let ins: Vec<NodeId> = known_args.iter().map(|&a| inner.input(&b.ty_of(a))).collect();
                 let own = inner.inline(&branches[i].known, &ins)?;
-                let zeros = |ty: &Ty| inner.add(create::constant(ty.dtype, 0.0), &[]);
-                let other = tys[1 - i].iter().map(zeros).collect::<Result<Vec<_>>>()?;
+                let other = tys[1 - i].iter().map(|ty| diff::zeros(&inner, ty)).collect();
                 Ok(Attr::Graph(Arc::new(inner.finish(if i == 0 { [own, other] } else { [other, own] }.concat())?)))
             };
             let args: Vec<NodeId> = std::iter::once(args[0]).chain(known_args.iter().copied()).collect();
@@ -425,7 +424,7 @@ impl Lowering {
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
         let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
         let inputs = Inputs { unknown: &unknown, free: &free, same: &same };
-        let cut = if self.scalar {
+        let cut = if self.scalar || has_calls(&step) {
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
         } else {
             split::recompute(&self.expand(&step, None)?, &inputs)?
@@ -473,11 +472,8 @@ impl Lowering {
 
     /// See [`CallPair`].
     fn call_pair(&self, body: &Arc<Graph>) -> Result<CallPair> {
-        if !self.scalar {
-            return Err(Error::Compile("a function over tensors that calls itself".into()));
-        }
         let s = Signature::of(body);
-        let body = &Arc::new(leaf::ends(body, &s)?);
+        let body = if self.scalar { &Arc::new(leaf::ends(body, &s)?) } else { body };
         let (n, sums) = (s.ins.len(), float_lists(&s));
         let grads = diff::call_step(body)?;
         let b = Builder::new();
@@ -550,7 +546,7 @@ impl Lowering {
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
     fn finish(&self, g: &Graph) -> Result<Graph> {
-        let g = &if self.scalar { split::merge_choices(g)? } else { g.clone() };
+        let g = &if self.scalar || has_calls(g) { split::merge_choices(g)? } else { g.clone() };
         let live = g.live();
         let equal = equal(g, &live);
         let records: FxHashMap<NodeId, i64> = g
@@ -632,6 +628,11 @@ impl Lowering {
         let done = b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())?;
         sums::into_place(&done)
     }
+}
+
+/// Whether functions are called: a graph in which they are is cut, so that none is called once more on the way back.
+fn has_calls(g: &Graph) -> bool {
+    control::calls(g, &|_| true)
 }
 
 /// For each node the first one that has its value, if a loop or call that is to record is taken for the one that is not: what
