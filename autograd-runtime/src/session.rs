@@ -87,7 +87,8 @@ impl Drop for Running {
 fn enter(trace: Option<Trace>, twin: bool, stretches: Option<Collector>) -> Running {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let random = Log::new(if trace.is_some() { id } else { 0 });
-    let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace, stretches, random });
+    let s =
+        Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace, stretches, random });
     STACK.with_borrow_mut(|stack| stack.push(s.clone()));
     Running(s)
 }

@@ -59,9 +59,7 @@ pub(crate) enum Body {
         stretches: Arc<Stretches>,
     },
     /// There is an entry for each length of a list and each integer instead.
-    PerLength {
-        reason: String,
-    },
+    PerLength { reason: String },
 }
 
 impl Body {

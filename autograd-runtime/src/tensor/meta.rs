@@ -95,7 +95,8 @@ impl Value {
     }
     /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {
-        self.is_tracked() || self.settled().0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
+        self.is_tracked()
+            || self.settled().0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
     }
     /// Whether the value was made by the user and not by a tracked operation.
     pub(crate) fn is_leaf(&self) -> bool {

@@ -241,22 +241,21 @@ impl Open {
             return Ok(());
         }
         let graph = self.graph.finish(Vec::new())?;
-        let node = |id: NodeId| graph.node(id);
         // a view that outlives the stretch is one on the tape, of what it is a view of
         let mut outs: Vec<NodeId> = Vec::new();
         let mut seen = FxHashSet::default();
         for &(mut id, _) in &held {
-            while shares(&node(id).op) {
-                id = node(id).args[0];
+            while shares(&graph.node(id).op) {
+                id = graph.node(id).args[0];
             }
-            if !node(id).op.is(&create::INPUT) && seen.insert(id) {
+            if !graph.node(id).op.is(&create::INPUT) && seen.insert(id) {
                 outs.push(id);
             }
         }
         let mut made: FxHashMap<NodeId, Value> = graph.inputs().iter().copied().zip(self.inputs.clone()).collect();
         let place = |id: NodeId| self.places.get(&id).copied();
+        let graph = graph.with_outputs(outs.clone());
         set_grad_enabled(self.recording, || {
-            let graph = graph.clone().with_outputs(outs.clone());
             let results = compute(&self.known, &graph, &self.inputs, self.recording, place)?;
             made.extend(outs.into_iter().zip(results));
             let mut given = FxHashSet::default();
@@ -265,7 +264,7 @@ impl Open {
                 let value = match on_tape(&graph, &mut made, *id, place)? {
                     v if first => v,
                     // two results that are equal are two tensors
-                    _ if shares(&node(*id).op) => again(&graph, &made, *id, place)?,
+                    _ if shares(&graph.node(*id).op) => again(&graph, &made, *id, place)?,
                     v => eager_at(Op::new(&arith::COPY), &[&v], place(*id), Creation::Plain)?,
                 };
                 if let Repr::Pending(p) = &handle.0.repr {

@@ -222,7 +222,9 @@ impl Value {
         match self.repr() {
             Repr::Stored { storage, layout } => storage.data.read().view(layout).to_array(),
             Repr::Traced { .. } => crate::session::concrete(self).to_array(),
-            Repr::Pending(_) | Repr::Absent => Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape),
+            Repr::Pending(_) | Repr::Absent => {
+                Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape)
+            }
         }
     }
     /// How often the elements were written to.

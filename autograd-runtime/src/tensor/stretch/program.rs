@@ -36,6 +36,9 @@ const MOST: usize = 64;
 const FEWEST: usize = 3;
 /// Ways back that are kept for a graph.
 const WAYS: usize = 8;
+/// A function is looked at after so many stretches: if less than a quarter of the operations ran compiled, because the
+/// stretches are short or their graphs ever new, collecting them costs more than it saves.
+const WINDOW: usize = 64;
 
 /// The stretches of one function at one form of arguments.
 #[derive(Default)]
@@ -49,9 +52,11 @@ pub(crate) struct Stretches {
 #[derive(Default)]
 struct Met {
     slots: FxHashMap<u64, Vec<Slot>>,
-    /// How many there are, and how many of them were met once only.
-    all: usize,
-    once: usize,
+    graphs: usize,
+    /// Of the stretches of this window: how many, of how many operations, how many of which ran compiled.
+    stretches: usize,
+    operations: usize,
+    paid: usize,
 }
 
 struct Slot {
@@ -81,22 +86,33 @@ impl Stretches {
         let met = self.met.lock();
         met.slots.values().flatten().filter(|s| matches!(s.state, State::Compiled(_))).count()
     }
-    /// The program of a graph with these inputs tracked, from the second time on that it is met. A function that meets
-    /// ever new graphs goes back to the plain tape.
+    /// The program of a graph with these inputs tracked, if it is large enough and has been met before.
     pub(super) fn meet(&self, graph: &Graph, tracked: &[usize]) -> Option<Arc<Pair>> {
         let live = graph.live();
         let counts = |(id, n): &(NodeId, &crate::graph::Node)| live[id.index()] && !n.args.is_empty() && !shares(&n.op);
-        if graph.nodes().filter(counts).count() < FEWEST {
-            return None;
+        let n = graph.nodes().filter(counts).count();
+        let mut met = self.met.lock();
+        let pair = if n < FEWEST { None } else { met.find(graph, tracked) };
+        met.stretches += 1;
+        met.operations += n;
+        met.paid += if pair.is_some() { n } else { 0 };
+        if met.stretches == WINDOW {
+            if met.paid * 4 < met.operations {
+                self.stay_plain();
+            }
+            (met.stretches, met.operations, met.paid) = (0, 0, 0);
         }
+        pair
+    }
+}
+
+impl Met {
+    fn find(&mut self, graph: &Graph, tracked: &[usize]) -> Option<Arc<Pair>> {
         let mut h = FxHasher::default();
         (graph, tracked).hash(&mut h);
-        let mut met = self.met.lock();
-        let Met { slots, all, once } = &mut *met;
-        let slots = slots.entry(h.finish()).or_default();
+        let slots = self.slots.entry(h.finish()).or_default();
         if let Some(s) = slots.iter_mut().find(|s| s.graph == *graph && s.tracked == tracked) {
             if let State::Once = s.state {
-                *once -= 1;
                 s.state = match Pair::compile(graph, tracked) {
                     Ok(p) => State::Compiled(Arc::new(p)),
                     Err(e) => {
@@ -107,11 +123,9 @@ impl Stretches {
             }
             return if let State::Compiled(p) = &s.state { Some(p.clone()) } else { None };
         }
-        if *all < MOST {
-            (*all, *once) = (*all + 1, *once + 1);
+        if self.graphs < MOST {
+            self.graphs += 1;
             slots.push(Slot { graph: graph.clone(), tracked: tracked.to_vec(), state: State::Once });
-        } else if *once > *all / 2 {
-            self.stay_plain();
         }
         None
     }
