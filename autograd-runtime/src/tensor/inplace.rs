@@ -289,6 +289,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// On a view of a tracked tensor.
     pub fn detach_(&self) -> Result<&Self> {
+        session::needs_tape();
         self.value().detach_in_place()?;
         Ok(self)
     }
