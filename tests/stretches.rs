@@ -84,7 +84,7 @@ fn growing(x: &Tensor<f64>) -> Tensor<f64> {
     }
     let mut total = y.mean();
     for p in &parts {
-        total = total + p.mean();
+        total += p.mean();
     }
     total
 }
@@ -98,14 +98,17 @@ fn a_vector_grows_as_data_say() {
     }
 }
 
-const LAYERS: [fn(&Tensor<f64>) -> Tensor<f64>; 2] = [|t| t.square() + t, |t| t.tanh()];
+type Layer = fn(&Tensor<f64>) -> Tensor<f64>;
+const LAYERS: [Layer; 2] = [|t| t.square() + t, |t| t.tanh()];
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Activation(usize);
 
+type Closure = Box<dyn Fn(&Tensor<f64>) -> Tensor<f64>>;
+
 #[differentiable]
 fn of_closures(x: &Tensor<f64>, #[constant] f: Activation) -> Tensor<f64> {
-    let layers: Vec<Box<dyn Fn(&Tensor<f64>) -> Tensor<f64>>> = vec![
+    let layers: Vec<Closure> = vec![
         Box::new(move |t| LAYERS[f.0](t) * 2.0),
         Box::new(|t| if is_large(&t.mean()) { t.exp() } else { t.cos() }),
     ];
@@ -285,7 +288,7 @@ fn writing(x: &Tensor<f64>, #[constant] write: bool) -> Tensor<f64> {
     if is_large(&z.abs().mean()) && write {
         y.select(0, 0).mul_(3.0);
     }
-    (&z * &y).sum() + (&y).t().square().sum()
+    (&z * &y).sum() + y.t().square().sum()
 }
 
 #[test]
