@@ -2,13 +2,14 @@
 //! then computed together. A graph that is met again runs as a compiled program with one node on the tape (`program`).
 //!
 //! What is collected is a [`Pending`] value. Whoever asks it for anything but its type ends the stretch and finds the
-//! value on the tape in its place, so nothing outside this folder can see a difference: the same shape errors at the same
-//! places, views of what they are views of, the same values tracked. Only operations that cannot fail on their elements
-//! are collected. Numbers are inputs of the graph, not constants, so that a number that changes from call to call changes
-//! no program. A result that nobody holds when the stretch ends is not stored.
+//! value on the tape in its place, so nothing outside this folder can see a difference: the same shape errors at the
+//! same places, views of what they are views of, the same values tracked. Only operations that cannot fail on their
+//! elements are collected. Numbers are inputs of the graph, not constants, so that a number that changes from call to
+//! call changes no program. A result that nobody holds when the stretch ends is not stored.
 //!
-//! What needs the tape as it is, a write in place or a question for a node, ends the stretch first and sends the function
-//! back to the plain tape for good. So the first call of a function runs plain, to see whether it does such things.
+//! What needs the tape as it is, a write in place or a question for a node, ends the stretch first and sends the
+//! function back to the plain tape for good. So the first call of a function runs plain, to see whether it does such
+//! things.
 
 mod program;
 

@@ -1,5 +1,5 @@
-//! Graphs of stretches that were met before, as programs: one that computes the results and what reverse mode reads, and
-//! for each choice of cotangents one that goes back.
+//! Graphs of stretches that were met before, as programs: one that computes the results and what reverse mode reads,
+//! and for each choice of cotangents one that goes back.
 
 use super::{
     super::{
@@ -251,8 +251,8 @@ impl Pair {
                 // higher orders flow through what the stretch is made of
                 if inputs.iter().map(Value::version).ne(versions.iter().copied()) {
                     return Err(Error::Autograd(
-                        "one of the variables needed for gradient computation has been modified by an inplace operation \
-                         since a compiled stretch read it"
+                        "one of the variables needed for gradient computation has been modified by an inplace \
+                         operation since a compiled stretch read it"
                             .into(),
                     ));
                 }
@@ -316,8 +316,8 @@ impl Pair {
     }
 }
 
-/// Of a vector-Jacobian product of `graph`: the nodes of its way back, views of forward values among them, and the forward
-/// nodes that it reads, in order.
+/// Of a vector-Jacobian product of `graph`: the nodes of its way back, views of forward values among them, and the
+/// forward nodes that it reads, in order.
 fn needed(both: &Graph, graph: &Graph) -> (Vec<bool>, Vec<NodeId>) {
     let grads = both.outputs()[graph.outputs().len()..].to_vec();
     let first = both.inputs().get(graph.inputs().len()).map_or(both.len(), |ct| ct.index());
