@@ -72,6 +72,21 @@ pub fn vjp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
     b.finish(outs)
 }
 
+/// As [`vjp`], with cotangents of the outputs `of` only, and without zeros: the cotangents of those inputs in `wrt` that
+/// one reaches, and which these are. The nodes of `g` are the first of the graph, whatever `of` and `wrt` are.
+///
+/// # Errors
+/// As [`vjp`].
+pub(crate) fn vjp_of(g: &Graph, of: &[usize], wrt: &[usize]) -> Result<(Graph, Vec<bool>)> {
+    let b = Builder::new();
+    let (_, map) = copy(&b, g)?;
+    let seed = |&i: &usize| (g.outputs()[i], b.input(g.ty(g.outputs()[i])));
+    let grads = cotangents(&b, g, &map, &of.iter().map(seed).collect::<Vec<_>>(), wrt)?;
+    let mut outs: Vec<NodeId> = g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect();
+    outs.extend(grads.iter().flatten());
+    Ok((b.finish(outs)?, grads.iter().map(Option::is_some).collect()))
+}
+
 /// The gradient of the first output, which must be rank 0 (its cotangent is the constant 1): results are
 /// the outputs of `g`, then the gradients.
 ///
@@ -103,6 +118,19 @@ fn reverse(
     seeds: &[(NodeId, NodeId)],
     wrt: &[usize],
 ) -> Result<Vec<NodeId>> {
+    let cts = cotangents(b, g, map, seeds, wrt)?.into_iter().zip(wrt);
+    let input = |i: usize| map[g.inputs()[i].index()].expect("inputs have been copied");
+    Ok(cts.map(|(ct, &i)| ct.unwrap_or_else(|| zeros_like(b, input(i)))).collect())
+}
+
+/// As [`reverse`]; `None` where none arrives.
+fn cotangents(
+    b: &Builder,
+    g: &Graph,
+    map: &[Option<NodeId>],
+    seeds: &[(NodeId, NodeId)],
+    wrt: &[usize],
+) -> Result<Vec<Option<NodeId>>> {
     let varied = varied(g, wrt);
     let mut cts: Vec<Option<NodeId>> = vec![None; g.len()];
     let add = |slot: &mut Option<NodeId>, ct: NodeId| {
@@ -156,11 +184,7 @@ fn reverse(
             Ok(())
         })?;
     }
-    let of = |&i: &usize| {
-        let input = g.inputs()[i];
-        cts[input.index()].unwrap_or_else(|| zeros_like(b, map[input.index()].expect("inputs have been copied")))
-    };
-    Ok(wrt.iter().map(of).collect())
+    Ok(wrt.iter().map(|&i| cts[g.inputs()[i].index()]).collect())
 }
 
 /// Calls `f` with what the rule of a node sees in the builder.

@@ -93,7 +93,8 @@ impl Drop for Guard {
     }
 }
 
-fn is_active() -> bool {
+/// Whether anyone profiles.
+pub(crate) fn is_active() -> bool {
     ACTIVE.load(Ordering::Relaxed) > 0
 }
 /// An operation of the dynamic engine begins.

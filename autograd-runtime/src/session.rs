@@ -4,7 +4,8 @@
 //!   function that reads a traced value gets it. Such a read marks the trace as opaque with its place, and
 //!   from then on operations are computed at once: the twin runs to its end, nothing unwinds, and the call is
 //!   then run again on the tape;
-//! * a **dynamic** session computes on the tape.
+//! * a **dynamic** session computes on the tape, operation by operation or, between reads, in stretches
+//!   (`tensor/stretch`).
 //!
 //! Both keep the first error of an operation, so that an entry point can return it.
 
@@ -15,7 +16,7 @@ use crate::{
     interp,
     op::{Attr, Op, arith, control, create, views},
     random::{Draws, Generator, Log, RngState},
-    tensor::{Repr, Value, eager, is_grad_enabled},
+    tensor::{Collector, Repr, Stretches, Value, eager, is_grad_enabled},
     ty::Ty,
 };
 use rustc_hash::FxHashMap;
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     /// What the copyable handles of traced scalars stand for.
     reals: RefCell<Vec<Value>>,
     trace: Option<Trace>,
+    /// What collects the operations of a dynamic session.
+    stretches: Option<Collector>,
     /// The random generators that were met.
     random: Log,
 }
@@ -81,10 +84,11 @@ impl Drop for Running {
     }
 }
 
-fn enter(trace: Option<Trace>, twin: bool) -> Running {
+fn enter(trace: Option<Trace>, twin: bool, stretches: Option<Collector>) -> Running {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let random = Log::new(if trace.is_some() { id } else { 0 });
-    let s = Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace, random });
+    let s =
+        Rc::new(Session { id, twin, error: RefCell::default(), reals: RefCell::default(), trace, stretches, random });
     STACK.with_borrow_mut(|stack| stack.push(s.clone()));
     Running(s)
 }
@@ -168,7 +172,7 @@ impl Session {
 
 /// Records an operation if a trace is running; `None` if it is to be computed at once.
 pub(crate) fn record(op: &Op, args: &[&Value]) -> Option<Result<Value>> {
-    let traced = args.iter().any(|a| matches!(a.repr(), Repr::Traced { .. }));
+    let traced = args.iter().any(|a| a.is_traced());
     if !traced && is_idle() {
         return None;
     }
@@ -311,6 +315,7 @@ pub(crate) fn trace_as<R>(
             memo: RefCell::default(),
         }),
         true,
+        None,
     );
     let s = &running.0;
     let t = s.trace.as_ref().expect("made with a trace");
@@ -558,12 +563,23 @@ pub(crate) fn give_up(reason: &str) {
 /// # Errors
 /// The first error of an operation.
 pub(crate) fn dynamic<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
-    collect(true, f)
+    collect(true, None, f)
 }
 
-fn collect<R>(twin: bool, f: impl FnOnce() -> Result<R>) -> Result<R> {
-    let running = enter(None, twin);
+/// As [`dynamic`], in stretches where that pays.
+///
+/// # Errors
+/// The first error of an operation.
+pub(crate) fn in_stretches<R>(known: &Arc<Stretches>, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    collect(true, Stretches::collector(known), f)
+}
+
+fn collect<R>(twin: bool, stretches: Option<Collector>, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    let running = enter(None, twin, stretches);
     let out = f();
+    if let Some(c) = &running.0.stretches {
+        c.end();
+    }
     match running.0.error.borrow_mut().take() {
         Some(e) => Err(e),
         None => out,
@@ -582,7 +598,7 @@ fn collect<R>(twin: bool, f: impl FnOnce() -> Result<R>) -> Result<R> {
 /// # Errors
 /// The first error of an operation in the closure.
 pub fn try_eval<R>(f: impl FnOnce() -> R) -> Result<R> {
-    collect(false, || Ok(f()))
+    collect(false, None, || Ok(f()))
 }
 
 /// Whether nothing runs under a session on this thread: the common case outside annotated functions.
@@ -593,6 +609,7 @@ pub(crate) fn is_idle() -> bool {
 /// Notes that something is about to happen that a trace cannot record, as writing in place: running traces cannot
 /// be compiled. Whether there is one: then it must not happen, the call is run again by the dynamic engine.
 pub(crate) fn refuse(what: &str, place: Place) -> bool {
+    needs_tape();
     STACK.with_borrow(|stack| {
         let mut traces = stack.iter().filter_map(|s| s.trace.as_ref()).peekable();
         let any = traces.peek().is_some();
@@ -606,7 +623,31 @@ pub(crate) fn refuse(what: &str, place: Place) -> bool {
 /// # Errors
 /// The first error of an operation in the closure, or the closure's own.
 pub(crate) fn collect_errors<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
-    collect(false, f)
+    collect(false, None, f)
+}
+
+/// Collects an operation, if the innermost session does that with such ones: the result, which is computed later.
+#[inline]
+pub(crate) fn collect_operation(op: &Op, args: &[&Value], place: Option<Place>) -> Option<Value> {
+    let s = STACK.with_borrow(|s| s.last().filter(|s| s.stretches.is_some()).cloned())?;
+    s.stretches.as_ref()?.collect(op, args, place)
+}
+
+fn collecting() -> Vec<Rc<Session>> {
+    STACK.with_borrow(|stack| stack.iter().filter(|s| s.stretches.is_some()).cloned().collect())
+}
+
+/// Computes what the innermost session has collected; from here on it computes at once.
+pub(crate) fn end_stretches() {
+    if let Some(c) = top().as_ref().and_then(|s| s.stretches.as_ref()) {
+        c.end();
+    }
+}
+
+/// Notes that something is about to happen that only a tape of single operations can take part in, as a write in place
+/// or a question for a node: what was collected is computed, and the functions that run stay on the plain tape.
+pub(crate) fn needs_tape() {
+    collecting().iter().filter_map(|s| s.stretches.as_ref()).for_each(Collector::needs_tape);
 }
 
 thread_local! {

@@ -564,6 +564,7 @@ tuples! {
 
 /// Checks a buffer that a result of this type is to be written into.
 pub(crate) fn destination(v: &Value, ty: &Ty) -> Result<()> {
+    session::needs_tape();
     if v.ty() != ty {
         return Err(Error::shape("grad_into", format!("a buffer of type {ty}"), v.ty().to_string()));
     }

@@ -16,7 +16,7 @@ use crate::{
     program::Program,
     random::Draws,
     session::{self, TraceEnd, Traced},
-    tensor::Value,
+    tensor::{Stretches, Value},
 };
 use std::{
     any::TypeId,
@@ -55,11 +55,17 @@ pub(crate) enum Body {
     },
     Dynamic {
         reason: String,
+        /// What runs compiled between the reads.
+        stretches: Arc<Stretches>,
     },
     /// There is an entry for each length of a list and each integer instead.
-    PerLength {
-        reason: String,
-    },
+    PerLength { reason: String },
+}
+
+impl Body {
+    pub fn dynamic(reason: impl Into<String>) -> Body {
+        Body::Dynamic { reason: reason.into(), stretches: Arc::default() }
+    }
 }
 
 impl Entry {
@@ -175,12 +181,12 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
         Ok(Entry::of(Body::PerLength { reason }, Vec::new()))
     };
     match built::<F>(args, v, kind, keep_clif) {
-        Ok(Entry { body: Body::Dynamic { reason }, .. }) if open => per_length(reason),
+        Ok(Entry { body: Body::Dynamic { reason, .. }, .. }) if open => per_length(reason),
         // what is wrong for these lengths too is found again
         Err(e) if open => per_length(e.to_string()),
         done => {
             // a matrix that is no single program is made of products
-            if let Ok(Entry { body: Body::Dynamic { reason }, .. }) = &done
+            if let Ok(Entry { body: Body::Dynamic { reason, .. }, .. }) = &done
                 && !matches!(kind, Kind::Jacobian | Kind::Hessian)
             {
                 tracing::info!(function = F::META.name, reason, "runs on the dynamic engine");
@@ -197,11 +203,11 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
     let trace_time = clock.elapsed();
     let leaf_scalar = |i: &usize| matches!(v.leaves[*i], super::args::LeafIn::Bits(..));
     let grads: Vec<bool> = wrt.iter().map(leaf_scalar).collect();
-    let mut entry = Entry { trace_time, ..Entry::of(Body::Dynamic { reason: String::new() }, wrt) };
+    let mut entry = Entry { trace_time, ..Entry::of(Body::dynamic(""), wrt) };
     let (traced, (mut scalar, constants)) = match traced {
         TraceEnd::Graph(t, rest) => (t, rest),
         TraceEnd::Opaque(reason) => {
-            entry.body = Body::Dynamic { reason };
+            entry.body = Body::dynamic(reason);
             return Ok(entry);
         }
     };
@@ -229,7 +235,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
                 entry.values = n;
             }
             if !matrix_is_small(&traced.graph, &entry.wrt, entry.values) {
-                entry.body = Body::Dynamic { reason: "is no small function of scalars".into() };
+                entry.body = Body::dynamic("is no small function of scalars");
                 return Ok(entry);
             }
             vec![true; entry.values * (n + 1)]
@@ -245,7 +251,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
             let Traced { graph: source, captures, draws } = traced;
             Body::Compiled { program, source, captures, draws }
         }
-        Err(e) => Body::Dynamic { reason: e.to_string() },
+        Err(e) => Body::dynamic(e.to_string()),
     };
     Ok(entry)
 }

@@ -19,7 +19,7 @@ use crate::{
     program::{Input, Output, Program},
     random::{Draws, States},
     session,
-    tensor::{Locked, Repr, Storage, Sweep, Target, Value},
+    tensor::{Locked, Repr, Storage, Stretches, Sweep, Target, Value},
     ty::{Layout, Ty},
 };
 use smallvec::SmallVec;
@@ -145,12 +145,12 @@ pub(super) fn run<F: Function>(
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
     if v.nested {
-        return on_tape::<F>(args, &itemised::<F>(args, v, kind), kind, &extra.leaves(true), true);
+        return on_tape::<F>(args, &itemised::<F>(args, v, kind), kind, &extra.leaves(true), Tape::Nested);
     }
     if current_engine() == Engine::Dynamic {
         let mut v = itemised::<F>(args, v, kind);
         v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
-        return store(on_tape::<F>(args, &v, kind, &extra.leaves(true), false)?, &v.leaves, dests);
+        return store(on_tape::<F>(args, &v, kind, &extra.leaves(true), Tape::Plain)?, &v.leaves, dests);
     }
     let (entry, v) = resolve::<F>(args, v, kind)?;
     run_entry::<F>(&entry, args, &v, kind, extra, dests)
@@ -198,9 +198,9 @@ pub(super) fn run_entry<F: Function>(
             let constants = if constants.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
             Ok(Outcome { outs, values, constants, listed })
         }
-        Body::Dynamic { reason } => {
+        Body::Dynamic { reason, stretches } => {
             accept_dynamic::<F>(reason)?;
-            store(on_tape::<F>(args, v, kind, &given, false)?, &v.leaves, dests)
+            store(on_tape::<F>(args, v, kind, &given, Tape::of(kind, stretches))?, &v.leaves, dests)
         }
         // what it captures has changed, and it does not work out for all lengths any more
         Body::PerLength { .. } => run::<F>(args, visit_as::<F>(args, kind, true), kind, extra, dests),
@@ -222,14 +222,35 @@ fn check_extra(name: &str, kind: Kind, program: &Program, from: usize, extra: &[
     ))
 }
 
+/// How the dynamic engine runs a function.
+#[derive(Clone, Copy)]
+pub(super) enum Tape<'a> {
+    Plain,
+    /// In stretches between reads.
+    Stretches(&'a Arc<Stretches>),
+    /// Inside the function that is running.
+    Nested,
+}
+impl<'a> Tape<'a> {
+    /// Forward mode and second orders differentiate the tape of the way back, which knows single operations only: all of
+    /// a stretch would be computed once more.
+    fn of(kind: Kind, stretches: &'a Arc<Stretches>) -> Tape<'a> {
+        match kind {
+            Kind::Jvp | Kind::Hvp | Kind::GradAndHvp => Tape::Plain,
+            _ => Tape::Stretches(stretches),
+        }
+    }
+}
+
 /// The derivative by running the function: on the tape, or inside the running trace.
 pub(super) fn on_tape<F: Function>(
     args: F::Args<'_>,
     v: &Visitor<'_>,
     kind: Kind,
     extra: &[LeafIn],
-    nested: bool,
+    tape: Tape<'_>,
 ) -> Result<Outcome> {
+    let nested = matches!(tape, Tape::Nested);
     let wrt = build::differentiated::<F>(args, v.listed);
     let inputs: Vec<Value> = v.leaves.iter().map(LeafIn::value).collect();
     let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
@@ -254,7 +275,11 @@ pub(super) fn on_tape<F: Function>(
             Ok((values, out.constants))
         })
     };
-    let Derived { value, derivative, rest } = if nested { go()? } else { session::dynamic(go)? };
+    let Derived { value, derivative, rest } = match tape {
+        Tape::Nested => go()?,
+        Tape::Plain => session::dynamic(go)?,
+        Tape::Stretches(known) => session::in_stretches(known, go)?,
+    };
     let finish = |v: Value| OutVal::Tensor(if nested { v } else { v.alias() });
     let values = value.len();
     let outs = value.into_iter().chain(derivative).map(finish).collect();
@@ -371,6 +396,19 @@ pub(super) fn execute(
             None => OutVal::Bits(bits),
         })
         .collect())
+}
+
+/// Runs a program of tensors on tensors.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn run_program(program: &Program, inputs: &[Value]) -> Result<Vec<Value>> {
+    let outs = execute(program, &[], inputs, &[], &vec![false; program.outputs().len()], 0, None)?;
+    let tensor = |o| match o {
+        OutVal::Tensor(v) => Ok(v),
+        OutVal::Bits(_) => Err(Error::Compile("expected tensors as results, found a number".into())),
+    };
+    outs.into_iter().map(tensor).collect()
 }
 
 /// A buffer must not share storage with what is read or with another buffer.
@@ -527,7 +565,7 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
         return Ok((value, Pullback { leaves: v.leaves, with, function, listed: true }));
     }
     if current_engine() == Engine::Dynamic {
-        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
+        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp), None);
     }
     let (mut entry, v) = resolve::<F>(args, v, Kind::Vjp)?;
     let (mut captures, mut draws) = (Vec::new(), Draws::default());
@@ -539,9 +577,10 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
             (entry, captures, draws) = (now.entry, now.captures, now.draws);
         }
     }
-    if let Body::Dynamic { reason } | Body::PerLength { reason } = &entry.body {
+    if let Body::Dynamic { reason, .. } | Body::PerLength { reason } = &entry.body {
         accept_dynamic::<F>(reason)?;
-        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
+        let known = if let Body::Dynamic { stretches, .. } = &entry.body { Some(stretches) } else { None };
+        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp), known);
     }
     // the value draws the same random numbers once more
     captures.extend(draws.states().again(|| draws.keys()));
@@ -559,10 +598,14 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     Ok((value, Pullback { leaves: v.leaves, with, function, listed: v.listed }))
 }
 
-fn vjp_on_tape<F: Function>(args: F::Args<'_>, v: Visitor<'_>) -> Result<(F::Value, Pullback<F>)> {
+fn vjp_on_tape<F: Function>(
+    args: F::Args<'_>,
+    v: Visitor<'_>,
+    stretches: Option<&Arc<Stretches>>,
+) -> Result<(F::Value, Pullback<F>)> {
     let wrt = build::differentiated::<F>(args, true);
     let mut tracked = Vec::new();
-    let (values, constants) = session::dynamic(|| {
+    let forward = || {
         crate::set_grad_enabled(true, || {
             let mut inputs: Vec<Value> =
                 v.leaves.iter().cloned().map(super::args::concrete).map(|l| l.value()).collect();
@@ -575,7 +618,11 @@ fn vjp_on_tape<F: Function>(args: F::Args<'_>, v: Visitor<'_>) -> Result<(F::Val
             let out = result?;
             Ok((out.leaves.iter().map(|l| l.value().clone()).collect::<Vec<_>>(), out.constants))
         })
-    })?;
+    };
+    let (values, constants) = match stretches {
+        Some(known) => session::in_stretches(known, forward)?,
+        None => session::dynamic(forward)?,
+    };
     let outs = values.iter().map(|v| OutVal::Tensor(v.alias())).collect();
     let o = Outcome { outs, values: values.len(), constants: Constants::Own(constants), listed: true };
     let with = With::Tape { values, tracked };

@@ -3,8 +3,11 @@
 
 use super::{
     Function, Kind,
-    build::{Body, build, derive},
+    args::Visitor,
+    build::{Body, Entry, build, derive},
+    cache,
     call::{visit, visit_as},
+    key::Sink,
 };
 use crate::{Error, Result, graph::Graph, program::KernelInfo};
 use std::{fmt, time::Duration};
@@ -31,6 +34,9 @@ pub struct Explanation {
     pub engine: Engine,
     /// Why the dynamic engine runs it.
     pub reason: Option<String>,
+    /// How many stretches of operations between reads of a function that the dynamic engine runs are compiled by now;
+    /// `None` if it runs operation by operation.
+    pub stretches: Option<usize>,
     /// Why there is a program for each length of a list and each integer, where that is so.
     pub per_length: Option<String>,
     /// Nodes of the function as traced.
@@ -57,17 +63,20 @@ pub struct Explanation {
     pub clif: Vec<String>,
 }
 
+/// An entry and its key.
+fn built<'v, F: Function>(args: F::Args<'_>, v: Visitor<'v>, kind: Kind) -> Result<(Entry, Sink<'v>)> {
+    Ok((build::<F>(args, &v, kind, true)?, v.key))
+}
+
 pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
     let attempt = |kind: Kind| {
-        let v = visit::<F>(args, kind);
-        let entry = build::<F>(args, &v, kind, true)?;
-        if let Body::PerLength { reason } = entry.body {
-            let v = visit_as::<F>(args, kind, true);
-            return build::<F>(args, &v, kind, true).map(|e| (kind, e, Some(reason)));
+        let entry = built::<F>(args, visit::<F>(args, kind), kind)?;
+        if let Body::PerLength { reason } = entry.0.body {
+            return built::<F>(args, visit_as::<F>(args, kind, true), kind).map(|e| (kind, e, Some(reason)));
         }
         Ok((kind, entry, None))
     };
-    let (kind, entry, per_length) = match attempt(Kind::ValueAndGrad) {
+    let (kind, (entry, key), per_length) = match attempt(Kind::ValueAndGrad) {
         // no gradient of such a result: explain the value
         Err(Error::Autograd(_)) => attempt(Kind::Value)?,
         other => other?,
@@ -79,6 +88,7 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
         entry_point: kind.name(),
         engine: Engine::Dynamic,
         reason: None,
+        stretches: None,
         per_length,
         traced_nodes: 0,
         nodes: (0, 0),
@@ -93,7 +103,15 @@ pub(super) fn explain<F: Function>(args: F::Args<'_>) -> Result<Explanation> {
         clif: Vec::new(),
     };
     match entry.body {
-        Body::Dynamic { reason } | Body::PerLength { reason } => x.reason = Some(reason),
+        Body::Dynamic { reason, .. } | Body::PerLength { reason } => {
+            x.reason = Some(reason);
+            // the entry that calls use knows what they have met
+            let used = if let Sink::Build(key) = &key { cache::get(key) } else { None };
+            x.stretches = match used.as_ref().map(|e| &e.body) {
+                Some(Body::Dynamic { stretches, .. }) => (!stretches.is_plain()).then(|| stretches.compiled()),
+                _ => Some(0),
+            };
+        }
         Body::Compiled { program, source, .. } => {
             let s = program.stats();
             x.engine = Engine::Compiled;
@@ -134,13 +152,14 @@ impl Explanation {
             self.stages.iter().map(|(n, t)| format!("{}:{}", quoted(n), t.as_secs_f64())).collect();
         let engine = if self.engine == Engine::Compiled { "compiled" } else { "dynamic" };
         format!(
-            "{{\"function\":{},\"file\":{},\"line\":{},\"entry_point\":{},\"engine\":\"{engine}\",\"reason\":{},\"per_length\":{},\"traced_nodes\":{},\
+            "{{\"function\":{},\"file\":{},\"line\":{},\"entry_point\":{},\"engine\":\"{engine}\",\"reason\":{},\"stretches\":{},\"per_length\":{},\"traced_nodes\":{},\
              \"nodes_before\":{},\"nodes_after\":{},\"kernels\":[{}],\"buffers\":{},\"peak_bytes\":{},\"code_bytes\":{},\"seconds\":{{{}}}}}",
             quoted(self.function),
             quoted(self.place.0),
             self.place.1,
             quoted(self.entry_point),
             self.reason.as_deref().map_or_else(|| "null".into(), quoted),
+            self.stretches.map_or_else(|| "null".into(), |n| n.to_string()),
             self.per_length.as_deref().map_or_else(|| "null".into(), quoted),
             self.traced_nodes,
             self.nodes.0,
@@ -175,6 +194,13 @@ impl fmt::Display for Explanation {
             (Engine::Compiled, _) => writeln!(f, "  engine: compiled")?,
             (_, reason) => {
                 writeln!(f, "  engine: dynamic, because {}", reason.as_deref().unwrap_or("it was asked for"))?;
+                if let Some(n) = self.stretches {
+                    writeln!(
+                        f,
+                        "  between such reads operations on tensors run compiled from the third call on, where that pays: \
+                         {n} stretches by now"
+                    )?;
+                }
                 writeln!(
                     f,
                     "  to compile it, keep plain code from reading traced values: select with where_(), maximum() or clamp()"

@@ -9,7 +9,9 @@ use super::{
     blocks::Block,
     build::{self, Body, Entry},
     cache,
-    call::{Extra, Outcome, grads_of, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, value_of, visit},
+    call::{
+        Extra, Outcome, Tape, grads_of, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, value_of, visit,
+    },
     current_engine,
     key::Key,
 };
@@ -56,10 +58,13 @@ impl<'a, F: Function> Products<'a, F> {
         let wrt = build::differentiated::<F>(args, v.listed);
         Ok(Products { args, kind, v, entry, wrt })
     }
+    fn tape(&self) -> Tape<'static> {
+        if self.v.nested { Tape::Nested } else { Tape::Plain }
+    }
     pub fn times(&self, direction: &[LeafIn]) -> Result<Outcome> {
         match &self.entry {
             Some(e) => run_entry::<F>(e, self.args, &self.v, self.kind, Extra::Leaves(direction), None),
-            None => on_tape::<F>(self.args, &self.v, self.kind, direction, self.v.nested),
+            None => on_tape::<F>(self.args, &self.v, self.kind, direction, self.tape()),
         }
     }
     /// Zeros like the differentiated leaves.
@@ -77,7 +82,7 @@ impl<'a, F: Function> Products<'a, F> {
             }
             return Ok(types.iter().map(|t| zeros_of(t, &OutVal::Bits(0))).collect());
         }
-        let o = on_tape::<F>(self.args, &self.v, Kind::Value, &[], self.v.nested)?;
+        let o = on_tape::<F>(self.args, &self.v, Kind::Value, &[], self.tape())?;
         Ok(o.outs
             .iter()
             .filter_map(|o| if let OutVal::Tensor(v) = o { Some(zeros_of(v.ty(), o)) } else { None })

@@ -40,6 +40,7 @@ pub use args::{Arg, Binder, Constant, GradReader, Lifter, Slots, Visitor, fit};
 pub use bench::BenchReport;
 pub use blocks::{Block, Rank};
 pub use cache::{CacheStats, cache_stats, clear_cache, set_cache_limits};
+pub(crate) use call::run_program;
 pub use call::{Compiled, CompiledFn, Pullback};
 pub use check::CheckReport;
 pub use explain::{Engine as EngineUsed, Explanation};

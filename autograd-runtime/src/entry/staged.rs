@@ -152,6 +152,9 @@ fn on_tape<R>(
     create_graph: bool,
     mut f: impl FnMut(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<Derived<R>> {
+    if create_graph {
+        session::needs_tape();
+    }
     let mut args = inputs.to_vec();
     if kind != Kind::Value {
         for &i in wrt {
@@ -160,6 +163,7 @@ fn on_tape<R>(
     }
     let tracked: Vec<Value> = wrt.iter().map(|&i| args[i].clone()).collect();
     let (outs, rest) = f(args)?;
+    session::end_stretches();
     let outs: Vec<Value> = outs.iter().map(session::concrete).collect();
     if kind.needs_scalar() {
         scalar(name, kind, outs.clone())?;

@@ -119,7 +119,7 @@ fn many<F: Function>(args: F::Args<'_>, kind: Kind) -> Option<Arc<Entry>> {
                 let program = Program::compile_within(&repeated(&g)?, false, F::META.memory)?;
                 Ok(Body::Compiled { program, source: source.clone(), captures: Vec::new(), draws: draws.clone() })
             });
-            let body = made.unwrap_or_else(|e| Body::Dynamic { reason: e.to_string() });
+            let body = made.unwrap_or_else(|e| Body::dynamic(e.to_string()));
             cache::put(key, one.like(body))
         }
     };

@@ -9,11 +9,13 @@ use super::{
 use crate::{
     array::{Element, Float},
     error::{Error, Result},
+    session,
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 impl Value {
     pub(super) fn grad_fn(&self) -> Option<GradFn> {
+        session::needs_tape();
         match self.edge() {
             Ok(Some(e @ Edge::Node(..))) => Some(GradFn(e)),
             _ => None,
@@ -50,6 +52,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// On integers and truth values, and when switching it off on a tensor that is no leaf.
     pub fn set_requires_grad(&self, on: bool) -> Result<()> {
+        session::needs_tape();
         self.value().set_requires_grad(on)
     }
     /// The node of the tape that made this tensor; none for leaves.
@@ -58,6 +61,7 @@ impl<T: Element> Tensor<T> {
     }
     /// Which of the results of its [`grad_fn`](Tensor::grad_fn) this is: 0 but for functions of several results.
     pub fn output_nr(&self) -> usize {
+        session::needs_tape();
         self.value().output_nr()
     }
     /// A handle that does not keep the tensor alive: for a hook that uses the tensor it is registered on. A closure
@@ -153,6 +157,7 @@ impl<T: Float> Tensor<T> {
     /// # Errors
     /// If the tensor is not tracked.
     pub fn retain_grad(&self) -> Result<()> {
+        session::needs_tape();
         self.value().retain_grad()
     }
     /// Whether the gradient of this tensor, which is no leaf, is kept.
@@ -180,6 +185,7 @@ impl<T: Float> Tensor<T> {
         &self,
         f: impl Fn(&Tensor<T>) -> R + Send + Sync + 'static,
     ) -> Result<HookHandle> {
+        session::needs_tape();
         let run = move |g: Value| {
             let new = f(&Tensor::from_value(g)).replacement()?;
             Ok(new.map(|t| t.value().clone()))
@@ -211,6 +217,7 @@ impl<T: Float> Tensor<T> {
         &self,
         f: impl Fn(&Tensor<T>) + Send + Sync + 'static,
     ) -> Result<HookHandle> {
+        session::needs_tape();
         let run = move |v: Value| {
             f(&Tensor::from_value(v));
             Ok(())

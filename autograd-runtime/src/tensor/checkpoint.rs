@@ -173,6 +173,8 @@ pub fn checkpoint<T: Float>(
     if session::is_tracing() || !super::mode::is_grad_enabled() {
         return f(&inputs);
     }
+    // its nodes are made twice, one by one
+    session::needs_tape();
     let f = Arc::new(f);
     let (again, args) = (f.clone(), inputs.clone());
     let rerun = move || session::try_eval(|| drop(again(&args)));

@@ -224,9 +224,20 @@ pub(super) struct CustomNode {
     run: Box<Run>,
 }
 /// The user's backward: saved tensors (or why there are none), gradients, which inputs want one.
-type Run = dyn Fn(Result<Vec<Value>>, &[Option<Value>], &[bool]) -> Result<Vec<Option<Value>>> + Send + Sync;
+pub(super) type Run = dyn Fn(Result<Vec<Value>>, &[Option<Value>], &[bool]) -> Result<Vec<Option<Value>>> + Send + Sync;
 
 impl CustomNode {
+    /// The node of results with a derivative of the library's own, which reads what is saved, results as aliases.
+    pub fn derived(
+        name: &'static str,
+        out_types: Vec<Ty>,
+        arg_types: Vec<Ty>,
+        saved: impl IntoIterator<Item = Value>,
+        run: Box<Run>,
+    ) -> CustomNode {
+        let of = |value: Value| Saved { origin: Origin::Intermediate, version: value.version(), value };
+        CustomNode { name, out_types, arg_types, saved: Mutex::new(Some(saved.into_iter().map(of).collect())), run }
+    }
     pub fn name(&self) -> String {
         format!("{}Backward", self.name)
     }
@@ -377,7 +388,7 @@ fn apply<T: Float, F: Function<T>>(f: Arc<F>, inputs: &[&Tensor<T>], place: Plac
         let v = out.value();
         values.push(if is(&ctx.dirty, out) {
             v.clone()
-        } else if args.iter().any(|a| a.value().same(v)) || v.0.view.is_some() || v.requires_grad() {
+        } else if args.iter().any(|a| a.value().same(v)) || v.settled().0.view.is_some() || v.requires_grad() {
             // a result of its own, so that it can have another past than what it shares elements with
             no_grad(|| eager(Op::new(&arith::COPY), &[v]))?
         } else {

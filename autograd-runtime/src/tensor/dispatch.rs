@@ -1,5 +1,5 @@
-//! One operation on values. Inside a running trace it is recorded; otherwise it is computed at once, as a
-//! view where it is one, and a backward node is taped if an argument is tracked.
+//! One operation on values. Inside a running trace it is recorded, inside a stretch collected; otherwise it is computed
+//! at once, as a view where it is one, and a backward node is taped if an argument is tracked.
 
 use super::{
     meta::{Creation, ViewOf},
@@ -80,7 +80,7 @@ impl Emit for Dispatch {
     }
 }
 
-/// One operation on values: recorded if a trace is running, computed at once otherwise.
+/// One operation on values: recorded if a trace is running, collected in a stretch, computed at once otherwise.
 ///
 /// # Errors
 /// As [`eager`], with a placeholder for the result.
@@ -88,7 +88,10 @@ impl Emit for Dispatch {
 pub(super) fn operation(op: Op, args: &[&Value], place: Option<Place>) -> Result<Value, (Error, Value)> {
     let made = match session::record(&op, args) {
         Some(traced) => traced,
-        None => eager_at(op, args, place, Creation::Plain),
+        None => match session::collect_operation(&op, args, place) {
+            Some(pending) => return Ok(pending),
+            None => eager_at(op, args, place, Creation::Plain),
+        },
     };
     made.map_err(|e| (e, Value::absent(args.first().map_or_else(|| Ty::scalar(DType::F64), |a| a.ty().clone()))))
 }
@@ -128,11 +131,16 @@ pub(super) fn sum(a: &Value, b: &Value) -> Result<Value> {
     eager(Op::new(&arith::ADD), &[a, b])
 }
 
+/// Whether the result shares elements with the argument, if these lie so that it can.
+pub(super) fn shares(op: &Op) -> bool {
+    op.is(&arith::DETACH) || matches!(op.def.lower, Lower::View(_))
+}
+
 fn view(op: &Op, args: &[&Value], ty: &Ty, creation: Creation) -> Option<(Repr, Option<Box<ViewOf>>)> {
-    let is_alias = op.is(&arith::DETACH);
-    if !is_alias && !matches!(op.def.lower, Lower::View(_)) {
+    if !shares(op) {
         return None;
     }
+    let is_alias = op.is(&arith::DETACH);
     let Repr::Stored { storage, layout } = args[0].repr() else { return None };
     let layout = if is_alias { layout.clone() } else { op::view_layout(op, layout, args[0].ty(), ty)? };
     let creation = if is_grad_enabled() { creation } else { Creation::NoGrad };

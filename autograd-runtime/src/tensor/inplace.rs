@@ -86,7 +86,7 @@ pub(super) fn in_place(
     }
     let new = if tracked { Some(new_past(x, &y, was_tracked, place, what, since)?) } else { None };
     write(x, &y);
-    match (new, &x.0.view) {
+    match (new, &x.settled().0.view) {
         (Some(node), Some(view)) => view.base.set_grad_fn(node, 0),
         (Some(node), None) => {
             node.adopt_result(x);
@@ -101,7 +101,7 @@ pub(super) fn in_place(
 /// on the view stay with the view that they were registered on, which is no part of the graph any more.
 fn past(x: &Value) -> Result<Value> {
     let old = no_grad(|| eager(Op::new(&arith::COPY), &[x]))?;
-    if let Some(view) = &x.0.view
+    if let Some(view) = &x.settled().0.view
         && let Some(edge) = view.base.edge()?
         && let (Repr::Stored { layout: of, .. }, Repr::Stored { layout, .. }) = (view.base.repr(), x.repr())
     {
@@ -144,7 +144,7 @@ fn new_past(
         _ => None,
     };
     name.into_iter().for_each(|name| y.label(name, since));
-    if let Some(view) = &x.0.view {
+    if let Some(view) = &x.settled().0.view {
         return window_node(x, &view.base, y.edge()?, place);
     }
     if let Some(node) = y.node() {
@@ -169,7 +169,7 @@ fn window_node(x: &Value, base: &Value, new: Option<Edge>, place: Place) -> Resu
 /// Makes a tensor that was written to result `index` of a node; if it is a view, its base is what it was with the
 /// window replaced.
 pub(super) fn rebase(x: &Value, node: Arc<Node>, index: u32, place: Place) -> Result<()> {
-    match &x.0.view {
+    match &x.settled().0.view {
         Some(view) => {
             let node = window_node(x, &view.base, Some(Edge::Node(node, index)), place)?;
             view.base.set_grad_fn(node, 0);
@@ -289,6 +289,7 @@ impl<T: Element> Tensor<T> {
     /// # Errors
     /// On a view of a tracked tensor.
     pub fn detach_(&self) -> Result<&Self> {
+        session::needs_tape();
         self.value().detach_in_place()?;
         Ok(self)
     }
@@ -307,11 +308,11 @@ impl<T: Element> Tensor<T> {
     }
     /// Whether the tensor is a view of another one.
     pub fn is_view(&self) -> bool {
-        self.value().0.view.is_some()
+        self.value().settled().0.view.is_some()
     }
     /// The tensor that this one is a view of (never a view itself); none if it is no view.
     pub fn base(&self) -> Option<Tensor<T>> {
-        self.value().0.view.as_ref().map(|v| Tensor::from_value(v.base.clone()))
+        self.value().settled().0.view.as_ref().map(|v| Tensor::from_value(v.base.clone()))
     }
     /// Whether two tensors share elements: one is a view or a detached form of the other, or both of a third.
     pub fn shares_storage(&self, other: &Tensor<T>) -> bool {

@@ -60,9 +60,9 @@ pub(super) enum Creation {
 impl ViewOf {
     /// A view of `of`, or of what that is a view of.
     pub fn new(of: &Value, creation: Creation) -> Box<ViewOf> {
-        let (base, inherited) = match &of.0.view {
+        let (base, inherited) = match &of.settled().0.view {
             Some(v) => (v.base.clone(), v.creation),
-            None => (of.clone(), Creation::Plain),
+            None => (of.settled().clone(), Creation::Plain),
         };
         Box::new(ViewOf { base, creation: if creation == Creation::Plain { inherited } else { creation } })
     }
@@ -88,14 +88,15 @@ impl Creation {
 
 impl Value {
     fn meta(&self) -> MutexGuard<'_, Meta> {
-        self.0.meta.lock()
+        self.settled().0.meta.lock()
     }
     fn is_tracked(&self) -> bool {
-        self.0.tracked.load(Ordering::Acquire)
+        self.settled().0.tracked.load(Ordering::Acquire)
     }
     /// Whether gradients flow to or through the value.
     pub(crate) fn requires_grad(&self) -> bool {
-        self.is_tracked() || self.0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
+        self.is_tracked()
+            || self.settled().0.view.as_ref().is_some_and(|v| v.creation != Creation::NoGrad && v.base.is_tracked())
     }
     /// Whether the value was made by the user and not by a tracked operation.
     pub(crate) fn is_leaf(&self) -> bool {
@@ -119,7 +120,7 @@ impl Value {
             ));
         }
         self.meta().requires_grad = on;
-        self.0.tracked.store(on, Ordering::Release);
+        self.settled().0.tracked.store(on, Ordering::Release);
         Ok(())
     }
     /// Makes the value result `index` of a node.
@@ -139,15 +140,15 @@ impl Value {
             m.seen = seen;
             m.grad_fn.replace((node, index))
         };
-        self.0.tracked.store(true, Ordering::Release);
+        self.settled().0.tracked.store(true, Ordering::Release);
         drop(old);
     }
     /// Cuts the value off its past.
     pub(crate) fn detach_in_place(&self) -> Result<()> {
-        if self.0.view.is_some() && self.requires_grad() {
+        if self.settled().0.view.is_some() && self.requires_grad() {
             return Err(Error::Autograd("Can't detach views in-place. Use detach() instead".into()));
         }
-        self.0.tracked.store(false, Ordering::Release);
+        self.settled().0.tracked.store(false, Ordering::Release);
         let old = {
             let mut m = self.meta();
             (m.requires_grad, m.retains_grad) = (false, false);
@@ -158,7 +159,9 @@ impl Value {
     }
     /// Names the node of a composite operation's result as PyTorch does. The operation's nodes are those from `since`.
     pub(super) fn label(&self, name: &'static str, since: u64) {
-        if self.is_tracked()
+        // the nodes of what is pending are not made yet
+        if !self.is_pending()
+            && self.is_tracked()
             && let Some((n, _)) = &self.meta().grad_fn
         {
             n.label(name, since);
@@ -167,7 +170,9 @@ impl Value {
     /// As [`Value::label`], of an operation that saves constants only: it runs backward as often as one likes.
     pub(super) fn label_constant(&self, name: &'static str, since: u64) {
         self.label(name, since);
-        if let Some(n) = self.node() {
+        if !self.is_pending()
+            && let Some(n) = self.node()
+        {
             n.saves_constants(since);
         }
     }
@@ -184,7 +189,7 @@ impl Value {
     /// # Errors
     /// A view that may not be used any more, since its base was written to.
     pub(super) fn edge(&self) -> Result<Option<Edge>> {
-        if let Some(view) = &self.0.view
+        if let Some(view) = &self.settled().0.view
             && view.base.is_tracked()
         {
             self.renew(view)?;
@@ -195,7 +200,7 @@ impl Value {
         let m = self.meta();
         Ok(match &m.grad_fn {
             Some((n, i)) => Some(Edge::Node(n.clone(), *i)),
-            None => m.requires_grad.then(|| Edge::Leaf(self.clone())),
+            None => m.requires_grad.then(|| Edge::Leaf(self.settled().clone())),
         })
     }
     /// Gives a view the node of a window on its base if the base was written to since.
@@ -223,7 +228,7 @@ impl Value {
     /// # Errors
     /// As PyTorch's `check_inplace`.
     pub(super) fn check_in_place(&self) -> Result<()> {
-        if let Some(view) = &self.0.view
+        if let Some(view) = &self.settled().0.view
             && (view.base.is_tracked() || self.is_tracked())
         {
             if view.creation != Creation::Plain {
@@ -246,7 +251,7 @@ impl Value {
     }
     /// That a view of this kind may take part in tracked writing at all, whoever is tracked.
     pub(super) fn check_view_kind(&self) -> Result<()> {
-        match &self.0.view {
+        match &self.settled().0.view {
             Some(v) if v.creation != Creation::Plain => Err(v.creation.refuse("is being modified inplace")),
             _ => Ok(()),
         }

@@ -8,12 +8,13 @@
 //! * `node`: the tape's nodes and what they save; `hooks` on them;
 //! * `sweep`: backward;
 //! * `inplace`: writing in place, and views whose base was written to;
+//! * `stretch`: operations that are collected, and run as one compiled program;
 //! * `custom`: derivatives of the user's; `checkpoint`: saved values that are computed again.
 //!
 //! The user's side: `typed` (`Tensor<T>` and its operations, with PyTorch's names), `activation`, `reduce`,
 //! `layout`, `linalg`, `loss`, `indexing`, `parts`, `conv`, `random`, `autograd` (tracking,
 //! gradients, hooks), `backward` (the calls), `dot` (drawing the graph), `display` (printing as PyTorch prints).
-//! `replay` runs a graph on the tape, for comparison.
+//! `replay` runs a graph on the tape, for comparison and for stretches that are not compiled.
 
 mod activation;
 mod autograd;
@@ -40,6 +41,7 @@ mod parts;
 mod random;
 mod reduce;
 mod replay;
+mod stretch;
 mod sweep;
 mod typed;
 mod value;
@@ -59,6 +61,7 @@ pub use mode::{
 };
 pub use node::GradFn;
 pub use replay::{replay, replay_vjp};
+pub(crate) use stretch::{Collector, Stretches};
 pub(crate) use sweep::{Sweep, Target};
 pub use typed::{IntoShape, Scalar, Tensor};
 pub(crate) use typed::{evaluate, report};

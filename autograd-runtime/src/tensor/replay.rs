@@ -1,11 +1,11 @@
 //! Runs a graph on the dynamic engine, operation by operation on the tape, and sweeps it back: the third way,
 //! beside the interpreter and the compiled program, to the same numbers.
 
-use super::{Sweep, Target, Value, dispatch::eager, mode::set_grad_enabled};
+use super::{Sweep, Target, Value, dispatch::eager_at, meta::Creation, mode::set_grad_enabled};
 use crate::{
     array::Array,
-    error::{Error, Result},
-    graph::Graph,
+    error::{Error, Place, Result},
+    graph::{Graph, NodeId},
     op::create,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 /// Inputs of the wrong number or type, control flow, or what an operation finds wrong.
 pub fn replay(g: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
     let leaves: Vec<Value> = inputs.iter().cloned().map(Value::stored).collect();
-    let outs = set_grad_enabled(false, || forward(g, &leaves))?;
+    let outs = set_grad_enabled(false, || forward(g, &leaves, |_| None))?;
     Ok(outs.iter().map(Value::to_array).collect())
 }
 
@@ -27,7 +27,7 @@ pub fn replay_vjp(g: &Graph, inputs: &[Array], wrt: &[usize], cts: &[Array]) -> 
     let leaves: Vec<Value> = inputs.iter().cloned().map(Value::stored).collect();
     let tracked: Vec<Value> = wrt.iter().map(|&i| leaves[i].clone()).collect();
     tracked.iter().try_for_each(|v| v.set_requires_grad(true))?;
-    let outs = set_grad_enabled(true, || forward(g, &leaves))?;
+    let outs = set_grad_enabled(true, || forward(g, &leaves, |_| None))?;
     let roots: Vec<(Value, Value)> =
         outs.into_iter().zip(cts.iter().cloned().map(Value::stored)).filter(|r| r.0.requires_grad()).collect();
     let grads = Sweep { target: Target::Of(&tracked), retain_graph: false, create_graph: false }.run(&roots)?;
@@ -35,7 +35,8 @@ pub fn replay_vjp(g: &Graph, inputs: &[Array], wrt: &[usize], cts: &[Array]) -> 
     Ok(grads.iter().zip(&tracked).map(|(g, v)| g.as_ref().map_or_else(|| zero(v), Value::to_array)).collect())
 }
 
-fn forward(g: &Graph, leaves: &[Value]) -> Result<Vec<Value>> {
+/// The outputs on the tape; `place` says where an operation was called.
+pub(super) fn forward(g: &Graph, leaves: &[Value], place: impl Fn(NodeId) -> Option<Place>) -> Result<Vec<Value>> {
     if leaves.len() != g.inputs().len() {
         return Err(Error::value("graph", format!("expected {} inputs, found {}", g.inputs().len(), leaves.len())));
     }
@@ -46,9 +47,9 @@ fn forward(g: &Graph, leaves: &[Value]) -> Result<Vec<Value>> {
             leaves[n.op.int(0) as usize].clone()
         } else {
             let args: Vec<&Value> = n.args.iter().filter_map(|a| values[a.index()].as_ref()).collect();
-            eager(n.op.clone(), &args)?
+            eager_at(n.op.clone(), &args, place(id), Creation::Plain)?
         });
     }
-    let of = |o: &crate::graph::NodeId| values[o.index()].clone();
+    let of = |o: &NodeId| values[o.index()].clone();
     Ok(g.outputs().iter().filter_map(of).collect())
 }

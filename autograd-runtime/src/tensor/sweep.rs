@@ -46,6 +46,8 @@ impl Sweep<'_> {
     /// An untracked root, saved values that are gone or changed, a missing rule, and what hooks and custom
     /// functions return.
     pub(crate) fn run(&self, roots: &[(Value, Value)]) -> Result<Vec<Option<Value>>> {
+        // a function that goes backwards itself
+        crate::session::needs_tape();
         // a nested sweep runs on the stack of the hook that started it
         stacker::maybe_grow(128 << 10, 2 << 20, || set_grad_enabled(self.create_graph, || self.sweep(roots)))
     }

@@ -303,6 +303,7 @@ impl<T: Element> Tensor<T> {
     /// On a tracked tensor outside `no_grad`, on a view that is not contiguous, and inside an annotated
     /// function.
     pub fn update<R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+        session::needs_tape();
         if is_grad_enabled() && self.requires_grad() {
             let what = if self.is_leaf() { "a leaf variable that requires grad" } else { "a tensor with a grad_fn" };
             return Err(Error::Autograd(format!(

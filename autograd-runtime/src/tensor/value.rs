@@ -1,9 +1,10 @@
-//! The untyped tensor: a type and either a strided window on shared storage, a node of a running trace, or
-//! nothing (the placeholder that stands for the result of a failed operation).
+//! The untyped tensor: a type and either a strided window on shared storage, a node of a running trace, what a stretch
+//! of collected operations will give, or nothing (the placeholder that stands for the result of a failed operation).
 
 use super::{
     meta::{Meta, ViewOf},
     node::Node,
+    stretch::Pending,
 };
 use crate::{
     array::{Array, Data},
@@ -110,6 +111,8 @@ pub(crate) enum Repr {
     Stored { storage: Arc<Storage>, layout: Layout },
     /// Nowhere yet: a node of the trace with this number.
     Traced { session: u64, node: NodeId },
+    /// Nowhere yet: collected, and computed as soon as anyone asks. [`Value::repr`] gives what it has become.
+    Pending(Arc<Pending>),
     /// Nowhere: only the type is known.
     Absent,
 }
@@ -148,6 +151,10 @@ impl WeakValue {
     pub fn upgrade(&self) -> Option<Value> {
         self.0.upgrade().map(Value)
     }
+    /// Of a handle itself, also if it is pending.
+    pub fn of(v: &Value) -> WeakValue {
+        WeakValue(Arc::downgrade(&v.0))
+    }
 }
 
 impl Value {
@@ -162,7 +169,23 @@ impl Value {
         Value(Arc::new(Inner { ty, repr, tracked, view, meta: Mutex::new(Meta::of(past, seen)) }))
     }
     pub(super) fn downgrade(&self) -> WeakValue {
-        WeakValue(Arc::downgrade(&self.0))
+        WeakValue::of(self.settled())
+    }
+    /// The value on the tape: this one, or what it has become if its operation was collected, which ends the stretch
+    /// that it belongs to.
+    #[inline]
+    pub(super) fn settled(&self) -> &Value {
+        match &self.0.repr {
+            Repr::Pending(p) => p.settled(self),
+            _ => self,
+        }
+    }
+    /// As [`Value::settled`] where that is known already.
+    pub(super) fn known(&self) -> &Value {
+        match &self.0.repr {
+            Repr::Pending(p) => p.known().unwrap_or(self),
+            _ => self,
+        }
     }
     pub(crate) fn stored(array: Array) -> Value {
         Value::from_data(array.ty(), array.into_data())
@@ -178,32 +201,39 @@ impl Value {
     pub fn ty(&self) -> &Ty {
         &self.0.ty
     }
+    #[inline]
     pub(crate) fn repr(&self) -> &Repr {
-        &self.0.repr
+        &self.settled().0.repr
     }
-    /// The same elements as another value without a tape.
     /// Whether it stands for a node of a trace.
     pub(crate) fn is_traced(&self) -> bool {
-        matches!(self.repr(), Repr::Traced { .. })
+        matches!(self.0.repr, Repr::Traced { .. })
     }
+    /// Whether its operation has been collected and not computed yet.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.known().0.repr, Repr::Pending(_))
+    }
+    /// The same elements as another value without a tape.
     pub(crate) fn alias(&self) -> Value {
         Value::new(self.ty().clone(), self.repr().clone())
     }
     /// A row-major copy of the elements; zeros where there are none.
     pub(crate) fn to_array(&self) -> Array {
-        match &self.0.repr {
+        match self.repr() {
             Repr::Stored { storage, layout } => storage.data.read().view(layout).to_array(),
             Repr::Traced { .. } => crate::session::concrete(self).to_array(),
-            Repr::Absent => Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape),
+            Repr::Pending(_) | Repr::Absent => {
+                Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape)
+            }
         }
     }
     /// How often the elements were written to.
     pub(crate) fn version(&self) -> u64 {
-        self.0.repr.version()
+        self.repr().version()
     }
     /// Notes that the elements have been written to.
     pub(super) fn bump(&self) {
-        if let Repr::Stored { storage, .. } = &self.0.repr {
+        if let Repr::Stored { storage, .. } = self.repr() {
             storage.bump();
         }
     }
@@ -216,14 +246,15 @@ impl Value {
         matches!(&self.0.repr, Repr::Stored { storage, .. } if Arc::strong_count(storage) == 1) && self.is_held_by(1)
     }
     pub(crate) fn same(&self, other: &Value) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        // what is pending is nobody else's value yet
+        Arc::ptr_eq(&self.known().0, &other.known().0)
     }
     pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
+        Arc::as_ptr(&self.settled().0) as usize
     }
     /// Whether the elements lie in row-major order without gaps.
     pub(crate) fn is_contiguous(&self) -> bool {
-        !matches!(&self.0.repr, Repr::Stored { layout, .. } if !layout.is_contiguous())
+        !matches!(self.repr(), Repr::Stored { layout, .. } if !layout.is_contiguous())
     }
 }
 
