@@ -91,8 +91,8 @@ pub mod __private {
             plain::{Cast, CastTarget, HelperArg, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             recursion,
             rolled::{
-                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
-                truncated,
+                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, listed,
+                looked_up, truncated,
             },
             root, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
             value_and_grad_into, vjp, vmap,

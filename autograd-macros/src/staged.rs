@@ -1,4 +1,4 @@
-//! Turns an annotated function into what the twins of other functions call: `__call` and `__argN` for
+//! Turns an annotated function into what the twins of other functions call: `__call`, `__list` and `__argN` for
 //! the function itself, `__staged_grad` and its like for its derivatives.
 //!
 //! Invariant: arguments and results are twins. Floats may be given plain and slices in any form;
@@ -11,13 +11,14 @@ use syn::Ident;
 use crate::ast::{Form, Function, Param, Role, bare, is_counter, scalar, ungroup};
 use crate::expand::bare_or_tuple;
 use crate::recursion;
-use crate::twin::STAGED;
 use crate::twin::types::{self, Types, with_lifetime};
+use crate::twin::{self, STAGED};
 
-/// What calls from other twins go through: `__call(f)` and `__argN(x)`.
+/// What calls from other twins go through: `__call(f)`, `__list(f)` where a list will do, and `__argN(x)`.
 pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
-    let tys = function.params.iter().map(types::parameter);
+    let tys: Vec<TokenStream> = function.params.iter().map(types::parameter).collect();
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let (staged, made) = (function.staged(), twin::made(function, &ret));
     let inferred = function.params.iter().enumerate().map(|(index, param)| inferred(index, param));
     let arguments = function.params.iter().enumerate().map(|(index, param)| {
         let name = format_ident!("__arg{index}");
@@ -104,6 +105,10 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
         #[doc(hidden)]
         pub fn __call(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #ret {
             Self::#twin
+        }
+        #[doc(hidden)]
+        pub fn __list(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #made {
+            Self::#staged
         }
         #(#arguments)*
         #(#inferred)*

@@ -1,6 +1,7 @@
 //! Turns calls of free functions into calls that name resolution dispatches: `helper(x, 2.0)`
 //! becomes `__h0::__call(helper)(__h0::__arg0(&slot, x), __h0::__arg1(&slot, 2.0))` under `use helper as __h0;`.
-//! `f::grad(x)` becomes `f::__staged_grad(x)`.
+//! `f::grad(x)` becomes `f::__staged_grad(x)`. Where a list may come back, `__list` stands for `__call`: the companion of a
+//! function that makes a list then gives that instead of a vector.
 //!
 //! If `helper` is annotated, `__h0` is its companion and the call reaches its twin; otherwise the
 //! type `__h0` is the runtime's fall-back (a glob import, which the explicit import shadows) and the
@@ -88,11 +89,18 @@ impl Calls {
         if call.args.iter().any(mutable) {
             return;
         }
+        if is_listed(func) {
+            call.args.iter_mut().for_each(gives_list);
+            return;
+        }
         let Some(helper) = self.helper(func, scope) else { return };
         *call.func = callee(&helper, func);
         for (index, arg) in call.args.iter_mut().enumerate().take(MAX_ARGUMENTS) {
             let span = arg.span();
             let helper = Ident::new(&helper.to_string(), span);
+            if let Expr::Reference(arg) = arg {
+                gives_list(&mut arg.expr);
+            }
             if is_wrapped(arg) {
                 let method = format_ident!("__arg{index}", span = span);
                 *arg = parse_quote_spanned!(span=> #helper::#method(&::autograd::__private::Slot::new(), #arg));
@@ -138,6 +146,22 @@ fn callee(helper: &Ident, func: &ExprPath) -> Expr {
     let span = func.span();
     let helper = Ident::new(&helper.to_string(), span);
     parse_quote_spanned!(span=> #helper::__call(#func))
+}
+
+/// Whether the path is that of what makes a list of a result.
+fn is_listed(func: &ExprPath) -> bool {
+    func.path.leading_colon.is_some() && func.path.segments.last().is_some_and(|last| last.ident == "listed")
+}
+
+/// Makes a dispatched call one that may give a list.
+fn gives_list(e: &mut Expr) {
+    if let Expr::Call(call) = e
+        && let Expr::Call(callee) = &mut *call.func
+        && let Expr::Path(path) = &mut *callee.func
+        && let Some(last) = path.path.segments.last_mut().filter(|last| last.ident == "__call")
+    {
+        last.ident = Ident::new("__list", last.ident.span());
+    }
 }
 
 /// The path without generic arguments, if the twin should import it; `binds` says which names are variables.

@@ -493,6 +493,27 @@ impl<S: AsList<T> + ?Sized, T: Float> AsList<T> for &S {
     }
 }
 
+/// What a function gives that is declared to give a vector of floats.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not the twin of `Vec<{T}>`")]
+pub trait IntoList<T: Float> {
+    /// The list.
+    fn into_list(self) -> List<T>;
+}
+impl<T: Float> IntoList<T> for List<T> {
+    fn into_list(self) -> List<T> {
+        self
+    }
+}
+impl<X: Into<Real<T>>, T: Float> IntoList<T> for Vec<X> {
+    fn into_list(self) -> List<T> {
+        List::of(self)
+    }
+}
+/// The result of a function as a list.
+pub fn listed<T: Float>(result: impl IntoList<T>) -> List<T> {
+    result.into_list()
+}
+
 impl<T: Float + Arg<Twin = Real<T>, GradBuf = T>, const N: usize> AsTwin<[T; N]> for List<T> {
     fn as_twin<'s>(&'s self, slot: &'s Slot) -> &'s [Real<T>; N] {
         slot.keep(|| {
