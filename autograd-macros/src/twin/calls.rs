@@ -20,7 +20,8 @@ use super::scope::{Pass, Scope};
 use crate::ast;
 
 /// The entry points that an annotated body may call.
-pub const STAGED: [&str; 5] = ["grad", "value_and_grad", "value", "jvp", "hvp"];
+pub const STAGED: [&str; 9] =
+    ["grad", "value_and_grad", "value", "vjp", "jvp", "hvp", "grad_and_hvp", "jacobian", "hessian"];
 
 /// The fall-back types and argument positions that the runtime has.
 const MAX_HELPERS: usize = 64;
@@ -203,6 +204,26 @@ pub fn is_staged(func: &ExprPath) -> bool {
 
 /// `__staged_grad` for `f::grad`.
 fn staged(func: &ExprPath) -> Option<Ident> {
+    let name = entry_point(func)?;
+    STAGED.iter().any(|staged| name == staged).then(|| format_ident!("__staged_{}", name, span = name.span()))
+}
+
+/// Of a call of an entry point that bodies do not have: its name, and what to write instead.
+pub fn outside(func: &ExprPath) -> Option<(&Ident, &'static str)> {
+    let name = entry_point(func)?;
+    let instead = match name.to_string().as_str() {
+        "jacobian_sparse" => "call `jacobian`",
+        "hessian_sparse" => "call `hessian`",
+        "grad_into" => "call `grad`",
+        "value_and_grad_into" => "call `value_and_grad`",
+        vmap if vmap.starts_with("vmap_") => "call the entry point of one item in a loop",
+        _ => return None,
+    };
+    Some((name, instead))
+}
+
+/// The last name of a path that may be one of an entry point, `f::name`.
+fn entry_point(func: &ExprPath) -> Option<&Ident> {
     let segments = &func.path.segments;
     if func.qself.is_some() || func.path.leading_colon.is_some() || segments.len() < 2 {
         return None;
@@ -211,8 +232,7 @@ fn staged(func: &ExprPath) -> Option<Ident> {
     let function = owner.to_string().trim_start_matches("r#").starts_with(char::is_lowercase);
     let plain = PLAIN_ROOTS.iter().any(|root| segments[0].ident == root);
     let owned = !matches!(owner.to_string().as_str(), "self" | "super" | "crate");
-    let entry = STAGED.iter().any(|name| last.ident == name);
-    (function && owned && entry && !plain).then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
+    (function && owned && !plain).then_some(&last.ident)
 }
 
 /// Whether an argument that does not go through `__argN` may be an integer: it goes through `__inferredN`.

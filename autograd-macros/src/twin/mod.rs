@@ -27,7 +27,7 @@ use self::types::Types;
 use crate::ast::Function;
 use crate::staged;
 
-pub use self::calls::STAGED;
+pub use self::calls::{STAGED, outside};
 
 /// The twin, as an associated function of the companion. Decides the forms of the parameters.
 pub fn expand(function: &mut Function, types: &Types) -> TokenStream {

@@ -2,7 +2,7 @@
 //! results together.
 
 use super::{
-    Engine, Function, Kind,
+    Engine, Function, KINDS, Kind,
     args::{
         BindPass, Binder, Destinations, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor,
         destination,
@@ -10,7 +10,7 @@ use super::{
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
     key::{Key, Sink},
-    matrices::extent,
+    matrices::{self, Hessian, Jacobian, extent},
     staged::{Derived, Staged, derivative},
     twins::{Fixed, OutReader},
 };
@@ -153,7 +153,7 @@ impl<F: Function> Extra<'_, F> {
 }
 
 /// Why directions or cotangents are not what they belong to: by how many numbers there are, or else by types.
-fn misfit(op: String, what: &str, want: &[LeafIn], found: &[LeafIn]) -> Error {
+pub(super) fn misfit(op: String, what: &str, want: &[LeafIn], found: &[LeafIn]) -> Error {
     let all = || want.iter().chain(found);
     let is_tensor = |l: &LeafIn| matches!(l, LeafIn::Tensor(v) if v.ty().rank() > 0);
     let count = |leaves: &[LeafIn]| leaves.iter().map(extent).sum::<usize>();
@@ -538,20 +538,46 @@ enum With {
     },
 }
 
-pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
-    let v = visit::<F>(args, Kind::Vjp);
+/// The arguments of a call and the entry for them, if it runs on one: the one that is kept, or that of the cache.
+pub(super) fn prepare<F: Function>(
+    args: F::Args<'_>,
+    kind: Kind,
+    kept: Option<&CompiledFn>,
+) -> Result<(Option<Arc<Entry>>, Visitor<'static>)> {
+    let v = visit_as::<F>(args, kind, kept.is_some_and(|kept| kept.listed));
+    if v.nested || current_engine() == Engine::Dynamic {
+        return Ok((None, itemised::<F>(args, v, kind)));
+    }
+    let Some(kept) = kept else {
+        let (entry, v) = resolve::<F>(args, v, kind)?;
+        return Ok((Some(entry), v));
+    };
+    if !matches!(&v.key, Sink::Build(key) if key.with_kind(kept.key.kind) == kept.key) {
+        return Err(other_form::<F>());
+    }
+    let entry = kept.entry::<F>(args, &v, kind)?.clone();
+    // one for all lengths may have derivatives for each length alone
+    if let Body::PerLength { .. } = entry.body {
+        let v = visit_as::<F>(args, kind, true);
+        return Ok((Some(lookup::<F>(args, &v, kind)?), v));
+    }
+    Ok((Some(entry), v))
+}
+
+pub(super) fn vjp<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<(F::Value, Pullback<F>)> {
     let function = PhantomData;
+    let value = || match kept {
+        Some(kept) => kept.run::<F>(args, Kind::Value, Extra::None, None),
+        None => run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None),
+    };
+    let (entry, v) = prepare::<F>(args, Kind::Vjp, kept)?;
     if v.nested {
-        let v = itemised::<F>(args, v, Kind::Vjp);
         let states = States::now();
-        let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
+        let value = value()?.read::<F>();
         let with = With::Nested(states.with_new());
         return Ok((value, Pullback { leaves: v.leaves, with, function, listed: true }));
     }
-    if current_engine() == Engine::Dynamic {
-        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp));
-    }
-    let (mut entry, v) = resolve::<F>(args, v, Kind::Vjp)?;
+    let Some(mut entry) = entry else { return vjp_on_tape::<F>(args, v) };
     let (mut captures, mut draws) = (Vec::new(), Draws::default());
     if let Body::Compiled { captures: met, draws: drawn, .. } = &entry.body {
         if met.is_empty() && !drawn.may_change() {
@@ -567,7 +593,7 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     }
     // the value draws the same random numbers once more
     captures.extend(draws.states().again(|| draws.keys()));
-    let o = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?;
+    let o = value()?;
     let versions = versions(&v.leaves, &captures);
     let lengths = match &entry.body {
         Body::Compiled { program, .. } => {
@@ -714,7 +740,8 @@ impl<F: Function> Pullback<F> {
 }
 
 /// A compiled function that is kept and called: `c.grad(args..)`. It derefs to the methods generated for the
-/// function.
+/// function: its value, gradient, products and matrices, each compiled when it is first asked for and kept from then on.
+/// Arguments of another form than it was compiled for are an error.
 pub struct Compiled<F: Function>(F::Calls);
 impl<F: Function> Deref for Compiled<F> {
     type Target = F::Calls;
@@ -764,9 +791,8 @@ pub struct CompiledFn {
     key: Key,
     /// Whether it is compiled for the lengths of lists and integers that it was made with.
     listed: bool,
-    value: OnceLock<Arc<Entry>>,
-    grad: OnceLock<Arc<Entry>>,
-    value_and_grad: OnceLock<Arc<Entry>>,
+    /// What it has been asked for so far, by kind.
+    entries: [OnceLock<Arc<Entry>>; KINDS],
 }
 
 pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
@@ -776,13 +802,7 @@ pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
     }
     let listed = v.listed;
     let Sink::Build(key) = &v.key else { unreachable!("visits build keys") };
-    let c = CompiledFn {
-        key: key.clone(),
-        listed,
-        value: OnceLock::new(),
-        grad: OnceLock::new(),
-        value_and_grad: OnceLock::new(),
-    };
+    let c = CompiledFn { key: key.clone(), listed, entries: Default::default() };
     // compiled now, so that the first call is as fast as the others; a function without a gradient has a value
     match c.entry::<F>(args, &visit_as::<F>(args, Kind::ValueAndGrad, listed), Kind::ValueAndGrad) {
         Ok(_) => {}
@@ -792,14 +812,17 @@ pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
     Ok(Compiled(F::calls(c)))
 }
 
+fn other_form<F: Function>() -> Error {
+    Error::value(
+        format!("{}::compile", F::META.name),
+        "expected arguments of the dtypes, shapes and static values it was compiled for, found others",
+    )
+}
+
 impl CompiledFn {
     #[inline]
     fn entry<F: Function>(&self, args: F::Args<'_>, v: &Visitor<'_>, kind: Kind) -> Result<&Arc<Entry>> {
-        let slot = match kind {
-            Kind::Value => &self.value,
-            Kind::Grad => &self.grad,
-            _ => &self.value_and_grad,
-        };
+        let slot = &self.entries[kind as usize];
         if let Some(e) = slot.get() {
             return Ok(e);
         }
@@ -807,38 +830,35 @@ impl CompiledFn {
         Ok(slot.get_or_init(|| entry))
     }
     #[inline]
-    fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
+    fn run<F: Function>(
+        &self,
+        args: F::Args<'_>,
+        kind: Kind,
+        extra: Extra<'_, F>,
+        dests: Option<&[Option<Value>]>,
+    ) -> Result<Outcome> {
         let mut v = Visitor::new(Sink::compare(&self.key));
         v.set_listed(self.listed);
         F::visit(args, &mut v);
         if v.nested || current_engine() == Engine::Dynamic {
-            return run::<F>(args, v, kind, Extra::None, dests);
+            return run::<F>(args, v, kind, extra, dests);
         }
         if !v.key.matched() {
-            let name = F::META.name;
-            return Err(Error::value(
-                format!("{name}::compile"),
-                "expected arguments of the dtypes, shapes and static values it was compiled for, found others",
-            ));
+            return Err(other_form::<F>());
         }
         let entry = self.entry::<F>(args, &v, kind)?;
-        run_entry::<F>(entry, args, &v, kind, Extra::None, dests)
+        run_entry::<F>(entry, args, &v, kind, extra, dests)
     }
     #[inline]
     fn constants(&self) -> &[Fixed] {
-        self.value_and_grad.get().map_or(&[], |e| &e.constants)
+        self.entries[Kind::ValueAndGrad as usize].get().map_or(&[], |e| &e.constants)
     }
     /// The results of a function of scalars, through slots on the stack: a call costs little more than its
     /// arithmetic. `None` where that does not apply; the usual way then says why.
     #[inline]
-    fn on_slots<F: Function>(
-        &self,
-        slot: &OnceLock<Arc<Entry>>,
-        args: F::Args<'_>,
-        out: &mut [u64; SLOTS],
-    ) -> Option<usize> {
+    fn on_slots<F: Function>(&self, kind: Kind, args: F::Args<'_>, out: &mut [u64; SLOTS]) -> Option<usize> {
         // integers are part of the key of one that is for them alone
-        let entry = slot.get().filter(|_| !self.listed)?;
+        let entry = self.entries[kind as usize].get().filter(|_| !self.listed)?;
         let mut slots = Slots::new();
         F::slots(args, &mut slots);
         run_slots(entry, slots.filled()?, out)
@@ -850,10 +870,10 @@ impl CompiledFn {
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
         let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(&self.grad, args, &mut o) {
+        if let Some(n) = self.on_slots::<F>(Kind::Grad, args, &mut o) {
             return Ok(grads_of::<F>(args, &o[..n]));
         }
-        Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
+        Ok(self.run::<F>(args, Kind::Grad, Extra::None, None)?.collect::<F>(args))
     }
     /// Value and gradient.
     ///
@@ -862,11 +882,11 @@ impl CompiledFn {
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
         let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(&self.value_and_grad, args, &mut o) {
+        if let Some(n) = self.on_slots::<F>(Kind::ValueAndGrad, args, &mut o) {
             let (value, grads) = o[..n].split_at(1);
             return Ok((value_of::<F>(value, self.constants()), grads_of::<F>(args, grads)));
         }
-        let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
+        let o = self.run::<F>(args, Kind::ValueAndGrad, Extra::None, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))
     }
     /// The value.
@@ -874,14 +894,58 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::grad`].
     pub fn value<F: Function>(&self, args: F::Args<'_>) -> Result<F::Value> {
-        Ok(self.run::<F>(args, Kind::Value, None)?.read::<F>())
+        Ok(self.run::<F>(args, Kind::Value, Extra::None, None)?.read::<F>())
+    }
+    /// The value and a pull-back.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn vjp<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
+        vjp::<F>(args, Some(self))
+    }
+    /// The value and its derivative along the tangents.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`], and for tangents of other shapes.
+    pub fn jvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
+        let o = self.run::<F>(args, Kind::Jvp, Extra::Tangents(t), None)?;
+        Ok((o.read::<F>(), o.read_from::<F>(o.values)))
+    }
+    /// The Hessian times the directions.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::jvp`].
+    pub fn hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
+        Ok(self.run::<F>(args, Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
+    }
+    /// The gradient, and the Hessian times the directions.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::jvp`].
+    pub fn grad_and_hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Grads, F::Grads)> {
+        let o = self.run::<F>(args, Kind::GradAndHvp, Extra::Tangents(t), None)?;
+        Ok((o.collect::<F>(args), o.collect_from::<F>(args, o.outs.len() / 2)))
+    }
+    /// All derivatives of all results.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn jacobian<F: Function>(&self, args: F::Args<'_>) -> Result<Jacobian<F>> {
+        matrices::jacobian::<F>(args, Some(self))
+    }
+    /// All second derivatives.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn hessian<F: Function>(&self, args: F::Args<'_>) -> Result<Hessian<F>> {
+        matrices::hessian::<F>(args, Some(self))
     }
     /// The gradient, into the caller's buffers; nothing is allocated.
     ///
     /// # Errors
     /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
     pub fn grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-        into(bind, |d| self.run::<F>(args, Kind::Grad, Some(d))).map(drop)
+        into(bind, |d| self.run::<F>(args, Kind::Grad, Extra::None, Some(d))).map(drop)
     }
     /// The gradient into the caller's buffers; returns the value.
     ///
@@ -892,6 +956,6 @@ impl CompiledFn {
         args: F::Args<'_>,
         bind: impl FnMut(&mut Binder<'_>),
     ) -> Result<F::Value> {
-        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
+        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Extra::None, Some(d)))?.read::<F>())
     }
 }

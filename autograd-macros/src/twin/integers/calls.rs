@@ -103,7 +103,16 @@ impl Integers<'_> {
 
     /// Whether an expression that is a vector of floats is a call whose result may be had as a list.
     pub(super) fn gives_list(&self, e: &Expr) -> bool {
-        matches!(unparenthesised(e), Expr::Call(call) if self.is_dispatched(call))
+        match unparenthesised(e) {
+            Expr::Call(call) => {
+                self.is_dispatched(call) || matches!(&*call.func, Expr::Path(func) if calls::is_staged(func))
+            }
+            Expr::Try(e) => self.gives_list(&e.expr),
+            Expr::MethodCall(call) if call.method == "unwrap" || call.method == "expect" => {
+                self.gives_list(&call.receiver)
+            }
+            _ => false,
+        }
     }
 
     /// That list, for the variable.
