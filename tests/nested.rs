@@ -3,7 +3,12 @@
 
 mod common;
 
-use autograd::{Engine, ndarray::Array2, prelude::*, with_engine};
+use autograd::{
+    Engine,
+    ndarray::{self, Array1, Array2},
+    prelude::*,
+    with_engine,
+};
 use common::{Flat, alike, each_engine};
 
 /// Value, gradient and Hessian's product on both engines, against central differences of the function itself.
@@ -180,6 +185,58 @@ fn matrices_of_structs() {
     let (x, [a, b], s) = (p.x, p.at, 0.8);
     let want = a * s * (b * x).cos() * x * 2.0 + x * s + x * a + (b * x).cos() * b * 2.0;
     alike(&[by_structs::value(&p, s).unwrap()], &[want], 1e-13);
+}
+
+/// Arrays of ndarray's, whole and read by index.
+#[differentiable]
+fn waves(x: &Array1<f64>, s: f64) -> Array1<f64> {
+    x.mapv(|v| (v * s).sin()) * x
+}
+#[differentiable]
+fn neighbours(x: &Array1<f64>) -> f64 {
+    let mut sum = 0.0;
+    for i in 1..x.len() {
+        sum += x[i] * x[i - 1] * x[i];
+    }
+    sum
+}
+#[differentiable]
+fn by_arrays(x: &Array1<f64>, s: f64) -> autograd::Result<f64> {
+    let (j, ds) = waves::jacobian(x, s)?;
+    let h: Array2<f64> = neighbours::hessian(x)?;
+    Ok((&j * &h).sum() + ds.dot(x) + h[[0, 1]] * j[[1, 1]])
+}
+
+#[test]
+fn matrices_of_ndarrays() {
+    let x = ndarray::arr1(&[0.4, -0.9, 1.3]);
+    through!(by_arrays(&x, 0.7) along(&ndarray::arr1(&[1.0, 0.3, -0.5]), 0.4));
+}
+
+#[differentiable]
+fn valley(x: f64, y: f64, s: f64) -> f64 {
+    (x - s).exp() - x + y * y * (2.0 + x.sin()) + x * y
+}
+/// Newton's method on a gradient, with a number of steps that is an argument.
+#[differentiable]
+fn lowest(s: f64, n: usize) -> autograd::Result<f64> {
+    let (mut x, mut y) = (0.0, 0.0);
+    for _ in 0..n {
+        let (gx, gy, _) = valley::grad(x, y, s).unwrap();
+        let ((a, b, _), (_, d, _), _) = valley::hessian(x, y, s).unwrap();
+        let det = a * d - b * b;
+        x -= (d * gx - b * gy) / det;
+        y -= (a * gy - b * gx) / det;
+    }
+    Ok(x + y * s)
+}
+
+#[test]
+fn matrices_in_loops() {
+    for n in [0, 1, 6] {
+        through!(lowest(0.3, n) along(1.0));
+        assert!(lowest::explain(0.3, n).unwrap().per_length.is_none());
+    }
 }
 
 /// Products of every kind, to every argument.
