@@ -180,10 +180,10 @@ fn lists_are_read_and_written_at_indices() {
          t = __p::listed(__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x))); s.at(n);",
     );
     check(
-        "let s: Vec<f64> = g(x); s.foo(); h(&g(x)); x",
+        "let s: Vec<f64> = g(x); s.foo(); h(&g(x)); v[n]; x",
         "use __p::fallback::*; use g as __h0; use h as __h1;
          let s: Vec<__p::Real<f64>> = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); s.foo();
-         __h1::__call(h)(__h1::__arg0(&__p::Slot::new(), &__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x))));",
+         __h1::__call(h)(__h1::__arg0(&__p::Slot::new(), &__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x)))); v.at(n);",
     );
     // one that grows is a vector, and an array that only numbers index an array
     check(
