@@ -31,8 +31,29 @@
 //! let x = Tensor::from_vec(vec![1.0, -2.0], [2]);
 //! let kept = energy::compile(&x)?;
 //! assert_eq!(kept.grad(&x)?.to_vec(), [1.0, -2.0]);
+//! assert_eq!(kept.hessian(&x)?.to_vec(), [1.0, 0.0, 0.0, 1.0]);
 //! let (value, pull) = with_engine(Engine::Dynamic, || energy::vjp(&x))?;
 //! assert_eq!((value.item(), pull(&Tensor::scalar(2.0))?.to_vec()), (2.5, vec![2.0, -4.0]));
+//! # Ok::<(), autograd::Error>(())
+//! ```
+//!
+//! An annotated function may take derivatives of others, and derivatives flow through them:
+//!
+//! ```
+//! use autograd::prelude::*;
+//!
+//! #[differentiable]
+//! fn polar(r: f64, phi: f64) -> [f64; 2] {
+//!     [r * phi.cos(), r * phi.sin()]
+//! }
+//! #[differentiable]
+//! fn area(r: f64, phi: f64) -> autograd::Result<f64> {
+//!     let (dr, dphi) = polar::jacobian(r, phi)?;
+//!     Ok(dr[0] * dphi[1] - dr[1] * dphi[0])
+//! }
+//!
+//! let (by_r, by_phi) = area::grad(2.0, 0.5)?;
+//! assert!((by_r - 1.0).abs() < 1e-12 && by_phi.abs() < 1e-12);
 //! # Ok::<(), autograd::Error>(())
 //! ```
 //!
@@ -87,15 +108,15 @@ pub mod __private {
             Arg, AsTwin, Binder, Block, CompiledFn, Constant, Function, GradReader, Hessian, Inputs, IntoTwin,
             Jacobian, Leaf, LeafReader, Leaves, Lifter, Meta, Out, OutReader, Outcome, Param, Pullback, Slot, Slots,
             Staged, Twinned, Visitor, arrays, bench, check, compile, explain, fit, flow, grad, grad_and_hvp, grad_into,
-            hessian, hessian_sparse, hvp, jacobian, jacobian_sparse, jvp,
+            hessian, hessian_sparse, hvp, jacobian, jacobian_sparse, jvp, owned,
             plain::{Cast, CastTarget, HelperArg, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             recursion,
             rolled::{
-                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, convert, int, known, looked_up,
-                truncated,
+                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, Unrolled, convert, int, known,
+                listed, looked_up, truncated,
             },
-            root, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad, value, value_and_grad,
-            value_and_grad_into, vjp, vmap,
+            root, staged, staged_grad, staged_grad_and_hvp, staged_hessian, staged_hvp, staged_jacobian, staged_jvp,
+            staged_value_and_grad, staged_vjp, value, value_and_grad, value_and_grad_into, vjp, vmap,
         },
         literal,
         sprs::CsMat,

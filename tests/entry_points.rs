@@ -257,6 +257,48 @@ fn structured_results() {
 }
 
 #[differentiable]
+fn scaled(x: &[f64], by: Vec<f64>) -> Vec<f64> {
+    x.iter().map(|v| v * by[0] * by[1]).collect()
+}
+#[differentiable]
+fn energy(x: &[f64], by: Vec<f64>) -> f64 {
+    x.iter().map(|v| v * v).sum::<f64>() * by[0] * by[1]
+}
+
+/// What is along or against a derivative and of another length is refused with both lengths, also where the numbers would be
+/// as many in all.
+#[test]
+fn directions_of_other_lengths_are_refused() {
+    let (x, by) = (vec![0.5; 40], vec![2.0, 3.0]);
+    let error = |r: autograd::Result<()>, wanted: &str| {
+        let e = r.unwrap_err().to_string();
+        assert!(e.starts_with(wanted), "{e}");
+    };
+    each_engine(|_| {
+        let (_, pull) = scaled::vjp(&x, by.clone()).unwrap();
+        for n in [0, 1, 39, 41] {
+            let wanted = format!("scaled::vjp: expected 40 numbers as cotangent of the result, found {n}");
+            error(pull(&vec![1.0; n]).map(drop), &wanted);
+        }
+        pull(&x).unwrap();
+        for (n, m, wanted) in [
+            (39, 2, "expected 40 numbers as direction of `x`, found 39"),
+            (41, 1, "expected 40 numbers as direction of `x`, found 41"),
+            (40, 3, "expected 2 numbers as direction of `by`, found 3"),
+        ] {
+            let (d, e) = (vec![1.0; n], vec![1.0; m]);
+            let named = |entry: &str, f: &str| format!("{f}::{entry}: {wanted}");
+            error(scaled::jvp(&x, by.clone(), &d, e.clone()).map(drop), &named("jvp", "scaled"));
+            error(energy::hvp(&x, by.clone(), &d, e.clone()).map(drop), &named("hvp", "energy"));
+            error(energy::grad_and_hvp(&x, by.clone(), &d, e).map(drop), &named("grad_and_hvp", "energy"));
+        }
+        let (t, u) = (Tensor::<f64>::ones(&[3]), Tensor::<f64>::ones(&[2, 3]));
+        let e = elementwise::jvp(&t, &u).unwrap_err().to_string();
+        assert!(e.starts_with("elementwise::jvp: expected types f64[3] as direction of `x`, found f64[2,3]"), "{e}");
+    });
+}
+
+#[differentiable]
 fn elementwise(x: &Tensor<f64>) -> Tensor<f64> {
     x.exp()
 }

@@ -161,26 +161,37 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
         #[automatically_derived]
         #[allow(unused, nonstandard_style, clippy::all, clippy::pedantic)]
     };
-    quote! {
-        #declaration
+    let counts: Vec<TokenStream> = counts.collect();
+    let block = |ty: TokenStream, bounds: TokenStream| {
+        quote! {
+            #lints
+            impl #generics ::autograd::__private::Block for #ty #bounds {
+                ::autograd::__private::__plain_block!();
+                type Over<__H: ::autograd::__private::Block> = ::std::vec::Vec<__H>;
 
-        #lints
-        impl #generics ::autograd::__private::Block for #name #arguments #block_bounds {
-            ::autograd::__private::__plain_block!();
-            type Over<__H: ::autograd::__private::Block> = ::std::vec::Vec<__H>;
+                fn count(&self) -> usize {
+                    0 #(+ #counts)*
+                }
 
-            fn count(&self) -> usize {
-                0 #(+ #counts)*
-            }
-
-            fn over<__H: ::autograd::__private::Block>(
-                &self,
-                rows: &mut dyn ::core::iter::Iterator<Item = __H>,
-            ) -> ::core::option::Option<::std::vec::Vec<__H>> {
-                let n = ::autograd::__private::Block::count(self);
-                ::core::option::Option::Some(::core::iter::Iterator::collect(::core::iter::Iterator::take(rows, n)))
+                fn over<__H: ::autograd::__private::Block>(
+                    &self,
+                    rows: &mut dyn ::core::iter::Iterator<Item = __H>,
+                ) -> ::core::option::Option<::std::vec::Vec<__H>> {
+                    let n = ::autograd::__private::Block::count(self);
+                    ::core::option::Option::Some(::core::iter::Iterator::collect(::core::iter::Iterator::take(rows, n)))
+                }
             }
         }
+    };
+    let own_block = block(quote!(#name #arguments), block_bounds);
+    let twin_block = (!own).then(|| {
+        let twin_bound = |ty: &Type| quote!(#ty: ::autograd::__private::Arg<Twin: ::autograd::__private::Block>);
+        block(twin.clone(), bounds(input, fields, twin_bound))
+    });
+    quote! {
+        #declaration
+        #own_block
+        #twin_block
 
         #lints
         impl #generics ::autograd::__private::Arg for #name #arguments #arg_bounds {

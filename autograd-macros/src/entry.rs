@@ -48,35 +48,35 @@ fn entry_points(this: &TokenStream) -> Vec<Entry> {
             "The value and its derivative along the tangents, one a differentiated parameter.",
             Extra::Tangents,
             quote!((#value, #value)),
-            false,
+            true,
         ),
         entry(
             "hvp",
             "The product of the Hessian and the directions, one a differentiated parameter.",
             Extra::Tangents,
             grads.clone(),
-            false,
+            true,
         ),
         entry(
             "grad_and_hvp",
             "The gradient, and the product of the Hessian and the directions, one a differentiated parameter.",
             Extra::Tangents,
             quote!((#grads, #grads)),
-            false,
+            true,
         ),
         entry(
             "jacobian",
             "All derivatives of all results: a gradient for each float of the result.",
             Extra::None,
             quote!(::autograd::__private::Jacobian<#this>),
-            false,
+            true,
         ),
         entry(
             "hessian",
             "All second derivatives: a gradient for each float of the gradient.",
             Extra::None,
             quote!(::autograd::__private::Hessian<#this>),
-            false,
+            true,
         ),
         entry(
             "jacobian_sparse",
@@ -324,7 +324,16 @@ pub fn kept_calls(function: &Function) -> TokenStream {
             }
         }
     });
-    quote!(#(#methods)*)
+    let name = entry_name(function, "vjp");
+    let (ct, result) = pull_back_types(function, &quote!(#companion));
+    quote! {
+        #(#methods)*
+        #[doc = #PULL_BACK]
+        pub fn #name #generics (&self, #params) -> #result #clause {
+            let (__value, __pull_back) = self.0.#name::<#companion>(#args)?;
+            ::core::result::Result::Ok((__value, move |__ct: #ct| __pull_back.apply(#args &__ct)))
+        }
+    }
 }
 
 fn entry_name(function: &Function, name: &str) -> Ident {

@@ -93,6 +93,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
     let tangents = wrt.iter().map(|param| reference(param));
     let tangent_names: Vec<Ident> = wrt.iter().map(|param| local(param)).collect();
     let tangent_args: Vec<TokenStream> = wrt.iter().map(|param| protocol_arg(param)).collect();
+    let tangent_params = (0..function.params.len()).filter(|&index| function.params[index].wrt);
     let grads: Vec<Type> = wrt.iter().map(|param| projection(&param.inner, "Grad")).collect();
     let grads = bare_or_tuple(&grads);
     let ret = function.ret.as_ref().expect("checked: a result is declared");
@@ -168,7 +169,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                 v: &mut ::autograd::__private::Visitor<'_>,
             ) {
                 let (#(#tangent_names,)*) = tangents;
-                #(::autograd::__private::Arg::visit(#tangent_args, v);)*
+                #(v.param(#tangent_params); ::autograd::__private::Arg::visit(#tangent_args, v);)*
             }
 
             fn stage(

@@ -81,6 +81,10 @@ pub fn expand(function: &ItemFn) -> Option<TokenStream> {
             pub fn __call<F>(f: F) -> F {
                 f
             }
+            #[doc(hidden)]
+            pub fn __list<F>(f: F) -> F {
+                f
+            }
             #(#arguments)*
         }
     })

@@ -1,4 +1,4 @@
-//! Turns an annotated function into what the twins of other functions call: `__call` and `__argN` for
+//! Turns an annotated function into what the twins of other functions call: `__call`, `__list` and `__argN` for
 //! the function itself, `__staged_grad` and its like for its derivatives.
 //!
 //! Invariant: arguments and results are twins. Floats may be given plain and slices in any form;
@@ -6,18 +6,19 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::Ident;
+use syn::{Ident, Type};
 
-use crate::ast::{Form, Function, Param, Role, bare, is_counter, scalar, ungroup};
+use crate::ast::{Form, Function, Param, Role, bare, first_argument, is_counter, scalar, ungroup};
 use crate::expand::bare_or_tuple;
 use crate::recursion;
-use crate::twin::STAGED;
 use crate::twin::types::{self, Types, with_lifetime};
+use crate::twin::{self, STAGED};
 
-/// What calls from other twins go through: `__call(f)` and `__argN(x)`.
+/// What calls from other twins go through: `__call(f)`, `__list(f)` where a list will do, and `__argN(x)`.
 pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
-    let tys = function.params.iter().map(types::parameter);
+    let tys: Vec<TokenStream> = function.params.iter().map(types::parameter).collect();
     let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let (staged, made) = (function.staged(), twin::made(function, &ret));
     let inferred = function.params.iter().enumerate().map(|(index, param)| inferred(index, param));
     let arguments = function.params.iter().enumerate().map(|(index, param)| {
         let name = format_ident!("__arg{index}");
@@ -104,6 +105,10 @@ pub fn dispatch(function: &Function, types: &Types) -> TokenStream {
         #[doc(hidden)]
         pub fn __call(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #ret {
             Self::#twin
+        }
+        #[doc(hidden)]
+        pub fn __list(_: impl ::core::marker::Sized) -> fn(#(#tys),*) -> #made {
+            Self::#staged
         }
         #(#arguments)*
         #(#inferred)*
@@ -213,6 +218,12 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
         }
     });
     let converted: Vec<TokenStream> = converted.flatten().collect();
+    // a matrix has a row or column for each item of a list
+    let items = function.params.iter().filter(|param| types::listed(param).is_some()).map(|param| {
+        let (name, by_ref) = (&param.name, param.by_ref.then(|| quote!(&)));
+        quote!(let #name = #by_ref #name.each();)
+    });
+    let items: Vec<TokenStream> = items.collect();
     let inputs = function.params.iter().filter(|param| is_traced(param)).map(|param| {
         let (name, wrt) = (borrowed(param), param.wrt);
         quote!(__inputs.push(#name, #wrt);)
@@ -220,29 +231,48 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
     let inputs: Vec<TokenStream> = inputs.collect();
     let rerun: Vec<TokenStream> = function.params.iter().map(|param| rerun(param, &param.name)).collect();
     let wrt: Vec<&Param> = function.params.iter().filter(|param| param.wrt).collect();
-    let grads: Vec<TokenStream> = wrt
-        .iter()
-        .map(|param| {
+    let grads = |rows: bool| {
+        let grads = wrt.iter().map(|param| {
             let name = borrowed(param);
             let grad = quote!(::autograd::__private::Twinned::from_leaves(#name, __leaves));
-            if param.indexed.is_some() { quote!(#grad.to_array()) } else { grad }
-        })
-        .collect();
-    let grads = bare_or_tuple(&grads);
+            match param.form {
+                _ if param.indexed.is_some() => quote!(#grad.to_array()),
+                Form::List | Form::Table if rows => quote!(::autograd::__private::Unrolled::unrolled(&#grad)),
+                _ => grad,
+            }
+        });
+        bare_or_tuple(&grads.collect::<Vec<_>>())
+    };
+    let (grads, rows) = (grads(false), grads(true));
     let grad_types: Vec<TokenStream> = wrt.iter().map(|param| types::gradient(param)).collect();
     let grad_types = bare_or_tuple(&grad_types);
-    let ret = types.result(function.ret.as_ref().expect("checked: a result is declared"));
+    let row_types: Vec<Type> = wrt.iter().map(|param| types::projection(&param.inner, "Twin")).collect();
+    let row_types = bare_or_tuple(&row_types);
+    let declared = function.ret.as_ref().expect("checked: a result is declared");
+    let ret = types.result(declared);
     let value = quote!(<#ret as ::autograd::__private::Outcome>::Value);
 
     let leaves = quote!(__leaves: &mut ::autograd::__private::LeafReader<'_>);
     let called = function.called();
     let twin = quote!(&|#leaves| Self::#called(#(#rerun),*));
     let shape = quote!(|#leaves| #grads);
-    let prepare = quote! {
-        #(#converted)*
-        let mut __inputs = ::autograd::__private::Inputs::new();
+    let row = quote!(|#leaves| -> #row_types { #rows });
+    let title = &function.title;
+    let collect = quote! {
+        let mut __inputs = ::autograd::__private::Inputs::of(#title);
         #(#inputs)*
     };
+    let prepare = quote! {
+        #(#converted)*
+        #collect
+    };
+    let by_items = quote! {
+        #(#converted)*
+        #(#items)*
+        #collect
+    };
+    let Pull { owned, borrowed, passed } = pull(function);
+    let ct = if is_by_value(declared) { quote!(#value) } else { quote!(&#value) };
     let direction_names = wrt.iter().map(|param| format_ident!("__d_{}", bare(&param.name)));
     let direction_names: Vec<Ident> = direction_names.collect();
     let direction_params = wrt.iter().zip(&direction_names).map(|(param, name)| {
@@ -274,19 +304,26 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
         let mut __directions = ::autograd::__private::Inputs::new();
         #(#directions)*
     };
-    debug_assert_eq!(STAGED, ["grad", "value_and_grad", "value", "jvp", "hvp"]);
+    debug_assert_eq!(
+        STAGED,
+        ["grad", "value_and_grad", "value", "vjp", "jvp", "hvp", "grad_and_hvp", "jacobian", "hessian"]
+    );
+    // inline: what nobody calls is not compiled
     quote! {
         #[doc(hidden)]
+        #[inline]
         pub fn __staged_value(#(#params),*) -> ::autograd::Result<#value> {
             #(#converted)*
             ::autograd::__private::Outcome::outcome(Self::#called(#(#names),*))
         }
         #[doc(hidden)]
+        #[inline]
         pub fn __staged_grad(#(#params),*) -> ::autograd::Result<#grad_types> {
             #prepare
             ::autograd::__private::staged_grad(__inputs, #twin, #shape)
         }
         #[doc(hidden)]
+        #[inline]
         pub fn __staged_value_and_grad(
             #(#params),*
         ) -> ::autograd::Result<(#value, #grad_types)> {
@@ -294,6 +331,54 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
             ::autograd::__private::staged_value_and_grad(__inputs, #twin, #shape)
         }
         #[doc(hidden)]
+        #[inline]
+        pub fn __staged_vjp(
+            #(#params),*
+        ) -> ::autograd::Result<(
+            #value,
+            impl ::core::ops::Fn(#ct) -> ::autograd::Result<#grad_types>,
+        )> {
+            #(#converted)*
+            #(#owned)*
+            let (__value, __again) = ::autograd::__private::staged_vjp(|| {
+                #(#borrowed)*
+                Self::#called(#(#passed),*)
+            })?;
+            ::core::result::Result::Ok((__value, move |__ct: #ct| {
+                #(#borrowed)*
+                #collect
+                __again.pull(__inputs, ::core::borrow::Borrow::<#value>::borrow(&__ct), #twin, #shape)
+            }))
+        }
+        #[doc(hidden)]
+        #[inline]
+        pub fn __staged_grad_and_hvp(
+            #(#params,)* #(#direction_params),*
+        ) -> ::autograd::Result<(#grad_types, #grad_types)> {
+            #prepare
+            #prepare_directions
+            ::autograd::__private::staged_grad_and_hvp(__inputs, __directions, #twin, #shape)
+        }
+        #[doc(hidden)]
+        #[inline]
+        #[track_caller]
+        pub fn __staged_jacobian(
+            #(#params),*
+        ) -> ::autograd::Result<<#value as ::autograd::__private::Block>::Over<#row_types>> {
+            #by_items
+            ::autograd::__private::staged_jacobian(__inputs, #twin, #row)
+        }
+        #[doc(hidden)]
+        #[inline]
+        #[track_caller]
+        pub fn __staged_hessian(
+            #(#params),*
+        ) -> ::autograd::Result<<#row_types as ::autograd::__private::Block>::Over<#row_types>> {
+            #by_items
+            ::autograd::__private::staged_hessian(__inputs, #twin, #row)
+        }
+        #[doc(hidden)]
+        #[inline]
         pub fn __staged_jvp(
             #(#params,)* #(#direction_params),*
         ) -> ::autograd::Result<(#value, #value)> {
@@ -302,6 +387,7 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
             ::autograd::__private::staged_jvp(__inputs, __directions, #twin)
         }
         #[doc(hidden)]
+        #[inline]
         pub fn __staged_hvp(
             #(#params,)* #(#direction_params),*
         ) -> ::autograd::Result<#grad_types> {
@@ -309,6 +395,50 @@ pub fn staged(function: &Function, types: &Types) -> TokenStream {
             #prepare_directions
             ::autograd::__private::staged_hvp(__inputs, __directions, #twin, #shape)
         }
+    }
+}
+
+/// What a pull-back keeps of the arguments of its function.
+struct Pull {
+    /// Twins of its own, which outlive what the caller lent.
+    owned: Vec<TokenStream>,
+    /// The parameters again, where they are references.
+    borrowed: Vec<TokenStream>,
+    /// The arguments of one run.
+    passed: Vec<TokenStream>,
+}
+
+fn pull(function: &Function) -> Pull {
+    let own = |name: &Ident| format_ident!("__own_{}", bare(name));
+    let owned = function.params.iter().map(|param| {
+        let (name, kept) = (&param.name, own(&param.name));
+        let (traced, reference) = (is_traced(param), borrowed(param));
+        let copy = if traced { quote!(::autograd::__private::owned) } else { quote!(::std::borrow::ToOwned::to_owned) };
+        let copy = quote!(#copy(#reference));
+        if param.by_ref { quote!(let #kept = #copy;) } else { quote!(let #name = #copy;) }
+    });
+    let borrowed = function.params.iter().filter(|param| param.by_ref).map(|param| {
+        let (name, kept, ty) = (&param.name, own(&param.name), types::parameter(param));
+        quote!(let #name: #ty = &#kept;)
+    });
+    let passed = function.params.iter().map(|param| match param {
+        Param { by_ref: true, name, .. } => quote!(#name),
+        param if is_traced(param) => {
+            let name = &param.name;
+            quote!(::autograd::__private::owned(&#name))
+        }
+        Param { name, .. } => quote!(::core::clone::Clone::clone(&#name)),
+    });
+    Pull { owned: owned.collect(), borrowed: borrowed.collect(), passed: passed.collect() }
+}
+
+/// Whether a cotangent of such a result is taken by value, as entry points take it.
+fn is_by_value(ret: &Type) -> bool {
+    match ungroup(ret) {
+        Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Result") => {
+            first_argument(path).is_some_and(is_by_value)
+        }
+        ret => scalar(ret).is_some(),
     }
 }
 

@@ -172,6 +172,19 @@ fn lists_are_read_and_written_at_indices() {
         "let mut a = [x; 3]; let mut b = a.clone(); std::mem::swap(&mut a, &mut b); b[n]; x",
         "let mut a = __p::List::<f64>::repeat(x, 3); let mut b = __p::List::<f64>::clone(&a); (a, b) = (b, a); b.at(n);",
     );
+    check(
+        "let s: Vec<f64> = g(x); let mut t = v.to_vec(); t = g(x); s[n]; x",
+        "use __p::fallback::*; use g as __h0;
+         let s: __p::List<f64> = __p::listed(__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x)));
+         let mut t = __p::List::<f64>::clone(&v);
+         t = __p::listed(__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x))); s.at(n);",
+    );
+    check(
+        "let s: Vec<f64> = g(x); s.foo(); h(&g(x)); v[n]; x",
+        "use __p::fallback::*; use g as __h0; use h as __h1;
+         let s: Vec<__p::Real<f64>> = __h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)); s.foo();
+         __h1::__call(h)(__h1::__arg0(&__p::Slot::new(), &__h0::__list(g)(__h0::__arg0(&__p::Slot::new(), x)))); v.at(n);",
+    );
     // one that grows is a vector, and an array that only numbers index an array
     check(
         "let mut s = vec![x; v.len()]; s.push(x); v[n]; x",
@@ -400,6 +413,23 @@ fn options_are_parsed() {
     let wrt = options::parse(quote!(wrt(a, b))).expect("valid").wrt.expect("given");
     assert_eq!(wrt, ["a", "b"]);
     assert!(options::parse(quote!(fast)).is_err());
+}
+
+#[test]
+fn entry_points_that_bodies_do_not_have_are_errors() {
+    let out = normal(differentiable_item(
+        quote!(),
+        quote!(
+            fn f(x: f64) -> f64 {
+                let h = g::hessian_sparse(x).unwrap();
+                let all = m::g::vmap_grad(&[x]).unwrap();
+                let own = sparse::vmap(x);
+                g::hessian(x).unwrap()
+            }
+        ),
+    ));
+    assert_eq!(out.matches("compile_error").count(), 2, "{out}");
+    assert!(out.contains("`hessian_sparse`insideanannotatedbody:call`hessian`"), "{out}");
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! that names the fix; a function that passes expands without further checks.
 
 use quote::ToTokens;
-use syn::{Error, FnArg, GenericParam, Result, Safety, Type, WherePredicate};
+use syn::visit::{self, Visit};
+use syn::{Error, Expr, ExprCall, FnArg, GenericParam, Item, Result, Safety, Type, WherePredicate};
 
 use crate::ast::{Function, Role, ungroup};
 use crate::options::Options;
+use crate::twin::outside;
 
 /// Checks the function against what the macro supports.
 pub fn check(function: &Function, options: &Options) -> Result<()> {
@@ -19,6 +21,7 @@ pub fn check(function: &Function, options: &Options) -> Result<()> {
     {
         errors.push(error);
     }
+    entry_points(function, &mut errors);
     parameters(function, &mut errors);
     wrt(function, options, &mut errors);
     errors.finish()
@@ -46,6 +49,23 @@ impl Errors {
             none => *none = Some(error),
         }
     }
+}
+
+/// Calls of entry points that do not differentiate what a trace holds.
+fn entry_points(function: &Function, errors: &mut Errors) {
+    struct Calls<'e>(&'e mut Errors);
+    impl<'ast> Visit<'ast> for Calls<'_> {
+        fn visit_expr_call(&mut self, call: &'ast ExprCall) {
+            if let Expr::Path(func) = &*call.func
+                && let Some((name, instead)) = outside(func)
+            {
+                self.0.at(func, format!("no derivative flows through `{name}` inside an annotated body: {instead}"));
+            }
+            visit::visit_expr_call(self, call);
+        }
+        fn visit_item(&mut self, _: &'ast Item) {}
+    }
+    Calls(errors).visit_block(&function.original.block);
 }
 
 fn signature(function: &Function, errors: &mut Errors) {

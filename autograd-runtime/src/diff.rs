@@ -309,20 +309,23 @@ pub fn hvp(g: &Graph, wrt: &[usize]) -> Result<Graph> {
     Ok(forward.with_outputs(kept))
 }
 
-/// All derivatives of scalars in the scalars `wrt`: results are the outputs of `g`, then the Jacobian row by row. It is made
-/// of a sweep for each input or each output, whichever are fewer; what they have in common is there once.
+/// All derivatives of the elements of the outputs in `wrt`: results are the outputs of `g`, then the Jacobian, for each
+/// element of a float a row of derivatives in each of `wrt`. It is made of a sweep for each element or, of scalars in
+/// scalars, for each input, whichever are fewer; what they have in common is there once.
 ///
 /// # Errors
 /// As [`vjp`].
 pub fn jacobian(g: &Graph, wrt: &[usize]) -> Result<Graph> {
-    let (m, n) = (g.outputs().len(), wrt.len());
     let b = Builder::new();
     let inputs: Vec<NodeId> = g.inputs().iter().map(|&i| b.input(g.ty(i))).collect();
     let mut outs = b.inline(g, &inputs)?;
+    let each = elements(g)?;
+    let (m, n) = (each.outputs().len(), wrt.len());
+    let scalars = wrt.iter().all(|&i| g.ty(g.inputs()[i]).rank() == 0);
     let mut rows: Vec<Vec<NodeId>> = vec![Vec::with_capacity(n); m];
-    if n <= m {
+    if scalars && n <= m {
         for &i in wrt {
-            let column = jvp(g, &[i])?;
+            let column = jvp(&each, &[i])?;
             let ty = g.ty(g.inputs()[i]);
             let one = node_of(&crate::emit::constant(&b, ty.dtype, 1.0).expand(&ty.shape));
             let all: Vec<NodeId> = inputs.iter().copied().chain([one]).collect();
@@ -331,11 +334,26 @@ pub fn jacobian(g: &Graph, wrt: &[usize]) -> Result<Graph> {
             }
         }
     } else {
-        for (row, &out) in rows.iter_mut().zip(g.outputs()) {
-            let of = gradient(&g.clone().with_outputs(vec![out]), wrt)?;
+        for (row, &out) in rows.iter_mut().zip(each.outputs()) {
+            let of = gradient(&each.clone().with_outputs(vec![out]), wrt)?;
             row.extend(b.inline(&of, &inputs)?.into_iter().skip(1));
         }
     }
     outs.extend(rows.into_iter().flatten());
     b.finish(outs)
+}
+
+/// The graph whose outputs are the elements of the floats among those of `g`.
+fn elements(g: &Graph) -> Result<Graph> {
+    if g.output_types().all(|ty| ty.rank() == 0 && ty.dtype.is_float()) {
+        return Ok(g.clone());
+    }
+    let b = Builder::new();
+    let inputs: Vec<NodeId> = g.inputs().iter().map(|&i| b.input(g.ty(i))).collect();
+    let mut each = Vec::new();
+    for (out, ty) in b.inline(g, &inputs)?.into_iter().zip(g.output_types()).filter(|(_, ty)| ty.dtype.is_float()) {
+        let flat = b.ex(out).reshape(&[ty.numel()]);
+        each.extend((0..ty.numel()).map(|i| node_of(&flat.slice(0, i, 1, 1).reshape(&[]))));
+    }
+    b.finish(each)
 }

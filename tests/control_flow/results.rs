@@ -221,3 +221,88 @@ fn vectors_are_collected_from_closures() {
         });
     }
 }
+
+/// Vectors that other functions give, over two levels of calls: bound, indexed, gone over beside others, passed on, returned.
+#[differentiable]
+fn filtered(x: &[f64], k: usize) -> Vec<f64> {
+    let mut out = vec![0.0; x.len()];
+    for i in 0..x.len() {
+        out[i] = 0.5 * x[i] + 0.25 * x[(i + k) % x.len()].sin();
+    }
+    out
+}
+#[differentiable]
+fn stacked(x: &[f64], k: usize) -> Vec<f64> {
+    let once: Vec<f64> = filtered(x, k);
+    let twice: Vec<f64> = filtered(&once, k + 1);
+    once.iter().zip(&twice).map(|(a, b)| a * b).collect()
+}
+#[differentiable]
+fn handed_on(x: &[f64], k: usize) -> Vec<f64> {
+    stacked(&filtered(x, k), 1)
+}
+#[differentiable]
+fn repeated(x: &[f64], k: usize) -> Vec<f64> {
+    let mut y = x.to_vec();
+    for _ in 0..k {
+        y = filtered(&y, 1);
+    }
+    y
+}
+#[differentiable]
+fn used(x: &[f64], k: usize) -> f64 {
+    let y: Vec<f64> = handed_on(x, k);
+    let z: Vec<f64> = repeated(&y[1..], 2);
+    let mut s = 0.0;
+    for i in 0..z.len() {
+        s += z[i] * y[i];
+    }
+    for (a, b) in y.iter().zip(x) {
+        s += a * b;
+    }
+    for v in &z {
+        s += v * v;
+    }
+    s + z[z.len() - 1] + y.iter().map(|v| v.exp()).sum::<f64>()
+}
+/// The same of what is no list to the caller: sorted, and given by a plain function.
+fn ramp(n: usize) -> Vec<f64> {
+    (0..n).map(|i| i as f64).collect()
+}
+#[differentiable]
+fn used_otherwise(x: &[f64], k: usize) -> f64 {
+    let mut y: Vec<f64> = filtered(x, k);
+    let r: Vec<f64> = ramp(3);
+    y.push(r[1] * x[0]);
+    y.reverse();
+    y[0] * y[1] + r[2] * y[2]
+}
+
+#[test]
+fn vectors_of_other_functions_are_lists() {
+    macro_rules! check {
+        ($($f:ident),*) => {$({
+            let mut all = Vec::new();
+            for (n, k) in [(3, 2), (5, 3), (20, 2), (33, 5)] {
+                let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect();
+                let pull = |x: &[f64], ct: &[f64]| $f::vjp(x, k).unwrap().1(&ct.to_vec()).unwrap();
+                let jvp: Jvp = |x, k, d| $f::jvp(x, k, d);
+                agrees(&x, k, $f, |x, k| $f::value(x, k), jvp, pull);
+                all.push($f::explain(&x, k).unwrap());
+            }
+            one_program(&all);
+        })*};
+    }
+    check!(filtered, stacked, handed_on, repeated);
+    let mut all = Vec::new();
+    for n in [3, 5, 20, 33] {
+        let x: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7 + 0.3).sin()).collect();
+        super::agrees(&x, |x| used(x, 2), |x| used::value_and_grad(x, 2));
+        super::agrees(&x, |x| used_otherwise(x, 2), |x| used_otherwise::value_and_grad(x, 2));
+        let d: Vec<f64> = x.iter().map(|v| v.cos()).collect();
+        let products = compiled(|| used::hvp(&x, 2, &d)).into_iter().zip(dynamic(|| used::hvp(&x, 2, &d)));
+        products.for_each(|(a, b)| near(a, b, 1e-10));
+        all.push(used::explain(&x, 2).unwrap());
+    }
+    one_program(&all);
+}

@@ -1,6 +1,7 @@
 //! Turns calls of free functions into calls that name resolution dispatches: `helper(x, 2.0)`
 //! becomes `__h0::__call(helper)(__h0::__arg0(&slot, x), __h0::__arg1(&slot, 2.0))` under `use helper as __h0;`.
-//! `f::grad(x)` becomes `f::__staged_grad(x)`.
+//! `f::grad(x)` becomes `f::__staged_grad(x)`. Where a list may come back, `__list` stands for `__call`: the companion of a
+//! function that makes a list then gives that instead of a vector.
 //!
 //! If `helper` is annotated, `__h0` is its companion and the call reaches its twin; otherwise the
 //! type `__h0` is the runtime's fall-back (a glob import, which the explicit import shadows) and the
@@ -19,7 +20,8 @@ use super::scope::{Pass, Scope};
 use crate::ast;
 
 /// The entry points that an annotated body may call.
-pub const STAGED: [&str; 5] = ["grad", "value_and_grad", "value", "jvp", "hvp"];
+pub const STAGED: [&str; 9] =
+    ["grad", "value_and_grad", "value", "vjp", "jvp", "hvp", "grad_and_hvp", "jacobian", "hessian"];
 
 /// The fall-back types and argument positions that the runtime has.
 const MAX_HELPERS: usize = 64;
@@ -88,11 +90,18 @@ impl Calls {
         if call.args.iter().any(mutable) {
             return;
         }
+        if is_listed(func) {
+            call.args.iter_mut().for_each(gives_list);
+            return;
+        }
         let Some(helper) = self.helper(func, scope) else { return };
         *call.func = callee(&helper, func);
         for (index, arg) in call.args.iter_mut().enumerate().take(MAX_ARGUMENTS) {
             let span = arg.span();
             let helper = Ident::new(&helper.to_string(), span);
+            if let Expr::Reference(arg) = arg {
+                gives_list(&mut arg.expr);
+            }
             if is_wrapped(arg) {
                 let method = format_ident!("__arg{index}", span = span);
                 *arg = parse_quote_spanned!(span=> #helper::#method(&::autograd::__private::Slot::new(), #arg));
@@ -140,6 +149,22 @@ fn callee(helper: &Ident, func: &ExprPath) -> Expr {
     parse_quote_spanned!(span=> #helper::__call(#func))
 }
 
+/// Whether the path is that of what makes a list of a result.
+fn is_listed(func: &ExprPath) -> bool {
+    func.path.leading_colon.is_some() && func.path.segments.last().is_some_and(|last| last.ident == "listed")
+}
+
+/// Makes a dispatched call one that may give a list.
+fn gives_list(e: &mut Expr) {
+    if let Expr::Call(call) = e
+        && let Expr::Call(callee) = &mut *call.func
+        && let Expr::Path(path) = &mut *callee.func
+        && let Some(last) = path.path.segments.last_mut().filter(|last| last.ident == "__call")
+    {
+        last.ident = Ident::new("__list", last.ident.span());
+    }
+}
+
 /// The path without generic arguments, if the twin should import it; `binds` says which names are variables.
 pub fn importable(func: &ExprPath, binds: &dyn Fn(&Ident) -> bool) -> Option<Path> {
     if func.qself.is_some() || func.path.leading_colon.is_some() {
@@ -179,6 +204,26 @@ pub fn is_staged(func: &ExprPath) -> bool {
 
 /// `__staged_grad` for `f::grad`.
 fn staged(func: &ExprPath) -> Option<Ident> {
+    let name = entry_point(func)?;
+    STAGED.iter().any(|staged| name == staged).then(|| format_ident!("__staged_{}", name, span = name.span()))
+}
+
+/// Of a call of an entry point that bodies do not have: its name, and what to write instead.
+pub fn outside(func: &ExprPath) -> Option<(&Ident, &'static str)> {
+    let name = entry_point(func)?;
+    let instead = match name.to_string().as_str() {
+        "jacobian_sparse" => "call `jacobian`",
+        "hessian_sparse" => "call `hessian`",
+        "grad_into" => "call `grad`",
+        "value_and_grad_into" => "call `value_and_grad`",
+        vmap if vmap.starts_with("vmap_") => "call the entry point of one item in a loop",
+        _ => return None,
+    };
+    Some((name, instead))
+}
+
+/// The last name of a path that may be one of an entry point, `f::name`.
+fn entry_point(func: &ExprPath) -> Option<&Ident> {
     let segments = &func.path.segments;
     if func.qself.is_some() || func.path.leading_colon.is_some() || segments.len() < 2 {
         return None;
@@ -187,8 +232,7 @@ fn staged(func: &ExprPath) -> Option<Ident> {
     let function = owner.to_string().trim_start_matches("r#").starts_with(char::is_lowercase);
     let plain = PLAIN_ROOTS.iter().any(|root| segments[0].ident == root);
     let owned = !matches!(owner.to_string().as_str(), "self" | "super" | "crate");
-    let entry = STAGED.iter().any(|name| last.ident == name);
-    (function && owned && entry && !plain).then(|| format_ident!("__staged_{}", last.ident, span = last.ident.span()))
+    (function && owned && !plain).then_some(&last.ident)
 }
 
 /// Whether an argument that does not go through `__argN` may be an integer: it goes through `__inferredN`.

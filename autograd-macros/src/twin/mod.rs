@@ -27,7 +27,7 @@ use self::types::Types;
 use crate::ast::Function;
 use crate::staged;
 
-pub use self::calls::STAGED;
+pub use self::calls::{STAGED, outside};
 
 /// The twin, as an associated function of the companion. Decides the forms of the parameters.
 pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
@@ -48,12 +48,11 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
     });
     // the twin of a solver gives what it finds as a root
     let whole = quote::format_ident!("{}", if function.root.is_some() { "__solve" } else { "__twin" });
-    let (name, listed) =
-        (if function.lists { quote::format_ident!("__listed") } else { whole.clone() }, function.lists);
+    let name = if function.lists { quote::format_ident!("__listed") } else { whole.clone() };
     let root = function.root.as_ref().map(|residual| staged::root(function, types, residual));
-    let made = if listed { list(function) } else { quote!(#ret) };
+    let made = if function.lists { list(function) } else { quote!(#ret) };
     // what other twins call gives a vector
-    let vector = listed.then(|| {
+    let vector = function.lists.then(|| {
         let names: Vec<_> = (0..function.params.len()).map(|index| quote::format_ident!("__x{index}")).collect();
         let tys = function.params.iter().map(types::parameter);
         quote! {
@@ -77,6 +76,11 @@ pub fn expand(function: &mut Function, types: &Types) -> TokenStream {
             #body
         }
     }
+}
+
+/// What a function gives where a list will do.
+pub fn made(function: &Function, ret: &syn::Type) -> TokenStream {
+    if function.lists && function.root.is_none() { list(function) } else { quote!(#ret) }
 }
 
 /// The list that a function gives in the place of a vector.

@@ -79,6 +79,15 @@ impl LeafIn {
             LeafIn::List(v) => Ty::list(v.ty().dtype),
         }
     }
+    /// Whether the other has its type and its shape or length.
+    pub fn is_like(&self, other: &LeafIn) -> bool {
+        match (self, other) {
+            (LeafIn::Bits(d, _), LeafIn::Bits(other, _)) => d == other,
+            (LeafIn::List(v), LeafIn::List(other)) => v.ty() == other.ty(),
+            // a tensor may be one number
+            (v, other) => v.ty() == other.ty(),
+        }
+    }
     pub fn tensor(&self) -> Option<&Value> {
         if let LeafIn::Tensor(v) | LeafIn::List(v) = self { Some(v) } else { None }
     }

@@ -79,20 +79,20 @@ fn real<T: Float>(t: &Tensor<T>) -> Real<T> {
 fn signed(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
-fn extents(shape: &[usize]) -> Vec<i64> {
+pub(super) fn extents(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|&n| signed(n)).collect()
 }
 
 impl<T: Float, D: Dimension> NdArray<Real<T>, D> {
-    fn wrap(t: Tensor<T>) -> Self {
+    pub(super) fn wrap(t: Tensor<T>) -> Self {
         NdArray { dim: dimension(t.shape()), repr: Repr::Whole(t), read: OnceCell::new(), blank: OnceCell::new() }
     }
-    fn of_elements(each: Vec<Real<T>>, dim: D) -> Self {
+    pub(super) fn of_elements(each: Vec<Real<T>>, dim: D) -> Self {
         NdArray { repr: Repr::Each(each), dim, read: OnceCell::new(), blank: OnceCell::new() }
     }
     /// The array as one value.
     #[track_caller]
-    fn whole(&self) -> Tensor<T> {
+    pub(super) fn whole(&self) -> Tensor<T> {
         match &self.repr {
             Repr::Whole(t) => t.clone(),
             Repr::Each(each) if each.is_empty() => Tensor::full(self.dim.slice(), T::zero()),

@@ -1,8 +1,8 @@
 //! The forms of Jacobians and Hessians: rows, each a gradient, are put together as the value that they belong to says.
 //! A row of `[f64; N]` over a value of `[f64; M]` gives `[[f64; N]; M]`, over a tensor a tensor, of slices a matrix.
 
-use super::arrays::dimension;
-use crate::{array::Float, tensor::Tensor, ty::Shape};
+use super::arrays::{NdArray, dimension, extents};
+use crate::{array::Float, real::Real, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
 use smallvec::SmallVec;
 
@@ -153,6 +153,43 @@ macro_rules! floats {
 }
 floats!(f32, f64);
 
+/// The floats of an annotated body, as plain ones are.
+impl<T: Float> Block for Real<T> {
+    type Stacked = Vec<Self>;
+    type Matrix = NdArray<Self, Ix2>;
+    type Fixed<const N: usize> = [Self; N];
+    type Shaped = Tensor<T>;
+    type Cube = Tensor<T>;
+    type Under<V: Rank> = NdArray<Self, V>;
+    type Over<H: Block> = H;
+    fn count(&self) -> usize {
+        1
+    }
+    fn stacked(rows: Vec<Self>) -> Vec<Self> {
+        rows
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
+        let dim = ndarray::Dim([rows.len(), rows.first().map_or(0, Vec::len)]);
+        NdArray::of_elements(rows.concat(), dim)
+    }
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
+        array(rows)
+    }
+    fn shaped(rows: Vec<Self>, shape: &[usize]) -> Tensor<T> {
+        NdArray::of_elements(rows, IxDyn(shape)).whole()
+    }
+    fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Tensor<T> {
+        let n = rows.first().map_or(0, Vec::len);
+        Self::shaped(rows.concat(), &[shape, &[n]].concat())
+    }
+    fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
+        NdArray::of_elements(rows, dim.clone())
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H> {
+        rows.next()
+    }
+}
+
 impl<A: Block> Block for Vec<A> {
     type Stacked = A::Matrix;
     type Matrix = Vec<Vec<Vec<A>>>;
@@ -238,9 +275,14 @@ impl<T: Float> Block for Tensor<T> {
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
         let own: Shape = rows.first().map_or_else(Shape::new, |r| Shape::from_slice(r.shape()));
-        let mut all: Vec<T> = Vec::with_capacity(rows.iter().map(Tensor::numel).sum());
-        rows.iter().for_each(|r| all.extend(r.to_vec()));
-        Tensor::from_vec(all, &[shape, &own].concat()[..])
+        let whole = [shape, &own].concat();
+        if !rows.iter().any(|r| r.value().is_traced() || r.requires_grad()) {
+            let mut all: Vec<T> = Vec::with_capacity(rows.iter().map(Tensor::numel).sum());
+            rows.iter().for_each(|r| all.extend(r.to_vec()));
+            return Tensor::from_vec(all, &whole[..]);
+        }
+        // in an annotated body the rows are values of a trace or of the tape
+        Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0).reshape(&extents(&whole))
     }
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
@@ -300,6 +342,45 @@ impl<T: Float, D: Rank> Block for Array<T, D> {
     fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
         let rows: Vec<H> = rows.take(self.len()).collect();
         (rows.len() == self.len()).then(|| H::under(rows, &self.raw_dim()))
+    }
+}
+
+/// The same of the arrays of an annotated body.
+impl<T: Float, D: Rank> Block for NdArray<Real<T>, D> {
+    type Stacked = Vec<Self>;
+    type Matrix = Vec<Vec<Self>>;
+    type Fixed<const N: usize> = [Self; N];
+    type Shaped = Vec<Self>;
+    type Cube = Vec<Vec<Self>>;
+    type Under<V: Rank> = NdArray<Real<T>, V::Then<D>>;
+    type Over<H: Block> = H::Under<D>;
+    fn count(&self) -> usize {
+        self.raw_dim().size()
+    }
+    fn stacked(rows: Vec<Self>) -> Vec<Self> {
+        rows
+    }
+    fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
+        rows
+    }
+    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
+        array(rows)
+    }
+    fn shaped(rows: Vec<Self>, _: &[usize]) -> Vec<Self> {
+        rows
+    }
+    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
+        rows
+    }
+    fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
+        let own = rows.first().map_or_else(D::default, Self::raw_dim);
+        let rows: Vec<Tensor<T>> = rows.iter().map(NdArray::whole).collect();
+        NdArray::wrap(Tensor::shaped(rows, dim.slice()).reshape(&extents(&[dim.slice(), own.slice()].concat())))
+    }
+    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+        let n = self.count();
+        let rows: Vec<H> = rows.take(n).collect();
+        (rows.len() == n).then(|| H::under(rows, &self.raw_dim()))
     }
 }
 

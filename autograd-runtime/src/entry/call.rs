@@ -2,7 +2,7 @@
 //! results together.
 
 use super::{
-    Engine, Function, Kind,
+    Engine, Function, KINDS, Kind,
     args::{
         BindPass, Binder, Destinations, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor,
         destination,
@@ -10,6 +10,7 @@ use super::{
     build::{self, Body, Entry, accept_dynamic},
     cache, current_engine,
     key::{Key, Sink},
+    matrices::{self, Hessian, Jacobian, extent},
     staged::{Derived, Staged, derivative},
     twins::{Fixed, OutReader},
 };
@@ -20,7 +21,7 @@ use crate::{
     random::{Draws, States},
     session,
     tensor::{Locked, Repr, Storage, Stretches, Sweep, Target, Value},
-    ty::{Layout, Ty},
+    ty::{Layout, Shape, Ty},
 };
 use smallvec::SmallVec;
 use std::{
@@ -109,19 +110,60 @@ pub(super) enum Extra<'a, F: Function> {
     Leaves(&'a [LeafIn]),
 }
 impl<F: Function> Extra<'_, F> {
-    /// Its leaves.
-    fn leaves(&self, listed: bool) -> LeafList {
-        match self {
-            Extra::None => LeafList::new(),
-            Extra::Leaves(cts) => cts.iter().cloned().collect(),
-            Extra::Tangents(t) => {
-                let key = Key::new(TypeId::of::<F>(), Kind::Value);
-                let mut v = Visitor::new(Sink::Build(key)).listed(listed);
-                F::visit_tangents(*t, &mut v);
-                v.leaves
+    /// Its leaves, of which directions must be like the differentiated leaves of the arguments.
+    fn leaves(&self, args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, wrt: &[usize]) -> Result<LeafList> {
+        let t = match *self {
+            Extra::None => return Ok(LeafList::new()),
+            Extra::Leaves(leaves) => return Ok(leaves.iter().cloned().collect()),
+            Extra::Tangents(t) => t,
+        };
+        let visitor = || Visitor::new(Sink::Build(Key::new(TypeId::of::<F>(), Kind::Value))).listed(v.listed);
+        let mut given = visitor();
+        F::visit_tangents(t, &mut given);
+        let mut slots = Slots::new();
+        F::slots(args, &mut slots);
+        let alike =
+            given.leaves.len() == wrt.len() && wrt.iter().zip(&given.leaves).all(|(&i, d)| v.leaves[i].is_like(d));
+        // scalars may be items of sequences, and of another sequence than they should be
+        let placed = slots.filled().is_some() || !given.leaves.iter().any(|l| matches!(l, LeafIn::Bits(..)));
+        if alike && placed {
+            return Ok(given.leaves);
+        }
+        let by_param = |visit: &dyn Fn(&mut Visitor<'_>)| {
+            let mut v = visitor();
+            v.params = Some(Vec::new());
+            visit(&mut v);
+            (v.params.unwrap_or_default(), v.leaves)
+        };
+        let want = by_param(&|v| F::visit(args, v));
+        let found = by_param(&|v| F::visit_tangents(t, v));
+        for (k, param) in F::META.params.iter().enumerate().filter(|(_, param)| param.wrt) {
+            let of_param = |(params, leaves): &(Vec<u8>, LeafList)| -> LeafList {
+                let own = params.iter().zip(leaves).filter(|(p, l)| usize::from(**p) == k && l.dtype().is_float());
+                own.map(|(_, leaf)| leaf.clone()).collect()
+            };
+            let (want, found) = (of_param(&want), of_param(&found));
+            if want.len() != found.len() || want.iter().zip(&found).any(|(w, f)| !w.is_like(f)) {
+                let op = format!("{}::{}", F::META.name, kind.name());
+                return Err(misfit(op, &format!("direction of `{}`", param.name), &want, &found));
             }
         }
+        Ok(given.leaves)
     }
+}
+
+/// Why directions or cotangents are not what they belong to: by how many numbers there are, or else by types.
+pub(super) fn misfit(op: String, what: &str, want: &[LeafIn], found: &[LeafIn]) -> Error {
+    let all = || want.iter().chain(found);
+    let is_tensor = |l: &LeafIn| matches!(l, LeafIn::Tensor(v) if v.ty().rank() > 0);
+    let count = |leaves: &[LeafIn]| leaves.iter().map(extent).sum::<usize>();
+    if !all().any(is_tensor) && count(want) != count(found) {
+        let n = count(want);
+        let numbers = if n == 1 { "number" } else { "numbers" };
+        return Error::shape(op, format!("{n} {numbers} as {what}"), count(found).to_string());
+    }
+    let types = |leaves: &[LeafIn]| leaves.iter().map(|l| l.value().ty().to_string()).collect::<Vec<_>>().join(", ");
+    Error::shape(op, format!("types {} as {what}", types(want)), types(found))
 }
 
 /// The entry of a key, built if there is none.
@@ -145,12 +187,15 @@ pub(super) fn run<F: Function>(
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
     if v.nested {
-        return on_tape::<F>(args, &itemised::<F>(args, v, kind), kind, &extra.leaves(true), Tape::Nested);
+        let v = itemised::<F>(args, v, kind);
+        let given = extra.leaves(args, &v, kind, &build::differentiated::<F>(args, v.listed))?;
+        return on_tape::<F>(args, &v, kind, &given, Tape::Nested);
     }
     if current_engine() == Engine::Dynamic {
         let mut v = itemised::<F>(args, v, kind);
         v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
-        return store(on_tape::<F>(args, &v, kind, &extra.leaves(true), Tape::Plain)?, &v.leaves, dests);
+        let given = extra.leaves(args, &v, kind, &build::differentiated::<F>(args, v.listed))?;
+        return store(on_tape::<F>(args, &v, kind, &given, Tape::Plain)?, &v.leaves, dests);
     }
     let (entry, v) = resolve::<F>(args, v, kind)?;
     run_entry::<F>(&entry, args, &v, kind, extra, dests)
@@ -169,7 +214,6 @@ pub(super) fn run_entry<F: Function>(
     extra: Extra<'_, F>,
     dests: Option<&[Option<Value>]>,
 ) -> Result<Outcome> {
-    let given = extra.leaves(v.listed);
     let fresh;
     let mut constants = Vec::new();
     // what the program takes after the arguments: captured tensors as they are now, new random keys
@@ -185,7 +229,7 @@ pub(super) fn run_entry<F: Function>(
     let now = &now[..];
     match &entry.body {
         Body::Compiled { program, .. } => {
-            check_extra(F::META.name, kind, program, v.leaves.len() + now.len(), &given)?;
+            let given = extra.leaves(args, v, kind, &entry.wrt)?;
             let values = if kind.has_value() { entry.values } else { 0 };
             let listed = v.listed;
             if v.scalars
@@ -200,26 +244,12 @@ pub(super) fn run_entry<F: Function>(
         }
         Body::Dynamic { reason, stretches } => {
             accept_dynamic::<F>(reason)?;
+            let given = extra.leaves(args, v, kind, &entry.wrt)?;
             store(on_tape::<F>(args, v, kind, &given, Tape::of(kind, stretches))?, &v.leaves, dests)
         }
         // what it captures has changed, and it does not work out for all lengths any more
         Body::PerLength { .. } => run::<F>(args, visit_as::<F>(args, kind, true), kind, extra, dests),
     }
-}
-
-/// Tangents and cotangents must have the types of what they belong to.
-fn check_extra(name: &str, kind: Kind, program: &Program, from: usize, extra: &[LeafIn]) -> Result<()> {
-    let want = &program.inputs()[from..];
-    if want.len() == extra.len() && want.iter().zip(extra).all(|(w, e)| *w == e.ty()) {
-        return Ok(());
-    }
-    let list = |tys: &mut dyn Iterator<Item = String>| tys.collect::<Vec<_>>().join(", ");
-    let found = list(&mut extra.iter().map(|e| e.ty().to_string()));
-    Err(Error::shape(
-        format!("{name}::{}", kind.name()),
-        format!("directions of types {}", list(&mut want.iter().map(ToString::to_string))),
-        found,
-    ))
 }
 
 /// How the dynamic engine runs a function.
@@ -254,15 +284,6 @@ pub(super) fn on_tape<F: Function>(
     let wrt = build::differentiated::<F>(args, v.listed);
     let inputs: Vec<Value> = v.leaves.iter().map(LeafIn::value).collect();
     let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
-    if kind != Kind::Vjp {
-        let tys = wrt.iter().map(|&i| inputs[i].ty());
-        if !extra.is_empty() && tys.ne(extra.iter().map(Value::ty)) {
-            let found: Vec<String> = extra.iter().map(|e| e.ty().to_string()).collect();
-            let want: Vec<String> = wrt.iter().map(|&i| inputs[i].ty().to_string()).collect();
-            let op = format!("{}::{}", F::META.name, kind.name());
-            return Err(Error::shape(op, format!("directions of types {}", want.join(", ")), found.join(", ")));
-        }
-    }
     let go = || {
         derivative(F::META.name, kind, &inputs, &wrt, &extra, nested, |fresh| {
             let mut leaves = fresh.into_iter();
@@ -270,7 +291,8 @@ pub(super) fn on_tape<F: Function>(
             let out = result?;
             let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
             if kind == Kind::Vjp && values.iter().map(Value::ty).ne(extra.iter().map(Value::ty)) {
-                return Err(Error::shape("vjp", "cotangents of the results' types", build::describe(&extra)));
+                let as_leaves = |values: &[Value]| values.iter().cloned().map(LeafIn::Tensor).collect::<LeafList>();
+                return Err(misfit(vjp_of::<F>(), COTANGENT, &as_leaves(&values), &as_leaves(&extra)));
             }
             Ok((values, out.constants))
         })
@@ -389,7 +411,7 @@ pub(super) fn execute(
         .map(|(((r, bits), ty), bound)| match r {
             Some(data) if ty.is_list() => {
                 let n = data.len();
-                OutVal::Tensor(Value::from_data(ty.with_shape(crate::ty::Shape::from_slice(&[n])), data))
+                OutVal::Tensor(Value::from_data(ty.with_shape(Shape::from_slice(&[n])), data))
             }
             Some(data) => OutVal::Tensor(Value::from_data(ty.clone(), data)),
             None if bound.is_some() => OutVal::Tensor(bound.expect("just seen").clone()),
@@ -554,20 +576,46 @@ enum With {
     },
 }
 
-pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
-    let v = visit::<F>(args, Kind::Vjp);
+/// The arguments of a call and the entry for them, if it runs on one: the one that is kept, or that of the cache.
+pub(super) fn prepare<F: Function>(
+    args: F::Args<'_>,
+    kind: Kind,
+    kept: Option<&CompiledFn>,
+) -> Result<(Option<Arc<Entry>>, Visitor<'static>)> {
+    let v = visit_as::<F>(args, kind, kept.is_some_and(|kept| kept.listed));
+    if v.nested || current_engine() == Engine::Dynamic {
+        return Ok((None, itemised::<F>(args, v, kind)));
+    }
+    let Some(kept) = kept else {
+        let (entry, v) = resolve::<F>(args, v, kind)?;
+        return Ok((Some(entry), v));
+    };
+    if !matches!(&v.key, Sink::Build(key) if key.with_kind(kept.key.kind) == kept.key) {
+        return Err(other_form::<F>());
+    }
+    let entry = kept.entry::<F>(args, &v, kind)?.clone();
+    // one for all lengths may have derivatives for each length alone
+    if let Body::PerLength { .. } = entry.body {
+        let v = visit_as::<F>(args, kind, true);
+        return Ok((Some(lookup::<F>(args, &v, kind)?), v));
+    }
+    Ok((Some(entry), v))
+}
+
+pub(super) fn vjp<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<(F::Value, Pullback<F>)> {
     let function = PhantomData;
+    let value = || match kept {
+        Some(kept) => kept.run::<F>(args, Kind::Value, Extra::None, None),
+        None => run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None),
+    };
+    let (entry, v) = prepare::<F>(args, Kind::Vjp, kept)?;
     if v.nested {
-        let v = itemised::<F>(args, v, Kind::Vjp);
         let states = States::now();
-        let value = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>();
+        let value = value()?.read::<F>();
         let with = With::Nested(states.with_new());
         return Ok((value, Pullback { leaves: v.leaves, with, function, listed: true }));
     }
-    if current_engine() == Engine::Dynamic {
-        return vjp_on_tape::<F>(args, itemised::<F>(args, v, Kind::Vjp), None);
-    }
-    let (mut entry, v) = resolve::<F>(args, v, Kind::Vjp)?;
+    let Some(mut entry) = entry else { return vjp_on_tape::<F>(args, v, None) };
     let (mut captures, mut draws) = (Vec::new(), Draws::default());
     if let Body::Compiled { captures: met, draws: drawn, .. } = &entry.body {
         if met.is_empty() && !drawn.may_change() {
@@ -584,7 +632,7 @@ pub(super) fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<
     }
     // the value draws the same random numbers once more
     captures.extend(draws.states().again(|| draws.keys()));
-    let o = run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?;
+    let o = value()?;
     let versions = versions(&v.leaves, &captures);
     let lengths = match &entry.body {
         Body::Compiled { program, .. } => {
@@ -634,14 +682,28 @@ fn versions(leaves: &[LeafIn], captures: &[Value]) -> Vec<u64> {
     tensors.chain(captures).map(Value::version).collect()
 }
 
-/// Cotangents as a program takes them: a list in the place of as many scalars, scalars in that of a list.
-fn listed(cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
-    let mut n = lengths.iter();
-    let fits = |(ct, ty): (&LeafIn, &Ty)| match ct {
-        LeafIn::List(v) => ct.ty() == *ty && n.next() == Some(&v.ty().numel()),
-        _ => !ty.is_list(),
+const COTANGENT: &str = "cotangent of the result";
+
+/// The pull-back of a function, in messages.
+fn vjp_of<F: Function>() -> String {
+    format!("{}::vjp", F::META.name)
+}
+
+/// Cotangents as a program takes them: a list in the place of as many scalars, scalars in that of a list. `lengths` are
+/// those of the lists among the types that it wants.
+fn listed(op: String, cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
+    let mut lengths = lengths.iter();
+    let mut like = |ty: &Ty| {
+        let n = if ty.is_list() { lengths.next().copied().unwrap_or(0) } else { 0 };
+        match ty {
+            ty if ty.is_list() => LeafIn::List(Value::absent(ty.with_shape(Shape::from_slice(&[n])))),
+            ty if ty.rank() == 0 => LeafIn::Bits(ty.dtype, 0),
+            ty => LeafIn::Tensor(Value::absent(ty.clone())),
+        }
     };
-    if cts.len() == want.len() && cts.iter().zip(want).all(fits) {
+    let want: LeafList = want.iter().map(&mut like).collect();
+    let alike = |cts: &[LeafIn]| cts.len() == want.len() && want.iter().zip(cts).all(|(w, ct)| w.is_like(ct));
+    if alike(cts) {
         return Ok(cts.iter().cloned().collect());
     }
     let mut items = LeafList::new();
@@ -654,27 +716,24 @@ fn listed(cts: &[LeafIn], want: &[Ty], lengths: &[usize]) -> Result<LeafList> {
             ct => items.push(ct.clone()),
         }
     }
-    let (mut rest, mut lengths, mut out) = (&items[..], lengths.iter(), LeafList::new());
-    for ty in want {
-        let n = if ty.is_list() { lengths.next().copied().unwrap_or(0) } else { 1 };
-        let Some((these, others)) = rest.split_at_checked(n) else { break };
-        rest = others;
-        if !ty.is_list() {
-            out.extend(these.iter().cloned());
+    let (mut rest, mut out) = (&items[..], LeafList::new());
+    for leaf in &want {
+        let LeafIn::List(v) = leaf else {
+            out.extend(rest.split_off_first().cloned());
             continue;
-        }
-        let mut data = Data::zeros(ty.dtype, n);
+        };
+        let ty = v.ty();
+        let Some(these) = rest.split_off(..ty.numel()) else { break };
+        let mut data = Data::zeros(ty.dtype, ty.numel());
         for (i, ct) in these.iter().enumerate() {
             match ct {
                 LeafIn::Bits(dtype, bits) if *dtype == ty.dtype => data.set_bits(i, *bits),
-                _ => return Err(Error::dtype("vjp", ty.dtype.name(), ct.dtype())),
+                _ => return Err(Error::dtype(op, ty.dtype.name(), ct.dtype())),
             }
         }
-        out.push(LeafIn::List(Value::from_data(Ty { dtype: ty.dtype, shape: smallvec::smallvec![n] }, data)));
+        out.push(LeafIn::List(Value::from_data(ty.clone(), data)));
     }
-    // too many: they do not fit
-    out.extend(rest.iter().cloned());
-    Ok(out)
+    if rest.is_empty() && alike(&out) { Ok(out) } else { Err(misfit(op, COTANGENT, &want, cts)) }
 }
 
 impl<F: Function> Pullback<F> {
@@ -695,20 +754,16 @@ impl<F: Function> Pullback<F> {
                 }
                 let Body::Compiled { program, .. } = &e.body else { unreachable!("compiled entries only") };
                 let from = self.leaves.len() + captures.len();
-                let cts = &listed(cts, &program.inputs()[from..], lengths)?;
-                check_extra(F::META.name, Kind::Vjp, program, from, cts)?;
-                let outs = execute(program, &self.leaves, captures, cts, &e.scalar, e.values, None)?;
+                let cts = listed(vjp_of::<F>(), cts, &program.inputs()[from..], lengths)?;
+                let outs = execute(program, &self.leaves, captures, &cts, &e.scalar, e.values, None)?;
                 Ok(outs[e.values..].iter().cloned().collect())
             }
             With::Tape { values, tracked } => {
-                let cts: Vec<Value> = cts.iter().map(LeafIn::value).collect();
-                if values.iter().map(Value::ty).ne(cts.iter().map(Value::ty)) {
-                    return Err(Error::shape(
-                        "vjp",
-                        format!("cotangents of types {}", build::describe(values)),
-                        build::describe(&cts),
-                    ));
+                let want: LeafList = values.iter().cloned().map(LeafIn::Tensor).collect();
+                if want.iter().map(LeafIn::ty).ne(cts.iter().map(LeafIn::ty)) {
+                    return Err(misfit(vjp_of::<F>(), COTANGENT, &want, cts));
                 }
+                let cts: Vec<Value> = cts.iter().map(LeafIn::value).collect();
                 let roots: Vec<_> = values.iter().cloned().zip(cts).filter(|r| r.0.requires_grad()).collect();
                 let sweep = Sweep { target: Target::Of(tracked), retain_graph: true, create_graph: false };
                 let grads = session::dynamic(|| sweep.run(&roots))?;
@@ -732,7 +787,8 @@ impl<F: Function> Pullback<F> {
 }
 
 /// A compiled function that is kept and called: `c.grad(args..)`. It derefs to the methods generated for the
-/// function.
+/// function: its value, gradient, products and matrices, each compiled when it is first asked for and kept from then on.
+/// Arguments of another form than it was compiled for are an error.
 pub struct Compiled<F: Function>(F::Calls);
 impl<F: Function> Deref for Compiled<F> {
     type Target = F::Calls;
@@ -782,9 +838,8 @@ pub struct CompiledFn {
     key: Key,
     /// Whether it is compiled for the lengths of lists and integers that it was made with.
     listed: bool,
-    value: OnceLock<Arc<Entry>>,
-    grad: OnceLock<Arc<Entry>>,
-    value_and_grad: OnceLock<Arc<Entry>>,
+    /// What it has been asked for so far, by kind.
+    entries: [OnceLock<Arc<Entry>>; KINDS],
 }
 
 pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
@@ -794,13 +849,7 @@ pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
     }
     let listed = v.listed;
     let Sink::Build(key) = &v.key else { unreachable!("visits build keys") };
-    let c = CompiledFn {
-        key: key.clone(),
-        listed,
-        value: OnceLock::new(),
-        grad: OnceLock::new(),
-        value_and_grad: OnceLock::new(),
-    };
+    let c = CompiledFn { key: key.clone(), listed, entries: Default::default() };
     // compiled now, so that the first call is as fast as the others; a function without a gradient has a value
     match c.entry::<F>(args, &visit_as::<F>(args, Kind::ValueAndGrad, listed), Kind::ValueAndGrad) {
         Ok(_) => {}
@@ -810,14 +859,17 @@ pub(super) fn compile<F: Function>(args: F::Args<'_>) -> Result<Compiled<F>> {
     Ok(Compiled(F::calls(c)))
 }
 
+fn other_form<F: Function>() -> Error {
+    Error::value(
+        format!("{}::compile", F::META.name),
+        "expected arguments of the dtypes, shapes and static values it was compiled for, found others",
+    )
+}
+
 impl CompiledFn {
     #[inline]
     fn entry<F: Function>(&self, args: F::Args<'_>, v: &Visitor<'_>, kind: Kind) -> Result<&Arc<Entry>> {
-        let slot = match kind {
-            Kind::Value => &self.value,
-            Kind::Grad => &self.grad,
-            _ => &self.value_and_grad,
-        };
+        let slot = &self.entries[kind as usize];
         if let Some(e) = slot.get() {
             return Ok(e);
         }
@@ -825,38 +877,35 @@ impl CompiledFn {
         Ok(slot.get_or_init(|| entry))
     }
     #[inline]
-    fn run<F: Function>(&self, args: F::Args<'_>, kind: Kind, dests: Option<&[Option<Value>]>) -> Result<Outcome> {
+    fn run<F: Function>(
+        &self,
+        args: F::Args<'_>,
+        kind: Kind,
+        extra: Extra<'_, F>,
+        dests: Option<&[Option<Value>]>,
+    ) -> Result<Outcome> {
         let mut v = Visitor::new(Sink::compare(&self.key));
         v.set_listed(self.listed);
         F::visit(args, &mut v);
         if v.nested || current_engine() == Engine::Dynamic {
-            return run::<F>(args, v, kind, Extra::None, dests);
+            return run::<F>(args, v, kind, extra, dests);
         }
         if !v.key.matched() {
-            let name = F::META.name;
-            return Err(Error::value(
-                format!("{name}::compile"),
-                "expected arguments of the dtypes, shapes and static values it was compiled for, found others",
-            ));
+            return Err(other_form::<F>());
         }
         let entry = self.entry::<F>(args, &v, kind)?;
-        run_entry::<F>(entry, args, &v, kind, Extra::None, dests)
+        run_entry::<F>(entry, args, &v, kind, extra, dests)
     }
     #[inline]
     fn constants(&self) -> &[Fixed] {
-        self.value_and_grad.get().map_or(&[], |e| &e.constants)
+        self.entries[Kind::ValueAndGrad as usize].get().map_or(&[], |e| &e.constants)
     }
     /// The results of a function of scalars, through slots on the stack: a call costs little more than its
     /// arithmetic. `None` where that does not apply; the usual way then says why.
     #[inline]
-    fn on_slots<F: Function>(
-        &self,
-        slot: &OnceLock<Arc<Entry>>,
-        args: F::Args<'_>,
-        out: &mut [u64; SLOTS],
-    ) -> Option<usize> {
+    fn on_slots<F: Function>(&self, kind: Kind, args: F::Args<'_>, out: &mut [u64; SLOTS]) -> Option<usize> {
         // integers are part of the key of one that is for them alone
-        let entry = slot.get().filter(|_| !self.listed)?;
+        let entry = self.entries[kind as usize].get().filter(|_| !self.listed)?;
         let mut slots = Slots::new();
         F::slots(args, &mut slots);
         run_slots(entry, slots.filled()?, out)
@@ -868,10 +917,10 @@ impl CompiledFn {
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
         let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(&self.grad, args, &mut o) {
+        if let Some(n) = self.on_slots::<F>(Kind::Grad, args, &mut o) {
             return Ok(grads_of::<F>(args, &o[..n]));
         }
-        Ok(self.run::<F>(args, Kind::Grad, None)?.collect::<F>(args))
+        Ok(self.run::<F>(args, Kind::Grad, Extra::None, None)?.collect::<F>(args))
     }
     /// Value and gradient.
     ///
@@ -880,11 +929,11 @@ impl CompiledFn {
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
         let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(&self.value_and_grad, args, &mut o) {
+        if let Some(n) = self.on_slots::<F>(Kind::ValueAndGrad, args, &mut o) {
             let (value, grads) = o[..n].split_at(1);
             return Ok((value_of::<F>(value, self.constants()), grads_of::<F>(args, grads)));
         }
-        let o = self.run::<F>(args, Kind::ValueAndGrad, None)?;
+        let o = self.run::<F>(args, Kind::ValueAndGrad, Extra::None, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))
     }
     /// The value.
@@ -892,14 +941,58 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::grad`].
     pub fn value<F: Function>(&self, args: F::Args<'_>) -> Result<F::Value> {
-        Ok(self.run::<F>(args, Kind::Value, None)?.read::<F>())
+        Ok(self.run::<F>(args, Kind::Value, Extra::None, None)?.read::<F>())
+    }
+    /// The value and a pull-back.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn vjp<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
+        vjp::<F>(args, Some(self))
+    }
+    /// The value and its derivative along the tangents.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`], and for tangents of other shapes.
+    pub fn jvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
+        let o = self.run::<F>(args, Kind::Jvp, Extra::Tangents(t), None)?;
+        Ok((o.read::<F>(), o.read_from::<F>(o.values)))
+    }
+    /// The Hessian times the directions.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::jvp`].
+    pub fn hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
+        Ok(self.run::<F>(args, Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
+    }
+    /// The gradient, and the Hessian times the directions.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::jvp`].
+    pub fn grad_and_hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Grads, F::Grads)> {
+        let o = self.run::<F>(args, Kind::GradAndHvp, Extra::Tangents(t), None)?;
+        Ok((o.collect::<F>(args), o.collect_from::<F>(args, o.outs.len() / 2)))
+    }
+    /// All derivatives of all results.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn jacobian<F: Function>(&self, args: F::Args<'_>) -> Result<Jacobian<F>> {
+        matrices::jacobian::<F>(args, Some(self))
+    }
+    /// All second derivatives.
+    ///
+    /// # Errors
+    /// As [`CompiledFn::grad`].
+    pub fn hessian<F: Function>(&self, args: F::Args<'_>) -> Result<Hessian<F>> {
+        matrices::hessian::<F>(args, Some(self))
     }
     /// The gradient, into the caller's buffers; nothing is allocated.
     ///
     /// # Errors
     /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
     pub fn grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-        into(bind, |d| self.run::<F>(args, Kind::Grad, Some(d))).map(drop)
+        into(bind, |d| self.run::<F>(args, Kind::Grad, Extra::None, Some(d))).map(drop)
     }
     /// The gradient into the caller's buffers; returns the value.
     ///
@@ -910,6 +1003,6 @@ impl CompiledFn {
         args: F::Args<'_>,
         bind: impl FnMut(&mut Binder<'_>),
     ) -> Result<F::Value> {
-        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Some(d)))?.read::<F>())
+        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Extra::None, Some(d)))?.read::<F>())
     }
 }

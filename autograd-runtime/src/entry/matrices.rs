@@ -10,7 +10,8 @@ use super::{
     build::{self, Body, Entry},
     cache,
     call::{
-        Extra, Outcome, Tape, grads_of, itemised, lookup, on_tape, resolve, run, run_entry, run_slots, value_of, visit,
+        CompiledFn, Extra, Outcome, Tape, grads_of, lookup, on_tape, prepare, run, run_entry, run_slots, value_of,
+        visit,
     },
     current_engine,
     key::Key,
@@ -43,18 +44,11 @@ pub(super) struct Products<'a, F: Function> {
 }
 
 impl<'a, F: Function> Products<'a, F> {
-    pub fn new(args: F::Args<'a>, kind: Kind) -> Result<Self> {
-        let v = visit::<F>(args, kind);
-        let (entry, v) = if v.nested || current_engine() == Engine::Dynamic {
-            let mut v = itemised::<F>(args, v, kind);
-            if !v.nested {
-                v.leaves = v.leaves.into_iter().map(super::args::concrete).collect();
-            }
-            (None, v)
-        } else {
-            let (entry, v) = resolve::<F>(args, v, kind)?;
-            (Some(entry), v)
-        };
+    pub fn new(args: F::Args<'a>, kind: Kind, kept: Option<&CompiledFn>) -> Result<Self> {
+        let (entry, mut v) = prepare::<F>(args, kind, kept)?;
+        if entry.is_none() && !v.nested {
+            v.leaves = std::mem::take(&mut v.leaves).into_iter().map(super::args::concrete).collect();
+        }
         let wrt = build::differentiated::<F>(args, v.listed);
         Ok(Products { args, kind, v, entry, wrt })
     }
@@ -185,6 +179,7 @@ fn gradient(leaf: &LeafIn, from: &mut impl Iterator<Item = f64>) -> OutVal {
 fn at_once<F: Function, B: Block>(
     args: F::Args<'_>,
     kind: Kind,
+    kept: Option<&CompiledFn>,
     form: impl FnOnce(&Entry, &[u64]) -> B,
 ) -> Option<B::Over<F::Grads>> {
     if current_engine() == Engine::Dynamic {
@@ -194,9 +189,12 @@ fn at_once<F: Function, B: Block>(
     F::slots(args, &mut slots);
     let slots = slots.filled()?;
     // scalars add nothing to a key
-    let entry = match cache::get(&Key::new(TypeId::of::<F>(), kind)) {
-        Some(entry) => entry,
-        None => lookup::<F>(args, &visit::<F>(args, kind), kind).ok()?,
+    let entry = match kept {
+        Some(_) => prepare::<F>(args, kind, kept).ok()?.0?,
+        None => match cache::get(&Key::new(TypeId::of::<F>(), kind)) {
+            Some(entry) => entry,
+            None => lookup::<F>(args, &visit::<F>(args, kind), kind).ok()?,
+        },
     };
     let Body::Compiled { program, .. } = &entry.body else { return None };
     let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, program.outputs().len());
@@ -216,29 +214,29 @@ pub(super) fn of_slots<F: Function, B: Block>(
     form(entry, first).over(&mut rows)
 }
 
-pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
-    if let Some(matrix) = at_once::<F, _>(args, Kind::Jacobian, |e, slots| value_of::<F>(slots, &e.constants)) {
+pub(super) fn jacobian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<Jacobian<F>> {
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Jacobian, kept, |e, slots| value_of::<F>(slots, &e.constants)) {
         return Ok(matrix);
     }
     let states = States::now();
-    let v = visit::<F>(args, Kind::Value);
-    let inputs: usize = build::differentiated::<F>(args, v.listed).iter().map(|&i| extent(&v.leaves[i])).sum();
-    let value = run::<F>(args, v, Kind::Value, Extra::None, None)?.read::<F>();
+    let p = Products::<F>::new(args, Kind::Value, kept)?;
+    let inputs: usize = p.wrt.iter().map(|&i| extent(&p.v.leaves[i])).sum();
+    let value = p.times(&[])?.read::<F>();
     let rows = if inputs <= value.count() {
-        match columns::<F>(args, &states, inputs, value.count()) {
+        match columns::<F>(args, kept, &states, inputs, value.count()) {
             // a function with a derivative of the user's has a reverse mode alone
-            Err(Error::NoDerivative { .. }) => rows::<F>(args, &states)?,
+            Err(Error::NoDerivative { .. }) => rows::<F>(args, kept, &states)?,
             done => done?,
         }
     } else {
-        rows::<F>(args, &states)?
+        rows::<F>(args, kept, &states)?
     };
     value.over(&mut rows.into_iter()).ok_or_else(|| Error::value(F::META.name, "expected as many rows as results"))
 }
 
 /// Row by row.
-fn rows<F: Function>(args: F::Args<'_>, states: &States) -> Result<Vec<F::Grads>> {
-    let p = Products::<F>::new(args, Kind::Vjp)?;
+fn rows<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>, states: &States) -> Result<Vec<F::Grads>> {
+    let p = Products::<F>::new(args, Kind::Vjp, kept)?;
     let mut rows = Vec::new();
     each_unit(states.again(|| p.cotangents())?, |e| {
         let o = states.again(|| p.times(e))?;
@@ -249,8 +247,14 @@ fn rows<F: Function>(args: F::Args<'_>, states: &States) -> Result<Vec<F::Grads>
 }
 
 /// Column by column.
-fn columns<F: Function>(args: F::Args<'_>, states: &States, inputs: usize, outputs: usize) -> Result<Vec<F::Grads>> {
-    let p = Products::<F>::new(args, Kind::Jvp)?;
+fn columns<F: Function>(
+    args: F::Args<'_>,
+    kept: Option<&CompiledFn>,
+    states: &States,
+    inputs: usize,
+    outputs: usize,
+) -> Result<Vec<F::Grads>> {
+    let p = Products::<F>::new(args, Kind::Jvp, kept)?;
     let mut all = vec![0.0; inputs.saturating_mul(outputs)];
     let mut column = 0;
     each_unit(p.tangents(), |e| {
@@ -269,13 +273,13 @@ fn columns<F: Function>(args: F::Args<'_>, states: &States, inputs: usize, outpu
     Ok((0..outputs).map(row).collect())
 }
 
-pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
-    if let Some(matrix) = at_once::<F, _>(args, Kind::Hessian, |_, slots| grads_of::<F>(args, slots)) {
+pub(super) fn hessian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<Hessian<F>> {
+    if let Some(matrix) = at_once::<F, _>(args, Kind::Hessian, kept, |_, slots| grads_of::<F>(args, slots)) {
         return Ok(matrix);
     }
     let states = States::now();
-    let grads = run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args);
-    let p = Products::<F>::new(args, Kind::Hvp)?;
+    let grads = Products::<F>::new(args, Kind::Grad, kept)?.times(&[])?.collect::<F>(args);
+    let p = Products::<F>::new(args, Kind::Hvp, kept)?;
     let mut rows = Vec::new();
     each_unit(p.tangents(), |e| {
         let o = states.again(|| p.times(e))?;

@@ -47,7 +47,10 @@ pub use explain::{Engine as EngineUsed, Explanation};
 pub use generic::Real;
 pub use implicit::root;
 pub use matrices::{Hessian, Jacobian};
-pub use staged::{Inputs, Staged, staged, staged_grad, staged_hvp, staged_jvp, staged_value_and_grad};
+pub use staged::{
+    Again, Inputs, Staged, owned, staged, staged_grad, staged_grad_and_hvp, staged_hessian, staged_hvp,
+    staged_jacobian, staged_jvp, staged_value_and_grad, staged_vjp,
+};
 pub use twins::{AsTwin, Elements, IntoTwin, Leaf, LeafReader, Leaves, Out, OutReader, Outcome, Slot, Twinned};
 
 use crate::Result;
@@ -127,6 +130,8 @@ pub(crate) enum Kind {
     Jacobian,
     Hessian,
 }
+/// How many kinds there are.
+pub(crate) const KINDS: usize = Kind::Hessian as usize + 1;
 
 impl Kind {
     pub fn name(self) -> &'static str {
@@ -211,8 +216,6 @@ drivers! {
     value_and_grad() -> (F::Value, F::Grads);
     /// The value, compiled.
     value() -> F::Value;
-    /// The value and a pull-back.
-    vjp() -> (F::Value, Pullback<F>);
     /// The value and its derivative along the tangents.
     jvp(tangents: F::Tangents<'_>) -> (F::Value, F::Value);
     /// The Hessian times the directions.
@@ -226,19 +229,26 @@ drivers! {
     /// The gradient into the caller's buffers; returns the value.
     value_and_grad_into(bind: impl FnMut(&mut Binder<'_>)) -> F::Value;
 }
+/// The value and a pull-back.
+///
+/// # Errors
+/// As [`grad`].
+pub fn vjp<F: Function>(args: F::Args<'_>) -> Result<(F::Value, Pullback<F>)> {
+    call::vjp::<F>(args, None)
+}
 /// All derivatives of all results.
 ///
 /// # Errors
 /// As [`grad`].
 pub fn jacobian<F: Function>(args: F::Args<'_>) -> Result<Jacobian<F>> {
-    matrices::jacobian::<F>(args)
+    matrices::jacobian::<F>(args, None)
 }
 /// All second derivatives.
 ///
 /// # Errors
 /// As [`grad`].
 pub fn hessian<F: Function>(args: F::Args<'_>) -> Result<Hessian<F>> {
-    matrices::hessian::<F>(args)
+    matrices::hessian::<F>(args, None)
 }
 /// All derivatives of all results that may differ from zero, as one matrix of compressed rows.
 ///

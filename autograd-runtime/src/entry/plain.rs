@@ -197,6 +197,7 @@ macro_rules! plain {
         #[doc(hidden)]
         impl Plain {
             pub fn __call<F>(f: F) -> F { f }
+            pub fn __list<F>(f: F) -> F { f }
             $(#[track_caller]
             pub fn $name<T: PlainArg<K>, K>(_: &super::Slot, x: T) -> T::Plain { x.__plain() })*
         }
@@ -269,6 +270,9 @@ pub mod detach {
     #[doc(hidden)]
     impl detach {
         pub fn __call<F>(f: F) -> F {
+            f
+        }
+        pub fn __list<F>(f: F) -> F {
             f
         }
         pub fn __arg0<T>(_: &crate::entry::Slot, x: T) -> T {

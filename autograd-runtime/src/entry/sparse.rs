@@ -344,7 +344,7 @@ fn once<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&T>
 /// The elements of a Jacobian, or none if they are not all that a product has.
 fn of_jacobian<'a, 's, F: Function>(args: F::Args<'a>, plan: &Plan, states: &'s States) -> Result<Option<Vec<f64>>> {
     let make = |kind: Kind, n: usize| {
-        let times = Times::new(Products::<F>::new(args, kind)?, states)?;
+        let times = Times::new(Products::<F>::new(args, kind, None)?, states)?;
         if times.len() != n {
             return Err(Error::shape("sparse", format!("directions of {n} floats"), times.len().to_string()));
         }
@@ -418,7 +418,7 @@ fn of_plan<F: Function>(plan: &Plan, kind: Kind, values: Vec<f64>) -> Result<CsM
 
 pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
     let states = States::now();
-    let p = Products::<F>::new(args, Kind::Value)?;
+    let p = Products::<F>::new(args, Kind::Value, None)?;
     let Some(plan) = plan(&p, &states)? else { return dense_jacobian::<F>(args, &states) };
     let (values, plan) = match of_jacobian::<F>(args, &plan, &states) {
         // a function with a derivative of the user's may have a reverse mode alone
@@ -436,7 +436,7 @@ pub(super) fn jacobian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
 
 pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
     let states = States::now();
-    let p = Products::<F>::new(args, Kind::Hvp)?;
+    let p = Products::<F>::new(args, Kind::Hvp, None)?;
     let found = plan(&p, &states)?;
     let times = Times::new(p, &states)?;
     let n = times.len();
@@ -451,10 +451,10 @@ pub(super) fn hessian<F: Function>(args: F::Args<'_>) -> Result<CsMat<f64>> {
 
 /// A Jacobian of which nothing is known: all of it, without the zeros.
 fn dense_jacobian<F: Function>(args: F::Args<'_>, states: &States) -> Result<CsMat<f64>> {
-    let rows = Times::new(Products::<F>::new(args, Kind::Vjp)?, states)?;
+    let rows = Times::new(Products::<F>::new(args, Kind::Vjp, None)?, states)?;
     let (m, n) = (rows.len(), rows.products.tangents().iter().map(extent).sum());
     if n <= m {
-        let columns = Products::<F>::new(args, Kind::Jvp).and_then(|p| Times::new(p, states));
+        let columns = Products::<F>::new(args, Kind::Jvp, None).and_then(|p| Times::new(p, states));
         match columns.and_then(|columns| by_columns((m, n), &columns)) {
             Err(Error::NoDerivative { .. }) => {}
             done => return done,

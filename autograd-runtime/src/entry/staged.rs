@@ -4,14 +4,18 @@
 
 use super::{
     Kind,
+    args::{LeafIn, LeafList},
+    blocks::Block,
     build::{derive, describe, not_scalar},
+    call::misfit,
     recursion,
     twins::{Fixed, Leaf, LeafReader, Leaves, Outcome, Twinned},
 };
 use crate::{
     Error, Result,
-    array::Array,
+    array::{Array, Data},
     op::{Attr, Op, arith, create::bits_of, views},
+    random::States,
     session::{self, TraceEnd},
     tensor::{Sweep, Target, Value, is_grad_enabled, seed, set_grad_enabled},
     ty::Ty,
@@ -28,6 +32,8 @@ pub fn staged<R: Outcome>(result: R) -> Staged {
 /// The arguments of a staged derivative, each with whether it is differentiated.
 #[derive(Default)]
 pub struct Inputs {
+    /// The function that is differentiated.
+    name: &'static str,
     leaves: Vec<(Leaf, bool)>,
     /// Static parts of the arguments.
     pub(super) constants: Vec<Fixed>,
@@ -36,6 +42,10 @@ impl Inputs {
     /// None yet.
     pub fn new() -> Inputs {
         Inputs::default()
+    }
+    /// None yet of those of a function.
+    pub fn of(name: &'static str) -> Inputs {
+        Inputs { name, ..Inputs::default() }
     }
     /// All leaves.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
@@ -91,12 +101,16 @@ pub(crate) fn derivative<R>(
                 if kind.needs_scalar() {
                     scalar(name, kind, t.graph.output_types().map(|t| Value::absent(t.clone())).collect())?;
                 }
-                let n = t.graph.outputs().len();
+                let values = match kind {
+                    Kind::Hessian => wrt.len(),
+                    kind if kind.has_value() => t.graph.outputs().len(),
+                    _ => 0,
+                };
                 let g = derive(&t.graph, wrt, kind)?;
                 let keys = t.draws.keys();
                 let all: Vec<Value> = inputs.iter().chain(&t.captures).chain(&keys).chain(extra).cloned().collect();
                 let mut value = session::inline(&g, &all)?;
-                let derivative = value.split_off(if kind.has_value() { n } else { 0 });
+                let derivative = value.split_off(values);
                 return constant_in_no_grad(Derived { value, derivative, rest });
             }
             // the outer trace is opaque now too: go on with numbers
@@ -139,6 +153,13 @@ fn alias(v: &Value) -> Result<Value> {
     Ok(leaf)
 }
 
+/// Zeros like a value with a one at a place.
+fn unit(like: &Value, at: usize) -> Value {
+    let mut data = Data::zeros(like.ty().dtype, like.ty().numel());
+    data.set_bits(at, bits_of(like.ty().dtype, 1.0));
+    Value::from_data(like.ty().clone(), data)
+}
+
 fn filled(like: &Value, x: f64) -> Value {
     Value::stored(Array::full(like.ty(), bits_of(like.ty().dtype, x)))
 }
@@ -175,8 +196,20 @@ fn on_tape<R>(
     };
     let with_ones =
         || outs.iter().enumerate().map(|(i, o)| Ok((o.clone(), seed(i, o, None)?))).collect::<Result<Vec<_>>>();
+    let mut value = if kind.has_value() { outs.clone() } else { Vec::new() };
     let derivative = match kind {
-        Kind::Jacobian | Kind::Hessian => return Err(Error::value(name, "expected a product, found a matrix")),
+        Kind::Jacobian | Kind::Hessian => {
+            if kind == Kind::Hessian {
+                value = sweep(with_ones()?, &tracked, true)?;
+            }
+            let mut rows = Vec::new();
+            for v in value.iter().filter(|v| v.ty().dtype.is_float()) {
+                for i in 0..v.ty().numel() {
+                    rows.extend(sweep(vec![(v.clone(), unit(v, i))], &tracked, create_graph)?);
+                }
+            }
+            rows
+        }
         Kind::Value => Vec::new(),
         Kind::Grad | Kind::ValueAndGrad => sweep(with_ones()?, &tracked, create_graph)?,
         Kind::Vjp => sweep(outs.iter().cloned().zip(extra.iter().cloned()).collect(), &tracked, create_graph)?,
@@ -200,7 +233,6 @@ fn on_tape<R>(
             outs.iter().map(|o| of(o).unwrap_or_else(|| filled(o, 0.0))).collect()
         }
     };
-    let value = if kind.has_value() { outs } else { Vec::new() };
     Ok(Derived { value, derivative, rest })
 }
 
@@ -211,13 +243,30 @@ fn run<R: Outcome>(kind: Kind, inputs: &Inputs, extra: &Inputs, twin: TwinFn<'_,
     let values: Vec<Value> = inputs.leaves.iter().map(|l| l.0.value().clone()).collect();
     let wrt: Vec<usize> = (0..values.len()).filter(|&i| inputs.leaves[i].1).collect();
     let extra: Vec<Value> = extra.leaves.iter().map(|l| l.0.value().clone()).collect();
-    derivative("function", kind, &values, &wrt, &extra, true, |fresh| {
+    let alike = |what: &str, want: &[Value]| {
+        if want.iter().map(Value::ty).eq(extra.iter().map(Value::ty)) {
+            return Ok(());
+        }
+        let leaves = |values: &[Value]| values.iter().map(leaf_in).collect::<LeafList>();
+        Err(misfit(format!("{}::{}", inputs.name, kind.name()), what, &leaves(want), &leaves(&extra)))
+    };
+    if matches!(kind, Kind::Jvp | Kind::Hvp | Kind::GradAndHvp) {
+        alike("directions", &wrt.iter().map(|&i| values[i].clone()).collect::<Vec<_>>())?;
+    }
+    derivative(inputs.name, kind, &values, &wrt, &extra, true, |fresh| {
         let mut leaves = inputs.leaves.iter().zip(fresh).map(|(l, v)| l.0.with(v));
         let value = twin(&mut leaves).outcome()?;
-        let mut out = Leaves::default();
-        value.leaves(&mut out);
-        Ok((out.leaves.iter().map(|l| l.value().clone()).collect(), value))
+        let values = Leaves::of(&value).values();
+        if kind == Kind::Vjp {
+            alike("cotangent of the result", &values)?;
+        }
+        Ok((values, value))
     })
+}
+
+/// A value as messages count it: lists are numbers.
+fn leaf_in(v: &Value) -> LeafIn {
+    if v.ty().is_list() { LeafIn::List(v.clone()) } else { LeafIn::Tensor(v.clone()) }
 }
 
 fn as_leaves(values: Vec<Value>) -> impl Iterator<Item = Leaf> {
@@ -236,6 +285,46 @@ pub fn staged_grad<R: Outcome, G>(
 ) -> Result<G> {
     let d = run(Kind::Grad, &inputs, &Inputs::new(), twin)?;
     Ok(shape(&mut as_leaves(d.derivative)))
+}
+
+/// All derivatives of a twin's results, inside another twin.
+///
+/// # Errors
+/// As `jacobian`.
+pub fn staged_jacobian<R: Outcome<Value: Block>, G: Block>(
+    inputs: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl Fn(&mut LeafReader<'_>) -> G,
+) -> Result<<R::Value as Block>::Over<G>> {
+    let d = run(Kind::Jacobian, &inputs, &Inputs::new(), twin)?;
+    let value = d.rest.from_leaves(&mut as_leaves(d.value));
+    matrix(inputs.name, &value, d.derivative, shape)
+}
+
+/// All second derivatives of a twin, inside another twin.
+///
+/// # Errors
+/// As `hessian`.
+pub fn staged_hessian<R: Outcome, G: Block>(
+    inputs: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl Fn(&mut LeafReader<'_>) -> G,
+) -> Result<G::Over<G>> {
+    let d = run(Kind::Hessian, &inputs, &Inputs::new(), twin)?;
+    let grads = shape(&mut as_leaves(d.value));
+    matrix(inputs.name, &grads, d.derivative, shape)
+}
+
+/// Rows put together as what they are derivatives of.
+fn matrix<B: Block, G: Block>(
+    name: &str,
+    of: &B,
+    rows: Vec<Value>,
+    shape: impl Fn(&mut LeafReader<'_>) -> G,
+) -> Result<B::Over<G>> {
+    let mut leaves = as_leaves(rows);
+    let mut rows = (0..of.count()).map(|_| shape(&mut leaves));
+    of.over(&mut rows).ok_or_else(|| Error::value(name, "expected as many rows as results"))
 }
 
 /// Value and gradient of a twin, inside another twin.
@@ -273,4 +362,57 @@ pub fn staged_hvp<R: Outcome, G>(
 ) -> Result<G> {
     let d = run(Kind::Hvp, &inputs, &directions, twin)?;
     Ok(shape(&mut as_leaves(d.derivative)))
+}
+
+/// The gradient, and the Hessian of a twin times directions, inside another twin.
+///
+/// # Errors
+/// As `grad`.
+pub fn staged_grad_and_hvp<R: Outcome, G>(
+    inputs: Inputs,
+    directions: Inputs,
+    twin: TwinFn<'_, R>,
+    shape: impl Fn(&mut LeafReader<'_>) -> G,
+) -> Result<(G, G)> {
+    let d = run(Kind::GradAndHvp, &inputs, &directions, twin)?;
+    let mut leaves = as_leaves(d.derivative);
+    Ok((shape(&mut leaves), shape(&mut leaves)))
+}
+
+/// What a pull-back inside a twin runs its function again with: the random numbers that the value was made with.
+pub struct Again(States);
+
+/// The value of a twin, inside another twin, and what its pull-back takes.
+///
+/// # Errors
+/// The first error of an operation.
+pub fn staged_vjp<R: Outcome>(twin: impl FnOnce() -> R) -> Result<(R::Value, Again)> {
+    let states = States::now();
+    let value = twin().outcome()?;
+    Ok((value, Again(states.with_new())))
+}
+
+impl Again {
+    /// The vector-Jacobian product of a twin with a cotangent of its result. The twin is differentiated again, so that
+    /// derivatives flow through the product.
+    ///
+    /// # Errors
+    /// If the cotangent has not the result's type.
+    pub fn pull<R: Outcome, G>(
+        &self,
+        inputs: Inputs,
+        ct: &impl Twinned,
+        twin: TwinFn<'_, R>,
+        shape: impl FnOnce(&mut LeafReader<'_>) -> G,
+    ) -> Result<G> {
+        let mut cotangent = Inputs::new();
+        cotangent.push(ct, false);
+        let d = self.0.again(|| run(Kind::Vjp, &inputs, &cotangent, twin))?;
+        Ok(shape(&mut as_leaves(d.derivative)))
+    }
+}
+
+/// A twin of one's own.
+pub fn owned<A: Twinned>(twin: &A) -> A {
+    twin.from_leaves(&mut Leaves::of(twin).leaves.into_iter())
 }

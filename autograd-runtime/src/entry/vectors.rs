@@ -100,12 +100,12 @@ impl<A: Arg<Twin = Self> + ?Sized, T: Float, const R: usize, const C: usize> AsT
 }
 
 /// As many rows of a matrix's elements, column by column: what `nalgebra` solves with.
-fn rows<T: Float, const R: usize, const C: usize>(rows: &[SMatrix<T, R, C>]) -> DMatrix<T> {
+fn rows<T: Scalar + Copy, const R: usize, const C: usize>(rows: &[SMatrix<T, R, C>]) -> DMatrix<T> {
     DMatrix::from_row_iterator(rows.len(), R * C, rows.iter().flatten().copied())
 }
 
 /// A row of derivatives becomes a row of a matrix.
-impl<T: Float, const R: usize, const C: usize> Block for SMatrix<T, R, C> {
+impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C> {
     type Stacked = DMatrix<T>;
     type Matrix = Vec<Vec<Self>>;
     type Fixed<const N: usize> = DMatrix<T>;
@@ -136,7 +136,7 @@ impl<T: Float, const R: usize, const C: usize> Block for SMatrix<T, R, C> {
         (rows.len() == R * C).then(|| H::stacked(rows))
     }
 }
-impl<T: Float> Block for DMatrix<T> {
+impl<T: Scalar + Copy> Block for DMatrix<T> {
     crate::__plain_block!();
     type Over<H: Block> = H::Stacked;
     fn count(&self) -> usize {

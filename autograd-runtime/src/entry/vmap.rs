@@ -269,7 +269,7 @@ where
     let read = |e: &Entry, args: F::Args<'_>, slots: &[u64]| {
         matrices::of_slots::<F, _>(e, args, slots, |e, value| value_of::<F>(value, &e.constants))
     };
-    all::<F, _>(n, each, Kind::Jacobian, read, |args, _| matrices::jacobian::<F>(args))
+    all::<F, _>(n, each, Kind::Jacobian, read, |args, _| matrices::jacobian::<F>(args, None))
 }
 /// Hessians.
 ///
@@ -282,7 +282,7 @@ where
     let read = |e: &Entry, args: F::Args<'_>, slots: &[u64]| {
         matrices::of_slots::<F, _>(e, args, slots, |_, grads| grads_of::<F>(args, grads))
     };
-    all::<F, _>(n, each, Kind::Hessian, read, |args, _| matrices::hessian::<F>(args))
+    all::<F, _>(n, each, Kind::Hessian, read, |args, _| matrices::hessian::<F>(args, None))
 }
 
 fn missing<F: Function>() -> Error {

@@ -102,6 +102,10 @@ impl Integers<'_> {
         let vector = ty.is_some_and(|ty| {
             matches!(list_type(Some(ty)), Some(Some(_))) && !matches!(ty, Type::Reference(_) | Type::Array(_))
         });
+        if candidate && vector && self.gives_list(init) {
+            self.take_list(init, id);
+            return (list_type(ty).flatten(), Kind::List);
+        }
         if candidate && mutable && self.is_empty_vector(init) && list_type(ty).is_some() {
             let result = ty.is_none() && self.result.as_deref() == Some(name);
             self.make_empty(init, id, vector || result);

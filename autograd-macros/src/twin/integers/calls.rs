@@ -6,7 +6,7 @@ use syn::{Expr, ExprCall, Type, parse_quote_spanned};
 use super::super::calls;
 use super::bindings::real;
 use super::exprs::METHODS;
-use super::{Integers, Kind, int, integer, number};
+use super::{Integers, Kind, int, integer, number, unparenthesised, wrap};
 use crate::ast;
 
 impl Integers<'_> {
@@ -87,13 +87,39 @@ impl Integers<'_> {
                 return Called::Other(parse_quote_spanned!(span=> (#a, #b) = (#b, #a)), Kind::Plain);
             }
         }
-        let mutable = |arg: &Expr| matches!(arg, Expr::Reference(arg) if arg.mutability.is_some());
-        let dispatched = calls::is_staged(func)
-            || calls::importable(func, &|name| self.lookup(name).is_some()).is_some() && !call.args.iter().any(mutable);
+        let dispatched = calls::is_staged(func) || self.is_dispatched(call);
         for (index, arg) in call.args.iter_mut().enumerate() {
             if dispatched && index < calls::MAX_ARGUMENTS { self.argument(arg) } else { self.plain(arg) }
         }
         Called::Kind(Kind::Plain)
+    }
+
+    /// Whether the call is one of a function that may be annotated.
+    fn is_dispatched(&self, call: &ExprCall) -> bool {
+        let mutable = |arg: &Expr| matches!(arg, Expr::Reference(arg) if arg.mutability.is_some());
+        let Expr::Path(func) = &*call.func else { return false };
+        calls::importable(func, &|name| self.lookup(name).is_some()).is_some() && !call.args.iter().any(mutable)
+    }
+
+    /// Whether an expression that is a vector of floats is a call whose result may be had as a list.
+    pub(super) fn gives_list(&self, e: &Expr) -> bool {
+        match unparenthesised(e) {
+            Expr::Call(call) => {
+                self.is_dispatched(call) || matches!(&*call.func, Expr::Path(func) if calls::is_staged(func))
+            }
+            Expr::Try(e) => self.gives_list(&e.expr),
+            Expr::MethodCall(call) if call.method == "unwrap" || call.method == "expect" => {
+                self.gives_list(&call.receiver)
+            }
+            _ => false,
+        }
+    }
+
+    /// That list, for the variable.
+    pub(super) fn take_list(&mut self, e: &mut Expr, id: usize) {
+        self.plain(e);
+        self.vars[id].needed = true;
+        wrap(e, "listed");
     }
 
     /// An argument of a function that may take an `Int` or a `List`.

@@ -394,6 +394,7 @@ impl Integers<'_> {
                 }
                 self.int(right);
             }
+            Some((id, Kind::List)) if !self.vars[id].lent && self.gives_list(right) => self.take_list(right, id),
             Some((id, kind @ (Kind::List | Kind::Table))) => {
                 if !self.vars[id].lent
                     && kind == self.listed_kind(right)

@@ -66,6 +66,11 @@ impl Integers<'_> {
                 false
             };
         }
+        if may && self.gives_list(e) {
+            self.vars[result].kind = Kind::List;
+            self.take_list(e, result);
+            return true;
+        }
         self.plain(e);
         false
     }

@@ -6,7 +6,7 @@ use super::super::{
     flow::{self, StagedFlow},
     twins::{AsTwin, Leaf, LeafReader, Leaves, Outcome, Slot, Twinned},
 };
-use super::{Int, emitted, known};
+use super::{Int, Row, emitted, known};
 use crate::{
     Result,
     array::Float,
@@ -226,6 +226,16 @@ impl<T: Float> List<T> {
                 })
             }
         }
+    }
+    /// The same as items of their own, for derivatives by each. Of a list whose length is not known the trace is given up.
+    #[track_caller]
+    pub fn each(&self) -> List<T> {
+        if let Items::Traced { all, len, .. } = &self.repr
+            && len.constant().is_none()
+        {
+            session::opaque_read(all, "a matrix of derivatives takes the length of a list", Place::caller());
+        }
+        List::of_items(self.items().to_vec())
     }
     /// Items of a range: a view of them.
     #[track_caller]
@@ -493,11 +503,45 @@ impl<S: AsList<T> + ?Sized, T: Float> AsList<T> for &S {
     }
 }
 
+/// What a function gives that is declared to give a vector of floats.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not the twin of `Vec<{T}>`")]
+pub trait IntoList<T: Float> {
+    /// The list.
+    fn into_list(self) -> List<T>;
+}
+impl<T: Float> IntoList<T> for List<T> {
+    fn into_list(self) -> List<T> {
+        self
+    }
+}
+impl<X: Into<Real<T>>, T: Float> IntoList<T> for Vec<X> {
+    fn into_list(self) -> List<T> {
+        List::of(self)
+    }
+}
+/// What a list or table is to plain code: of the derivatives in a parameter.
+pub trait Unrolled<X> {
+    #[doc(hidden)]
+    fn unrolled(&self) -> X;
+}
+impl<T: Float> Unrolled<Vec<Real<T>>> for List<T> {
+    fn unrolled(&self) -> Vec<Real<T>> {
+        self.items().to_vec()
+    }
+}
+impl<T: Float, const N: usize> Unrolled<[Real<T>; N]> for List<T> {
+    fn unrolled(&self) -> [Real<T>; N] {
+        Row::of(self.items())
+    }
+}
+
+/// The result of a function as a list.
+pub fn listed<T: Float>(result: impl IntoList<T>) -> List<T> {
+    result.into_list()
+}
+
 impl<T: Float + Arg<Twin = Real<T>, GradBuf = T>, const N: usize> AsTwin<[T; N]> for List<T> {
     fn as_twin<'s>(&'s self, slot: &'s Slot) -> &'s [Real<T>; N] {
-        slot.keep(|| {
-            let items = self.items();
-            std::array::from_fn(|i| items.get(i).copied().unwrap_or_else(|| literal(T::zero())))
-        })
+        slot.keep(|| Row::of(self.items()))
     }
 }

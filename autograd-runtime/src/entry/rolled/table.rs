@@ -6,7 +6,7 @@ use super::super::{
     twins::{AsTwin, IntoTwin, LeafReader, Leaves, Slot, Twinned},
 };
 use super::Int;
-use super::list::{Form, List, Read, within};
+use super::list::{Form, List, Read, Unrolled, within};
 use crate::{
     array::Float,
     real::{Real, literal},
@@ -96,6 +96,11 @@ impl<R: Row> Table<R> {
         let (start, rows) = super::list::bounds(&range, self.rows);
         Table::of_list(self.list.part(start * self.cols, rows * self.cols), rows, self.cols)
     }
+    /// As [`List::each`].
+    #[track_caller]
+    pub fn each(&self) -> Table<R> {
+        Table::of_list(self.list.each(), Int::number(self.rows.plain()), Int::number(self.cols.plain()))
+    }
     /// Makes `x` element `j` of row `i`.
     #[track_caller]
     pub fn set(&mut self, i: Int<usize>, j: Int<usize>, x: impl Into<Real<R::Float>>) {
@@ -148,6 +153,18 @@ impl<R: Row> Twinned for Table<R> {
     }
 }
 
+impl<R: Row> Unrolled<Vec<R>> for Table<R> {
+    fn unrolled(&self) -> Vec<R> {
+        self.rows().to_vec()
+    }
+}
+impl<R: Row, const M: usize> Unrolled<[R; M]> for Table<R> {
+    fn unrolled(&self) -> [R; M] {
+        let rows = self.rows();
+        std::array::from_fn(|i| rows.get(i).cloned().unwrap_or_else(|| Row::of(&[])))
+    }
+}
+
 /// What an annotated function takes where it is declared to take a slice of arrays of floats.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not the twin of `[{R}]`")]
 pub trait AsTable<R: Row> {
@@ -184,10 +201,7 @@ impl<T: Float + Arg<Twin = Real<T>, GradBuf = T>, const N: usize, const M: usize
     for Table<[Real<T>; N]>
 {
     fn as_twin<'s>(&'s self, slot: &'s Slot) -> &'s [[Real<T>; N]; M] {
-        slot.keep(|| {
-            let rows = self.rows();
-            std::array::from_fn(|i| rows.get(i).copied().unwrap_or_else(|| Row::of(&[])))
-        })
+        slot.keep(|| self.unrolled())
     }
 }
 impl<T: Float + Arg<Twin = Real<T>, GradBuf = T>, const N: usize> IntoTwin<[T; N]> for List<T> {
