@@ -292,7 +292,7 @@ fn directions_of_other_lengths_are_refused() {
             error(energy::hvp(&x, by.clone(), &d, e.clone()).map(drop), &named("hvp", "energy"));
             error(energy::grad_and_hvp(&x, by.clone(), &d, e).map(drop), &named("grad_and_hvp", "energy"));
         }
-        let (t, u) = (Tensor::<f64>::ones(&[3]), Tensor::<f64>::ones(&[2, 3]));
+        let (t, u) = (Tensor::<f64>::ones([3]), Tensor::<f64>::ones([2, 3]));
         let e = elementwise::jvp(&t, &u).unwrap_err().to_string();
         assert!(e.starts_with("elementwise::jvp: expected types f64[3] as direction of `x`, found f64[2,3]"), "{e}");
     });
