@@ -107,7 +107,7 @@ impl Program {
         Program::compile_within(g, keep_clif, None)
     }
     /// As [`Program::compile`], with a bound for the bytes that a loop records for its reverse mode: what does not fit is
-    /// computed again.
+    /// computed again. There is none for a program that would be too large for one function with it.
     ///
     /// # Errors
     /// As [`Program::compile`].
@@ -125,7 +125,12 @@ impl Program {
         let mut stats = Stats { nodes: (before, g.size()), ..Stats::default() };
         let mut builder = kernel::Builder::new(keep_clif).map_err(failed)?;
         let mut lowered = flow::lower(g, is_scalar(g), memory)?;
-        let scalar = scalar_program(&lowered);
+        let mut scalar = scalar_program(&lowered);
+        if scalar.is_none() && memory.is_some() && is_scalar(g) {
+            // loops in loops that are run again come to be in the program several times: then rather more memory than no program
+            lowered = flow::lower(g, true, None)?;
+            scalar = scalar_program(&lowered);
+        }
         if scalar.is_none() {
             if lowered.has_lists() {
                 return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
