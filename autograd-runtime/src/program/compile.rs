@@ -101,7 +101,7 @@ impl Program {
         Program::compile_within(g, keep_clif, None)
     }
     /// As [`Program::compile`], with a bound for the bytes that a loop records for its reverse mode: what does not fit is
-    /// computed again.
+    /// computed again. There is none for a program that would be too large for one function with it.
     ///
     /// # Errors
     /// As [`Program::compile`].
@@ -110,7 +110,12 @@ impl Program {
         let optimised = pass::optimise(g)?;
         let passes = clock.elapsed();
         let mut lowered = flow::lower(&optimised, is_scalar(&optimised), memory)?;
-        let scalar = scalar_program(&lowered);
+        let mut scalar = scalar_program(&lowered);
+        if scalar.is_none() && memory.is_some() && is_scalar(&optimised) {
+            // loops in loops that are run again come to be in the program several times: then rather more memory than no program
+            lowered = flow::lower(&optimised, true, None)?;
+            scalar = scalar_program(&lowered);
+        }
         if scalar.is_none() {
             if lowered.has_lists() {
                 return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));

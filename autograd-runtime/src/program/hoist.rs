@@ -48,11 +48,11 @@ pub(super) fn add(b: &Builder, op: &Op, args: &[NodeId], scalar: bool) -> Result
     for g in graphs.clone().map(|i| &**op.graph(i)) {
         let part = Leaving::of(g, &fixed, scalar);
         let outs = b.inline(&g.clone().with_outputs(part.values.clone()), &outer)?;
-        outs.iter().for_each(|o| {
-            if !more.contains(o) {
-                more.push(*o)
+        for &o in &outs {
+            if !more.contains(&o) {
+                more.push(o);
             }
-        });
+        }
         leave.push((part, outs));
     }
     if more.is_empty() {
