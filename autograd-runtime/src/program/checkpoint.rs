@@ -55,6 +55,8 @@ fn loops(g: &Graph) -> u64 {
     g.nodes().map(|(_, n)| own(&n.op) + n.subgraphs().map(loops).sum::<u64>()).sum()
 }
 
+/// Makes the way back of a stretch.
+type Stretch<'f> = &'f dyn Fn(&Builder, &[NodeId], &[NodeId]) -> Result<Vec<NodeId>>;
 type Part<'f> = &'f dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>;
 
 /// A graph over arguments of these types.
@@ -94,7 +96,7 @@ impl<'a> Checkpoints<'a> {
             op,
             trips: (own / 4 / trip).max(LEAST_TRIPS),
             places: (own / 8 / (8 * (carried + 1))).clamp(LEAST_PLACES, MOST_PLACES),
-            inside: if nested > 0 { memory / 2 / nested } else { memory },
+            inside: (memory / 2).checked_div(nested).unwrap_or(memory),
         }
     }
 
@@ -117,11 +119,7 @@ impl<'a> Checkpoints<'a> {
     /// The way back: from the number of trips, the arguments of the loop and cotangents of the floats that it carries to
     /// the cotangents before it, then the sums for the captures `captured`. `back` makes the way back of a stretch: from its
     /// arguments, the cotangents and the sums so far.
-    pub fn back(
-        &self,
-        captured: &[usize],
-        back: &dyn Fn(&Builder, &[NodeId], &[NodeId]) -> Result<Vec<NodeId>>,
-    ) -> Result<Graph> {
+    pub fn back(&self, captured: &[usize], back: Stretch<'_>) -> Result<Graph> {
         let (body, carried) = (self.op.graph(1), self.op.int(2) as usize);
         let stretch = self.stretch()?;
         let (n, floats) = (body.inputs().len(), control::floats(body));
