@@ -76,12 +76,12 @@ fn nested(x: &[f64], n: usize) -> f64 {
                 if (i + j) % 4 == 2 {
                     let mut k = 0;
                     while k < j && inner < 50.0 {
-                        inner += (x[j] * total).cos() + 0.1;
+                        inner += 0.2 * (x[j] * total).cos() + 0.1;
                         k += 1;
                     }
                 }
             }
-            total = total * 0.5 + (1.0 + inner * inner).sqrt();
+            total = total * 0.5 + 0.3 * (1.0 + inner * inner).sqrt();
         }
     }
     total
