@@ -204,6 +204,16 @@ macro_rules! map_each {
 pub use crate::{each, map_each};
 
 impl Data {
+    /// Adds the elements of another one of the same dtype at the end.
+    pub(crate) fn append(&mut self, more: &Data) {
+        match (self, more) {
+            (Data::F32(a), Data::F32(b)) => a.extend_from_slice(b),
+            (Data::F64(a), Data::F64(b)) => a.extend_from_slice(b),
+            (Data::I64(a), Data::I64(b)) => a.extend_from_slice(b),
+            (Data::Bool(a), Data::Bool(b)) => a.extend_from_slice(b),
+            _ => debug_assert!(false, "elements of another dtype"),
+        }
+    }
     /// `n` elements of value zero.
     pub fn zeros(dtype: DType, n: usize) -> Data {
         match dtype {

@@ -127,7 +127,8 @@ impl Program {
         done
     }
 
-    /// Runs the program as a part of another one, whose records it shares.
+    /// Runs the program as a part of another one, whose records it shares; `check` unless it has run with values of the same types
+    /// and numbers of elements, and no larger offsets.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -136,8 +137,11 @@ impl Program {
         inputs: &[Input<'_>],
         outputs: &mut [Output<'_>],
         cx: &mut Context<'p>,
+        check: bool,
     ) -> Result<()> {
-        self.check(inputs, outputs)?;
+        if check || cfg!(debug_assertions) {
+            self.check(inputs, outputs)?;
+        }
         let Body::Steps { workspaces, .. } = &self.body else { return self.run_scalar(inputs, outputs) };
         let mut w = workspaces.lock().pop().unwrap_or_default();
         let done = self.run_steps(&mut w, inputs, outputs, cx);

@@ -18,7 +18,8 @@ use crate::{
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Of each arena the blocks that were recorded: the kept values of each trip one after the other, or those of a call.
+/// Of each arena the blocks that were recorded: for each kept value the elements of all trips one after the other, or those of a
+/// call.
 #[derive(Default)]
 pub(super) struct Records(Vec<Vec<Arc<Vec<Data>>>>);
 
@@ -57,21 +58,23 @@ impl<'p> Context<'p> {
     pub fn new(records: Records) -> Context<'p> {
         Context { records, ..Context::default() }
     }
-    /// Runs a part. Unless it `keeps` what it records, because somebody reads that later, the records are as before.
+    /// Runs a part. Unless it `keeps` what it records, because somebody reads that later, the records are as before. What the
+    /// `first` trip of a loop has checked holds for all: later ones take the same, and records of trips before it.
     fn part(
         &mut self,
         keeps: bool,
+        first: bool,
         p: &'p Program,
-        args: &mut dyn Iterator<Item = &Data>,
+        args: &mut dyn Iterator<Item = Input<'_>>,
         outs: &mut [Data],
     ) -> Result<()> {
-        let inputs: SmallVec<[Input<'_>; 8]> = args.map(|d| Input::Data(d, 0)).collect();
+        let inputs: SmallVec<[Input<'_>; 8]> = args.collect();
         let mut outputs: SmallVec<[Output<'_>; 8]> = outs.iter_mut().map(Output::Data).collect();
         if keeps {
-            return p.run_in(&inputs, &mut outputs, self);
+            return p.run_in(&inputs, &mut outputs, self, first);
         }
         let before: SmallVec<[usize; 8]> = self.records.0.iter().map(Vec::len).collect();
-        p.run_in(&inputs, &mut outputs, self)?;
+        p.run_in(&inputs, &mut outputs, self, first)?;
         for (k, arena) in self.records.0.iter_mut().enumerate() {
             arena.truncate(before.get(k).copied().unwrap_or(0));
         }
@@ -156,21 +159,21 @@ impl Flow {
             Flow::If { branches } => {
                 let branch = &branches[usize::from(!truth(&args[0]))];
                 let mut outs = fresh(branch);
-                cx.part(gives_ends(branch.outputs()), branch, &mut args[1..].iter(), &mut outs)?;
+                cx.part(gives_ends(branch.outputs()), true, branch, &mut args[1..].iter().map(whole), &mut outs)?;
                 Ok(outs)
             }
             Flow::While { cond, body, carried, arena } => {
                 let mut trips = 0;
                 let (mut goes_on, mut next) = (fresh(cond), fresh(body));
-                let mut block = Vec::new();
+                let mut block: Vec<Data> = next[*carried..].iter().map(|d| Data::zeros(d.dtype(), 0)).collect();
                 let keeps = gives_ends(&body.outputs()[*carried..]);
                 loop {
-                    cx.part(false, cond, &mut args.iter(), &mut goes_on)?;
+                    cx.part(false, trips == 0, cond, &mut args.iter().map(whole), &mut goes_on)?;
                     if !truth(&goes_on[0]) {
                         break;
                     }
-                    cx.part(keeps, body, &mut args.iter(), &mut next)?;
-                    block.extend(next[*carried..].iter().cloned());
+                    cx.part(keeps, trips == 0, body, &mut args.iter().map(whole), &mut next)?;
+                    block.iter_mut().zip(&next[*carried..]).for_each(|(all, d)| all.append(d));
                     args[..*carried].swap_with_slice(&mut next[..*carried]);
                     trips += 1;
                 }
@@ -184,11 +187,13 @@ impl Flow {
                 // the arguments: trips, end, captures, carried values; those of the step: a record, the trip, captures, ..
                 let block = cx.records.block(*arena, &args[1])?;
                 let cut = args.len() - carried;
-                let mut next = fresh(step);
-                for trip in (0..count(&args[0])).rev() {
-                    let kept = &block[trip * width..(trip + 1) * width];
+                let (mut next, trips) = (fresh(step), count(&args[0]));
+                let sizes: SmallVec<[usize; 8]> = step.inputs()[..*width].iter().map(Ty::numel).collect();
+                for trip in (0..trips).rev() {
+                    let kept = block.iter().zip(&sizes).map(|(all, n)| Input::Data(all, trip * n));
                     let number = number(trip);
-                    cx.part(false, step, &mut kept.iter().chain([&number]).chain(&args[2..]), &mut next)?;
+                    let rest = [&number].into_iter().chain(&args[2..]).map(whole);
+                    cx.part(false, trip + 1 == trips, step, &mut kept.chain(rest), &mut next)?;
                     args[cut..].swap_with_slice(&mut next);
                 }
                 Ok(args.split_off(cut))
@@ -205,7 +210,7 @@ impl Flow {
                 let outside = cx.own.replace((program, arena));
                 cx.calls += 1;
                 let keeps = matches!(how, How::Save(_));
-                let run = || cx.part(keeps, program, &mut kept.iter().chain(given), &mut outs);
+                let run = || cx.part(keeps, true, program, &mut kept.iter().chain(given).map(whole), &mut outs);
                 stacker::maybe_grow(1 << 17, 1 << 21, run)?;
                 cx.calls -= 1;
                 cx.own = outside;
@@ -263,6 +268,9 @@ fn gives_ends(tys: &[Ty]) -> bool {
     tys.iter().any(|t| *t == Ty::scalar(DType::I64))
 }
 
+fn whole(d: &Data) -> Input<'_> {
+    Input::Data(d, 0)
+}
 fn truth(d: &Data) -> bool {
     matches!(d, Data::Bool(b) if b.iter().all(|&x| x))
 }
