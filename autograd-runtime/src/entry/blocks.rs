@@ -63,10 +63,20 @@ ranks! {
     Ix4: Ix5, Ix6, |D| IxDyn; Ix5: Ix6, IxDyn, |D| IxDyn; Ix6: IxDyn, IxDyn, |D| IxDyn; IxDyn: IxDyn, IxDyn, |D| IxDyn;
 }
 
-/// Forms of types that nothing more compact is known for: sequences of them.
+/// Forms of types that nothing more compact is known for: sequences of them, under arrays too.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __plain_block {
+    () => {
+        $crate::__plain_rows!();
+        $crate::__block_under!();
+    };
+}
+
+/// The same without those under arrays.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __plain_rows {
     // a struct may have an N of its own
     () => {
         type Stacked = ::std::vec::Vec<Self>;
@@ -74,7 +84,6 @@ macro_rules! __plain_block {
         type Fixed<const __N: usize> = [Self; __N];
         type Shaped = ::std::vec::Vec<Self>;
         type Cube = ::std::vec::Vec<::std::vec::Vec<Self>>;
-        $crate::__block_under!();
         fn stacked(rows: ::std::vec::Vec<Self>) -> ::std::vec::Vec<Self> {
             rows
         }
@@ -309,30 +318,11 @@ impl<A: Block> Block for Option<A> {
 
 /// A Jacobian of arrays has the axes of the value, then those of the argument.
 impl<T: Float, D: Rank> Block for Array<T, D> {
-    type Stacked = Vec<Self>;
-    type Matrix = Vec<Vec<Self>>;
-    type Fixed<const N: usize> = [Self; N];
-    type Shaped = Vec<Self>;
-    type Cube = Vec<Vec<Self>>;
+    crate::__plain_rows!();
     type Under<V: Rank> = Array<T, V::Then<D>>;
     type Over<H: Block> = H::Under<D>;
     fn count(&self) -> usize {
         self.len()
-    }
-    fn stacked(rows: Vec<Self>) -> Vec<Self> {
-        rows
-    }
-    fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
-        rows
-    }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
-        array(rows)
-    }
-    fn shaped(rows: Vec<Self>, _: &[usize]) -> Vec<Self> {
-        rows
-    }
-    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
-        rows
     }
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
         let own = rows.first().map_or_else(D::default, Self::raw_dim);
@@ -347,30 +337,11 @@ impl<T: Float, D: Rank> Block for Array<T, D> {
 
 /// The same of the arrays of an annotated body.
 impl<T: Float, D: Rank> Block for NdArray<Real<T>, D> {
-    type Stacked = Vec<Self>;
-    type Matrix = Vec<Vec<Self>>;
-    type Fixed<const N: usize> = [Self; N];
-    type Shaped = Vec<Self>;
-    type Cube = Vec<Vec<Self>>;
+    crate::__plain_rows!();
     type Under<V: Rank> = NdArray<Real<T>, V::Then<D>>;
     type Over<H: Block> = H::Under<D>;
     fn count(&self) -> usize {
         self.raw_dim().size()
-    }
-    fn stacked(rows: Vec<Self>) -> Vec<Self> {
-        rows
-    }
-    fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
-        rows
-    }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
-        array(rows)
-    }
-    fn shaped(rows: Vec<Self>, _: &[usize]) -> Vec<Self> {
-        rows
-    }
-    fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
-        rows
     }
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
         let own = rows.first().map_or_else(D::default, Self::raw_dim);

@@ -19,6 +19,7 @@
 //! Half of the memory is for loops inside, if there are any, whose ways back are made in the same manner. The least that
 //! is held are 8 snapshots and a record of 16 trips.
 
+use super::split::{Part, graph};
 use crate::{
     error::Result,
     graph::{Builder, Graph, NodeId},
@@ -57,15 +58,7 @@ fn loops(g: &Graph) -> u64 {
 
 /// Makes the way back of a stretch.
 type Stretch<'f> = &'f dyn Fn(&Builder, &[NodeId], &[NodeId]) -> Result<Vec<NodeId>>;
-type Part<'f> = &'f dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>;
 
-/// A graph over arguments of these types.
-fn graph<'t>(tys: impl IntoIterator<Item = &'t Ty>, f: Part<'_>) -> Result<Graph> {
-    let b = Builder::new();
-    let ins: Vec<NodeId> = tys.into_iter().map(|t| b.input(t)).collect();
-    let outs = f(&b, &ins)?;
-    b.finish(outs)
-}
 fn int(b: &Builder, x: u64) -> Result<NodeId> {
     b.add(create::constant_bits(DType::I64, x), &[])
 }

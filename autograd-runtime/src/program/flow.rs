@@ -83,9 +83,7 @@ struct Pair {
     captures: Vec<usize>,
     /// The captures that it differentiates in, in order.
     captured: Vec<usize>,
-    /// Whether nothing is recorded and `step` is the whole way back: see [`Checkpoints::back`].
-    whole: bool,
-    /// Which trips it is of.
+    /// Which trips it is of; if of none, `step` is the whole way back ([`Checkpoints::back`]).
     kept: Kept,
 }
 
@@ -109,7 +107,7 @@ impl Halves {
 impl Pair {
     fn new(body: Graph, halves: Halves, captured: Vec<usize>, kept: Kept) -> Pair {
         let record = halves.record();
-        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, whole: false, kept }
+        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, kept }
     }
     /// What the loop forwards gives besides what it carries: the number of trips and where the record ends, or what is kept of
     /// the last trip that counts.
@@ -117,7 +115,7 @@ impl Pair {
         let scalar = |dtype| std::iter::once(Ty::scalar(dtype));
         match self.kept {
             Kept::Last => scalar(DType::Bool).chain(self.step.input_types().take(self.record).cloned()).collect(),
-            Kept::All | Kept::Taken => scalar(DType::I64).chain(scalar(DType::I64)).collect(),
+            Kept::None | Kept::All | Kept::Taken => scalar(DType::I64).chain(scalar(DType::I64)).collect(),
         }
     }
 }
@@ -242,7 +240,7 @@ impl Lowering {
                     // as the `while_save` of the pair
                     let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
                     // of what is known otherwise nothing need be recorded by a loop around this one
-                    let known = if pair.kept == Kept::All { trips(&b, &n.op, &args)? } else { None };
+                    let known = if pair.kept == Kept::Taken { None } else { trips(&b, &n.op, &args)? };
                     let trips = known.unwrap_or(values[carried]);
                     let end = if self.scalar && pair.record == 0 {
                         b.add(create::constant_bits(DType::I64, 0), &[])?
@@ -345,11 +343,8 @@ impl Lowering {
 
     /// The body of a loop, which also gives what is recorded.
     fn forwards(&self, body: &Graph, known: &Graph) -> Result<Graph> {
-        let both = Builder::new();
-        let ins: Vec<NodeId> = body.input_types().map(|ty| both.input(ty)).collect();
-        let mut outs = both.inline(body, &ins)?;
-        outs.extend(both.inline(known, &ins)?);
-        self.finish(&pass::optimise(&both.finish(outs)?)?)
+        let both = split::graph(body.input_types(), &|b, x| Ok([b.inline(body, x)?, b.inline(known, x)?].concat()))?;
+        self.finish(&pass::optimise(&both)?)
     }
 
     /// As [`Lowering::pair`], of a loop of which not all trips need be recorded. In vector code a trip costs less than to
@@ -541,7 +536,7 @@ impl Lowering {
             over(b, &pair, args, state, [trips, end], arena.clone(), self.scalar)
         })?;
         let body = self.finish(&self.expand(&pass::optimise(body)?, None)?)?;
-        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), captured, whole: true, kept: Kept::All })
+        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), captured, kept: Kept::None })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -815,7 +810,7 @@ fn back(
     scalar: bool,
 ) -> Result<Vec<NodeId>> {
     let (loop_args, cotangents) = split_args(n, args);
-    let all = if pair.whole {
+    let all = if pair.kept == Kept::None {
         b.inline(&pair.step, &[&ends[..1], args].concat())?
     } else {
         let zeros = pair.captured.iter().filter_map(|&i| b.ex(loop_args[i]).full_like(0.0).node());

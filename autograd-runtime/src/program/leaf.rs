@@ -4,11 +4,13 @@
 
 use super::{
     flow::{CHEAP, cost},
-    taken::assume,
+    prune::lost,
+    split::{graph, rebuild},
+    taken::{assume, negated},
 };
 use crate::{
     error::Result,
-    graph::{Args, Builder, Graph, NodeId},
+    graph::{Args, Graph, NodeId},
     op::{
         Attr, Op, Signature,
         control::{CALL, IF, PROJ, is_call},
@@ -43,7 +45,7 @@ fn leaf(g: &Graph) -> Result<Option<(Graph, Graph)>> {
     for when in [true, false] {
         let value = assume(g, cond, when)?;
         if cheap(&value) {
-            let ends = if when { ends } else { super::taken::negated(&ends)? };
+            let ends = if when { ends } else { negated(&ends)? };
             return Ok(Some((ends, value)));
         }
     }
@@ -52,29 +54,24 @@ fn leaf(g: &Graph) -> Result<Option<(Graph, Graph)>> {
 
 /// The graph whose calls of the function ask first.
 fn asking(g: &Graph, own: &Signature, ends: &Graph, value: &Graph) -> Result<Graph> {
-    let b = Builder::new();
-    let live = g.live();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    for &i in g.inputs() {
-        map[i.index()] = Some(b.input(g.ty(i)));
-    }
-    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-        if map[id.index()].is_some() {
-            continue;
-        }
-        let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-        let op = if is_call(&n.op) { n.op.clone() } else { n.op.map_graphs(|g| asking(g, own, ends, value))? };
-        let calls = op.is(&CALL) && matches!(&op.attrs[0], Attr::Own(s) if **s == *own);
-        map[id.index()] = Some(if calls {
-            let call = Builder::new();
-            let ins: Vec<NodeId> = own.ins.iter().map(|ty| call.input(ty)).collect();
-            let outs = call.add_control(&op, &ins)?;
-            let branches = [value.clone(), call.finish(outs)?].map(|g| Attr::Graph(Arc::new(g)));
+    rebuild(
+        g,
+        &mut |b, _, n, map| {
+            if n.subgraphs().next().is_none() && !is_call(&n.op) {
+                return Ok(None);
+            }
+            let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+            if !is_call(&n.op) {
+                return b.add_control(&n.op.map_graphs(|g| asking(g, own, ends, value))?, &args).map(Some);
+            }
+            if !n.op.is(&CALL) || !matches!(&n.op.attrs[0], Attr::Own(s) if **s == *own) {
+                return Ok(None);
+            }
+            let call = graph(&own.ins, &|b, x| b.add_control(&n.op, x))?;
+            let branches = [value.clone(), call].map(|g| Attr::Graph(Arc::new(g)));
             let cond = b.inline(ends, &args)?;
-            b.add(Op::with(&IF, branches), &[&cond[..], &args].concat())?
-        } else {
-            b.add(op, &args)?
-        });
-    }
-    b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())
+            b.add_control(&Op::with(&IF, branches), &[&cond[..], &args].concat()).map(Some)
+        },
+        &|_| Vec::new(),
+    )
 }

@@ -15,6 +15,7 @@ use crate::{
         control::{IF, PROJ, is_control},
         list,
     },
+    ty::Ty,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::{collections::BTreeSet, sync::Arc};
@@ -334,7 +335,18 @@ fn merged(g: &Graph, first: NodeId, second: NodeId) -> Result<Graph> {
     )
 }
 
-/// What replaces a choice or loop while a graph is made again: its results.
+/// What makes a graph from its arguments.
+pub(super) type Part<'f> = &'f dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>;
+
+/// A graph over arguments of these types.
+pub(super) fn graph<'t>(tys: impl IntoIterator<Item = &'t Ty>, f: Part<'_>) -> Result<Graph> {
+    let b = Builder::new();
+    let ins: Vec<NodeId> = tys.into_iter().map(|t| b.input(t)).collect();
+    let outs = f(&b, &ins)?;
+    b.finish(outs)
+}
+
+/// What replaces a node while a graph is made again: its results.
 type Replace<'r> =
     &'r mut dyn FnMut(&Builder, NodeId, &crate::graph::Node, &[Option<NodeId>]) -> Result<Option<Vec<NodeId>>>;
 
@@ -360,14 +372,14 @@ pub(super) fn rebuild(g: &Graph, replace: Replace<'_>, more: &dyn Fn(NodeId) -> 
             continue;
         }
         todo.pop();
-        if n.op.is(&PROJ) {
-            map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
-        } else if let Some(outs) = replace(&b, id, n, &map)? {
+        if let Some(outs) = replace(&b, id, n, &map)? {
             if is_control(&n.op) {
                 all.insert(id, outs);
             } else {
                 map[id.index()] = outs.first().copied();
             }
+        } else if n.op.is(&PROJ) {
+            map[id.index()] = Some(all[&n.args[0]][n.op.int(0) as usize]);
         } else {
             let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
             if is_control(&n.op) {

@@ -3,24 +3,25 @@
 //! makes all before it count no more: then the last one is all that the way back runs ([`Kept::Last`]), and what it
 //! reads of that trip is carried, not recorded.
 
-use super::flow::without;
+use super::{
+    flow::without,
+    prune::lost,
+    split::{graph, rebuild},
+};
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, NodeId},
-    op::{
-        Attr, Op, compare,
-        control::{IF, PROJ, is_control},
-        create,
-    },
+    op::{Attr, Op, compare, control::IF, create},
     pass,
     ty::{DType, Ty},
 };
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Of which trips the way back reads a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
+    /// Of none: the way back runs the loop again ([`super::checkpoint`]).
+    None,
     /// Of all.
     All,
     /// Of those that take a branch.
@@ -79,83 +80,59 @@ pub(super) fn condition(step: &Graph, record: usize, carried: usize, sums: usize
 }
 
 pub(super) fn negated(g: &Graph) -> Result<Graph> {
-    let b = Builder::new();
-    let ins: Vec<NodeId> = g.input_types().map(|ty| b.input(ty)).collect();
-    let holds = b.inline(g, &ins)?;
-    let not = b.add(Op::new(&compare::NOT), &holds)?;
-    b.finish(vec![not])
+    graph(g.input_types(), &|b, x| Ok(vec![b.add(Op::new(&compare::NOT), &b.inline(g, x)?)?]))
 }
 
 /// The graph where a condition in it is known.
 pub(super) fn assume(g: &Graph, at: NodeId, holds: bool) -> Result<Graph> {
-    let b = Builder::new();
-    let live = g.live();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
-    for &i in g.inputs() {
-        map[i.index()] = Some(b.input(g.ty(i)));
-    }
-    for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
-        if id == at {
-            map[id.index()] = Some(b.add(create::constant(DType::Bool, f64::from(u8::from(holds))), &[])?);
-            continue;
-        }
-        if map[id.index()].is_some() {
-            continue;
-        }
-        if let (true, Some(results)) = (n.op.is(&PROJ), n.args.first().and_then(|a| all.get(a))) {
-            map[id.index()] = Some(results[n.op.int(0) as usize]);
-            continue;
-        }
-        let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-        if !is_control(&n.op) {
-            map[id.index()] = Some(b.add(n.op.clone(), &args)?);
-            continue;
-        }
-        let outs = if n.op.is(&IF) && n.args[0] == at {
-            b.inline(n.op.graph(usize::from(!holds)), &args[1..])?
-        } else {
-            b.add_control(&n.op, &args)?
-        };
-        map[id.index()] = outs.first().copied();
-        all.insert(id, outs);
-    }
-    pass::optimise(&b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())?)
+    let known = rebuild(
+        g,
+        &mut |b, id, n, map| {
+            if id == at {
+                let holds = create::constant(DType::Bool, f64::from(u8::from(holds)));
+                return Ok(Some(vec![b.add(holds, &[])?]));
+            }
+            if !n.op.is(&IF) || n.args[0] != at {
+                return Ok(None);
+            }
+            let args: Args = n.args[1..].iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+            b.inline(n.op.graph(usize::from(!holds)), &args).map(Some)
+        },
+        &|_| Vec::new(),
+    )?;
+    pass::optimise(&known)
+}
+
+/// The types of a loop's arguments with so many more carried values.
+fn with_more(g: &Graph, carried: usize, more: &[Ty]) -> Vec<Ty> {
+    let mut tys: Vec<Ty> = g.input_types().cloned().collect();
+    tys.splice(carried..carried, more.iter().cloned());
+    tys
 }
 
 /// A loop that carries what the way back reads of the last trip that counts: whether there was one, then what would have been
 /// recorded of it. `body` gives the carried values, what would be recorded, and whether the trip counts.
 pub(super) fn carrying(body: &Graph, carried: usize) -> Result<Graph> {
-    let b = Builder::new();
-    let tys: Vec<Ty> = body.input_types().cloned().collect();
-    let first: Vec<NodeId> = tys[..carried].iter().map(|t| b.input(t)).collect();
-    let more = b.input(&Ty::scalar(DType::Bool));
-    let kept: Vec<Ty> = body.output_types().skip(carried).cloned().collect();
-    let kept: Vec<NodeId> = kept[..kept.len() - 1].iter().map(|t| b.input(t)).collect();
-    let rest = tys[carried..].iter().map(|t| b.input(t));
-    let ins: Vec<NodeId> = first.into_iter().chain(rest).collect();
-    let mut outs = b.inline(body, &ins)?;
-    let mut new = outs.split_off(carried);
-    let counts = new.pop().expect("whether the trip counts comes last");
-    outs.push(b.add(Op::new(&compare::OR), &[more, counts])?);
-    for (new, old) in new.into_iter().zip(kept) {
-        outs.push(b.add(Op::new(&compare::SELECT), &[counts, new, old])?);
-    }
-    b.finish(outs)
+    let mut more: Vec<Ty> = body.output_types().skip(carried).cloned().collect();
+    more.rotate_right(1);
+    graph(&with_more(body, carried, &more), &|b, x| {
+        let (old, rest) = x[carried..].split_at(more.len());
+        let mut outs = b.inline(body, &[&x[..carried], rest].concat())?;
+        let mut new = outs.split_off(carried);
+        let counts = new.pop().ok_or_else(lost)?;
+        outs.push(b.add(Op::new(&compare::OR), &[old[0], counts])?);
+        for (new, old) in new.into_iter().zip(&old[1..]) {
+            outs.push(b.add(Op::new(&compare::SELECT), &[counts, new, *old])?);
+        }
+        Ok(outs)
+    })
 }
 
 /// The condition of a loop with so many more carried values.
 pub(super) fn widened(cond: &Graph, carried: usize, more: &[Ty]) -> Result<Graph> {
-    let b = Builder::new();
-    let tys: Vec<Ty> = cond.input_types().cloned().collect();
-    let first: Vec<NodeId> = tys[..carried].iter().map(|t| b.input(t)).collect();
-    for ty in more {
-        b.input(ty);
-    }
-    let rest = tys[carried..].iter().map(|t| b.input(t));
-    let ins: Vec<NodeId> = first.into_iter().chain(rest).collect();
-    let outs = b.inline(cond, &ins)?;
-    b.finish(outs)
+    graph(&with_more(cond, carried, more), &|b, x| {
+        b.inline(cond, &[&x[..carried], &x[carried + more.len()..]].concat())
+    })
 }
 
 /// The way back over the last trip that counts, if there was one: `kept` is whether, and what was kept of it; `captured` are the
