@@ -402,6 +402,9 @@ fn all_orders_of_a_choice() {
 fn all_orders_of_a_loop_over_vectors() {
     let v = |x: [f64; 2]| array(&ty("f64[2]"), x);
     check("horner", &graph(HORNER), &[v([1.0, -0.5]), v([0.7, 1.3])], 3);
+    // of more elements, a loop is a step that runs programs
+    let wide = |from: f64| array(&ty("f64[101]"), (0..101).map(|i| from + 0.01 * f64::from(i)));
+    check("horner in steps", &graph(&HORNER.replace("[2]", "[101]")), &[wide(-0.5), wide(0.3)], 3);
 }
 
 #[test]
@@ -468,10 +471,13 @@ fn loops_in_single_precision_and_in_steps() {
     let g = graph(&NESTED.replace("f64", "f32"));
     let v = |x: f64| array(&ty("f32[]"), [x]);
     check("nested f32", &g, &[v(0.6), v(1.7)], 2);
-    // beside a tensor of several elements the same loops are steps
+    // beside a tensor of several elements the same loops are over elements, and beside a larger one steps
     let wide = NESTED
         .replace("return %5, %4\n", "%6 = iota {dtype=f64, n=3} : f64[3]\n%7 = mul(%6, %4) : f64[3]\nreturn %5, %7\n");
+    assert_ne!(wide, NESTED);
     let v = |x: f64| array(&ty("f64[]"), [x]);
+    check("nested over elements", &graph(&wide), &[v(0.6), v(1.7)], 2);
+    let wide = wide.replace("n=3", "n=101").replace("f64[3]", "f64[101]");
     check("nested in steps", &graph(&wide), &[v(0.6), v(1.7)], 2);
 }
 

@@ -87,7 +87,7 @@ fn output(directive: &str, g: &Graph) -> String {
     match kind {
         "pass" => {
             let pass = pass::PASSES.iter().find(|p| p.name == name.trim()).expect("the name of a pass");
-            (pass.run)(g).unwrap().to_string()
+            pass.run(g).unwrap().to_string()
         }
         "fuse" => print_steps(&fuse(g).unwrap()),
         "plan" => print_plan(g, &fuse(g).unwrap()),
@@ -148,9 +148,9 @@ fn passes_are_idempotent_and_exact() {
         let x = inputs(&g, &mut Rng(7), true);
         let want = interp::run(&g, &x).unwrap();
         for p in pass::PASSES {
-            let once = (p.run)(&g).unwrap();
+            let once = p.run(&g).unwrap();
             once.verify().unwrap();
-            assert_eq!((p.run)(&once).unwrap(), once, "{} twice on\n{g}", p.name);
+            assert_eq!(p.run(&once).unwrap(), once, "{} twice on\n{g}", p.name);
             for (a, b) in want.iter().zip(interp::run(&once, &x).unwrap()) {
                 // the one pass that may change the order of a sum
                 let tol = if p.name == "reductions" { 1e-6 } else { 0.0 };

@@ -802,13 +802,50 @@ fn node(x: &Ex<'_>) -> autograd_runtime::graph::NodeId {
 
 /// A way to run a graph.
 type Engine = (&'static str, fn(&Graph, &[Array]) -> Vec<Array>);
-const ENGINES: [Engine; 2] = [
+const ENGINES: [Engine; 3] = [
     ("interpreted", |g, x| interp::run(g, x).unwrap_or_else(|e| panic!("{e}\n{g}"))),
-    ("compiled", |g, x| {
-        let p = Program::compile(g, false).unwrap_or_else(|e| panic!("{e}\n{g}"));
-        p.run_arrays(x).unwrap_or_else(|e| panic!("{e}\n{g}"))
-    }),
+    ("compiled", compiled),
+    // where tensors are small, such a program is one over their elements
+    (IN_A_LOOP, compiled),
 ];
+const IN_A_LOOP: &str = "compiled in a loop";
+
+fn compiled(g: &Graph, x: &[Array]) -> Vec<Array> {
+    let p = Program::compile(g, false).unwrap_or_else(|e| panic!("{e}\n{g}"));
+    p.run_arrays(x).unwrap_or_else(|e| panic!("{e}\n{g}"))
+}
+
+/// The graph as the only trip of a loop.
+fn in_a_loop(g: &Graph) -> Graph {
+    let (count, outs) = (ty("i64[]"), g.outputs().len());
+    let part = |cond: bool| {
+        let b = Builder::new();
+        let trip = b.input(&count);
+        g.output_types().for_each(|t| drop(b.input(t)));
+        let args: Vec<_> = g.input_types().map(|t| b.input(t)).collect();
+        let one = b.add(op::create::constant(DType::I64, 1.0), &[]).unwrap();
+        let node = |def, args: &[_]| b.add(Op::new(def), args).unwrap();
+        let all = match cond {
+            true => vec![node(&op::compare::LT, &[trip, one])],
+            false => [vec![node(&op::arith::ADD, &[trip, one])], b.inline(g, &args).unwrap()].concat(),
+        };
+        Attr::Graph(std::sync::Arc::new(b.finish(all).unwrap()))
+    };
+    let b = Builder::new();
+    let args: Vec<_> = g.input_types().map(|t| b.input(t)).collect();
+    let zero = |t: &Ty| b.add(op::create::constant(t.dtype, 0.0), &[]).unwrap();
+    let mut given = vec![zero(&count)];
+    given.extend(g.output_types().map(|t| node(&b.ex(zero(t)).expand(&t.shape))));
+    given.extend(args);
+    let repeated = Op::with(&op::control::WHILE, [part(true), part(false), Attr::Int(outs as i64 + 1)]);
+    let all = b.add(repeated, &given).unwrap();
+    let result = |(i, t): (usize, &Ty)| {
+        let attrs = [Attr::Int(i as i64 + 1), Attr::DType(t.dtype), Attr::dims(&t.shape)];
+        b.add(Op::with(&op::control::PROJ, attrs), &[all]).unwrap()
+    };
+    let results = g.output_types().enumerate().map(result).collect();
+    b.finish(results).unwrap()
+}
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
@@ -846,6 +883,7 @@ fn check(row: &Row) {
         let dir: Vec<Vec<f64>> = wrt.iter().map(|&i| normal(&x[i].ty(), &mut rng)).collect();
         let ct = normal(&out_ty, &mut rng);
         for (engine, run) in &ENGINES {
+            let g = if *engine == IN_A_LOOP { in_a_loop(&g) } else { g.clone() };
             let what = |s: &str| format!("{name}, {engine}, {s}");
             let y = run(&g, &x);
             common::close(&y[0], &interp::run(&g, &x).unwrap()[0], 1e-13)
@@ -971,6 +1009,23 @@ fn derivatives_are_right_in_every_engine() {
         })
         .collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn operations_on_small_tensors_in_loops_are_native() {
+    let such = [
+        "add", "exp", "sum", "matmul", "concat", "unslice", "slice", "permute", "reshape", "expand", "flip", "window",
+        "set_window", "window_add", "select", "clamp",
+    ];
+    for name in such {
+        let row = rows().into_iter().find(|r| r.name == name && matches!(r.what, What::Op(_)));
+        let g = in_a_loop(&row.unwrap_or_else(|| panic!("{name} has no row")).graph());
+        let wrt: Vec<usize> = (0..g.inputs().len()).filter(|&i| g.ty(g.inputs()[i]).dtype.is_float()).collect();
+        for g in [diff::vjp(&g, &wrt).unwrap(), g] {
+            let steps = Program::compile(&g, false).unwrap().stats().kernels.clone();
+            assert!(steps.len() == 1 && steps[0].kind == "scalar function", "{name}: {steps:?}");
+        }
+    }
 }
 
 #[test]

@@ -158,8 +158,9 @@ impl PartialEq for Graph {
 impl Eq for Graph {}
 impl Hash for Graph {
     fn hash<H: Hasher>(&self, h: &mut H) {
-        self.nodes().for_each(|(_, n)| n.hash(h));
-        self.outputs.hash(h);
+        // graphs are large and seldom differ in the rest alone
+        (self.len(), &self.inputs, &self.outputs).hash(h);
+        self.outputs.iter().for_each(|&o| self.node(o).hash(h));
     }
 }
 impl std::fmt::Debug for Graph {
@@ -187,6 +188,16 @@ impl Builder {
     pub fn new() -> Builder {
         Builder::default()
     }
+    /// An empty graph with room for so many nodes.
+    pub(crate) fn with_capacity(n: usize) -> Builder {
+        let b = Builder::new();
+        let mut inner = b.inner.borrow_mut();
+        inner.graph.dag.reserve_nodes(n);
+        inner.graph.dag.reserve_edges(2 * n);
+        inner.interned.reserve(n);
+        drop(inner);
+        b
+    }
     /// Adds a parameter.
     pub fn input(&self, ty: &Ty) -> NodeId {
         let mut inner = self.inner.borrow_mut();
@@ -201,10 +212,12 @@ impl Builder {
     /// What the operation's shape rule finds wrong.
     pub fn add(&self, op: Op, args: &[NodeId]) -> Result<NodeId> {
         let inner = &mut *self.inner.borrow_mut();
-        let key = (op.anywhere(), Args::from_slice(args));
+        let whole = op.place().is_some().then(|| op.clone());
+        let key = (if whole.is_some() { op.anywhere() } else { op }, Args::from_slice(args));
         if let Some(&id) = inner.interned.get(&key) {
             return Ok(id);
         }
+        let op = whole.unwrap_or_else(|| key.0.clone());
         let tys: SmallVec<[&Ty; 3]> = args.iter().map(|&a| inner.graph.ty(a)).collect();
         let ty = op.infer(&tys)?;
         drop(tys);

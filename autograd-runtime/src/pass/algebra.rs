@@ -1,29 +1,28 @@
 //! Exact algebra, one line a rule. Nothing here may change a bit: `x + 0` is not among the rules (−0 + 0 is
 //! +0), nor `x · 0` (NaN, ∞).
 
-use super::rewrite;
 use crate::{
     error::Result,
-    graph::{Builder, Graph, Node, NodeId},
+    graph::{Builder, Node, NodeId},
     op::{Op, arith, compare, create, list},
     ty::DType,
 };
 
-pub(super) fn run(g: &Graph) -> Result<Graph> {
-    rewrite(g, |b, n, args| match settled(n, args) {
-        Some(value) => Ok(Some(value)),
-        None => undecided(b, n, args),
-    })
+pub(super) fn rule(b: &Builder, n: &Node, args: &[NodeId]) -> Result<Option<NodeId>> {
+    if let Some(value) = settled(n, args) {
+        return Ok(Some(value));
+    }
+    Ok(inside(b, n, args)?.or(distance(b, n, args)?))
 }
 
-/// As [`run`] on a graph that may yet be differentiated.
-pub(super) fn inside(g: &Graph) -> Result<Graph> {
-    rewrite(g, undecided)
+/// As [`rule`] in a graph that may yet be differentiated.
+pub(super) fn inside(b: &Builder, n: &Node, args: &[NodeId]) -> Result<Option<NodeId>> {
+    Ok(simpler(b, n, args)?.filter(|&id| b.ty_of(id) == n.ty))
 }
 
-/// The graph after all derivatives of it have been taken.
-pub(super) fn settle(g: &Graph) -> Result<Graph> {
-    rewrite(g, |_, n, args| Ok(settled(n, args)))
+/// What is different after all derivatives have been taken.
+pub(super) fn settle(_: &Builder, n: &Node, args: &[NodeId]) -> Result<Option<NodeId>> {
+    Ok(settled(n, args))
 }
 
 /// A detached value is the value; so is one with a derivative of the user's, once that has been taken.
@@ -31,8 +30,15 @@ fn settled(n: &Node, a: &[NodeId]) -> Option<NodeId> {
     matches!(n.op.name(), "detach" | "custom_vjp").then(|| a[0])
 }
 
-fn undecided(b: &Builder, n: &Node, args: &[NodeId]) -> Result<Option<NodeId>> {
-    Ok(simpler(b, n, args)?.filter(|&id| b.ty_of(id) == n.ty))
+/// (a − b)² = (b − a)², written in one of these ways: both are often there, of two points seen from either. Their derivatives
+/// differ in the sign of zeros.
+fn distance(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {
+    let difference = if n.op.is(&arith::SQUARE) { b.node(a[0]) } else { return Ok(None) };
+    if !difference.op.is(&arith::SUB) || difference.args[0] <= difference.args[1] {
+        return Ok(None);
+    }
+    let other = b.add(difference.op, &[difference.args[1], difference.args[0]])?;
+    b.add(n.op.clone(), &[other]).map(Some)
 }
 
 fn simpler(b: &Builder, n: &Node, a: &[NodeId]) -> Result<Option<NodeId>> {

@@ -12,24 +12,42 @@ use crate::{
     graph::{Args, Builder, Graph, Node, NodeId},
     op::create,
 };
+use std::borrow::Cow;
 
-/// A named transformation.
+/// Another node for one whose arguments are rewritten already, if there is a better one.
+type Rule = fn(&Builder, &Node, &[NodeId]) -> Result<Option<NodeId>>;
+
+/// A named transformation: a rule for single nodes. What no output needs is left out, and each value computed once, in any case.
 pub struct Pass {
-    /// The name in file tests and in `explain`.
+    /// The name in file tests.
     pub name: &'static str,
-    /// The transformation.
-    pub run: fn(&Graph) -> Result<Graph>,
+    rule: Rule,
 }
 
-/// All passes, in the order they run in.
+/// All passes, in the order in which their rules are tried.
 pub static PASSES: &[Pass] = &[
-    Pass { name: "dce", run: dce },
-    Pass { name: "shapes", run: shapes::run },
-    Pass { name: "fold", run: fold::run },
-    Pass { name: "algebra", run: algebra::run },
-    Pass { name: "cse", run: cse },
-    Pass { name: "reductions", run: reductions::run },
+    Pass { name: "dce", rule: keep },
+    Pass { name: "shapes", rule: shapes::rule },
+    Pass { name: "fold", rule: fold::rule },
+    Pass { name: "algebra", rule: algebra::rule },
+    Pass { name: "cse", rule: keep },
+    Pass { name: "reductions", rule: reductions::rule },
 ];
+
+/// Leaves out what no output needs. And computes each value once: the builder hash-conses, so that rebuilding suffices.
+fn keep(_: &Builder, _: &Node, _: &[NodeId]) -> Result<Option<NodeId>> {
+    Ok(None)
+}
+
+impl Pass {
+    /// The graph after this pass alone.
+    ///
+    /// # Errors
+    /// If it builds an ill-typed graph, which is our bug.
+    pub fn run(&self, g: &Graph) -> Result<Graph> {
+        rewrite(g, self.rule).map(|(g, _)| g)
+    }
+}
 
 /// Runs all passes until nothing changes, at most three times round. All derivatives of the graph have been taken; those
 /// of the loops in it may be yet to be made, so that their bodies keep what derivatives depend on.
@@ -42,42 +60,58 @@ pub fn optimise(g: &Graph) -> Result<Graph> {
 
 /// What of a sub-graph only its derivatives depended on, once they have been made.
 pub(crate) fn settle(g: &Graph) -> Result<Graph> {
-    algebra::settle(g)
+    rewrite(g, algebra::settle).map(|(g, _)| g)
 }
 
 fn rounds(g: &Graph, settled: bool) -> Result<Graph> {
-    let mut g = subgraphs(&dce(g)?)?;
-    for _ in 0..3 {
-        let before = g.clone();
-        for p in &PASSES[1..] {
-            g = if p.name == "algebra" && !settled { algebra::inside(&g)? } else { (p.run)(&g)? };
-            if cfg!(debug_assertions) {
-                g.verify()?;
-            }
+    // the rules of all passes, one after the other on what the one before has made of a node: as good as pass by pass, and the
+    // graph is built once
+    let rules = |b: &Builder, n: &Node, args: &[NodeId]| {
+        let mut found: Option<(NodeId, Node)> = None;
+        for p in PASSES {
+            let rule = if p.name == "algebra" && !settled { algebra::inside } else { p.rule };
+            let new = match &found {
+                Some((_, n)) => rule(b, n, &n.args)?,
+                None => rule(b, n, args)?,
+            };
+            found = new.map(|id| (id, b.node(id))).or(found);
         }
-        g = dce(&g)?;
-        if g == before {
+        Ok(found.map(|f| f.0))
+    };
+    let inner = subgraphs(g)?;
+    let (mut g, mut changed) = rewrite(&inner, rules)?;
+    for _ in 0..2 {
+        if cfg!(debug_assertions) {
+            g.verify()?;
+        }
+        if !changed {
             break;
         }
+        (g, changed) = rewrite(&g, rules)?;
     }
     Ok(g)
 }
 
 /// Optimises the sub-graphs of control flow; as deep as the source nests it.
-fn subgraphs(g: &Graph) -> Result<Graph> {
-    rewrite(g, |b, n, args| {
-        if n.subgraphs().next().is_none() {
-            return Ok(None);
-        }
-        b.add(n.op.map_graphs(|g| rounds(g, false))?, args).map(Some)
-    })
+fn subgraphs(g: &Graph) -> Result<Cow<'_, Graph>> {
+    let none = |n: &Node| n.subgraphs().next().is_none();
+    if g.nodes().all(|(_, n)| none(n)) {
+        return Ok(Cow::Borrowed(g));
+    }
+    let inner = |b: &Builder, n: &Node, args: &[NodeId]| {
+        if none(n) { Ok(None) } else { b.add(n.op.map_graphs(|g| rounds(g, false))?, args).map(Some) }
+    };
+    rewrite(g, inner).map(|(g, _)| Cow::Owned(g))
 }
 
 /// Rebuilds a graph node by node: `rule` may give another node for one whose arguments are rewritten
-/// already; otherwise it is copied. Nodes that no output needs are left out.
-fn rewrite(g: &Graph, rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option<NodeId>>) -> Result<Graph> {
-    let b = Builder::new();
-    let live = g.live();
+/// already; otherwise it is copied. Nodes that no output needs are left out. Also whether there was another node.
+fn rewrite(
+    g: &Graph,
+    rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option<NodeId>>,
+) -> Result<(Graph, bool)> {
+    let b = Builder::with_capacity(g.len());
+    let (live, mut changed) = (g.live(), false);
     let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
     for &i in g.inputs() {
         map[i.index()] = Some(b.input(g.ty(i)));
@@ -87,7 +121,9 @@ fn rewrite(g: &Graph, rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option
             continue;
         }
         let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-        let new = match rule(&b, n, &args)? {
+        let new = rule(&b, n, &args)?;
+        changed |= new.is_some();
+        let new = match new {
             Some(id) => id,
             None => b.add(n.op.clone(), &args)?,
         };
@@ -98,15 +134,5 @@ fn rewrite(g: &Graph, rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option
     // what a rule has made superfluous goes at once: a pass run twice gives the same graph
     let live = new.live();
     let all = new.nodes().all(|(id, n)| live[id.index()] || n.op.is(&create::INPUT));
-    if all { Ok(new) } else { dce(&new) }
-}
-
-/// Leaves out what no output needs.
-fn dce(g: &Graph) -> Result<Graph> {
-    rewrite(g, |_, _, _| Ok(None))
-}
-
-/// Computes each value once. The builder hash-conses as it goes, so that rebuilding suffices.
-fn cse(g: &Graph) -> Result<Graph> {
-    dce(g)
+    if all { Ok((new, changed)) } else { Ok((rewrite(&new, keep)?.0, true)) }
 }

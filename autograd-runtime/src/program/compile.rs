@@ -2,6 +2,7 @@
 //! function, anything else a short list of steps.
 
 use super::{
+    elements::elements,
     exec::{Step, Workspace},
     flow,
     fuse::{Fused, StepKind, fuse},
@@ -41,7 +42,7 @@ pub(super) enum Body {
         scratch: usize,
         /// Whether it calls functions.
         calls: bool,
-        /// Slots of the arguments and of the results.
+        /// Slots of the arguments and of the results: one for each element, two for a list.
         slots: (usize, usize),
     },
     /// Steps over buffers.
@@ -109,20 +110,24 @@ impl Program {
         let clock = Instant::now();
         let optimised = pass::optimise(g)?;
         let passes = clock.elapsed();
-        let mut lowered = flow::lower(&optimised, is_scalar(&optimised), memory)?;
-        let mut scalar = scalar_program(&lowered);
-        if scalar.is_none() && memory.is_some() && is_scalar(&optimised) {
-            // loops in loops that are run again come to be in the program several times: then rather more memory than no program
-            lowered = flow::lower(&optimised, true, None)?;
-            scalar = scalar_program(&lowered);
-        }
-        if scalar.is_none() {
-            if lowered.has_lists() {
+        let function = match is_scalar(&optimised) {
+            true => function(&optimised, memory)?,
+            false => match elements(&optimised)? {
+                Some(g) => function(&pass::optimise(&g)?, memory)?,
+                None => None,
+            },
+        };
+        let functions = &mut Functions::new();
+        let mut program = match function {
+            Some((lowered, scalar)) => Program::of(&lowered, Some(&scalar), keep_clif, functions)?,
+            None if optimised.has_lists() => {
                 return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
             }
-            lowered = flow::lower(&optimised, false, None)?;
-        }
-        let mut program = Program::of(&lowered, scalar.as_ref(), keep_clif, &mut Functions::new())?;
+            None => Program::of(&flow::lower(&optimised, false, None)?, None, keep_clif, functions)?,
+        };
+        // those of the graph, where the function is one over elements
+        program.inputs = optimised.input_types().cloned().collect();
+        program.outputs = optimised.output_types().cloned().collect();
         program.stats.stages.insert(0, ("passes", passes));
         program.stats.nodes = (g.size(), optimised.size());
         program.stats.graph = Some(std::sync::Arc::new(optimised));
@@ -226,6 +231,19 @@ impl Program {
         };
         self.code.as_ref().map_or(0, Code::bytes) + arena
     }
+}
+
+/// A graph over scalars and lists as one native function, lowered, unless that would be too large.
+fn function(g: &Graph, memory: Option<u64>) -> Result<Option<(Graph, (ScalarProgram, usize))>> {
+    let within = |memory| {
+        let lowered = flow::lower(g, true, memory)?;
+        Ok(scalar_program(&lowered).map(|program| (lowered, program))) as Result<_>
+    };
+    Ok(match (within(memory)?, memory) {
+        // loops in loops that are run again come to be in the program several times: then rather more memory than no program
+        (None, Some(_)) => within(None)?,
+        (found, _) => found,
+    })
 }
 
 fn op_names(g: &Graph) -> Vec<String> {

@@ -220,27 +220,28 @@ impl Program {
                     args.extend([at as u64, (d.len() - offset) as u64]);
                 }
                 // one that no result needs may have no element
-                Input::Data(d, offset) => args.push(d.bits(*offset).unwrap_or(0)),
+                Input::Data(d, offset) => args.extend((*offset..offset + ty.numel()).map(|i| d.bits(i).unwrap_or(0))),
             }
         }
         let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, slots.1);
         let mut write = |outs: &[u64]| {
-            let mut slot = 0;
+            let mut rest = outs;
             for (y, ty) in outputs.iter_mut().zip(&self.outputs) {
+                let (slots, after) = rest.split_at(if ty.is_list() { 2 } else { ty.numel() });
+                rest = after;
                 match y {
-                    Output::Bits(b) => **b = outs[slot],
-                    Output::Data(d) => d.set_bits(0, outs[slot]),
+                    Output::Bits(b) => **b = slots[0],
+                    Output::Data(d) => slots.iter().enumerate().for_each(|(i, &bits)| d.set_bits(i, bits)),
                     Output::List(d) => {
-                        let mut list = crate::tensor::pool::take(ty.dtype, outs[slot + 1] as usize);
+                        let mut list = crate::tensor::pool::take(ty.dtype, slots[1] as usize);
                         // SAFETY: a list that the program gives is as long as it says, and is there while its memory is.
                         unsafe {
                             let bytes = list.len() * ty.dtype.size();
-                            std::ptr::copy_nonoverlapping(outs[slot] as *const u8, list.as_mut_ptr(), bytes);
+                            std::ptr::copy_nonoverlapping(slots[0] as *const u8, list.as_mut_ptr(), bytes);
                         }
                         **d = Some(list);
                     }
                 }
-                slot += if ty.is_list() { 2 } else { 1 };
             }
         };
         if !frame {

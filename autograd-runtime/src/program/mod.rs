@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod compile;
+mod elements;
 mod exec;
 mod extrema;
 mod flow;

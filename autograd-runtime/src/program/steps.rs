@@ -292,32 +292,32 @@ mod tests {
     use crate::{array::Array, diff};
 
     /// f(x, n) = x where n < 1, else sin(f(x·x, n − 1)), and its sum.
-    const RECURSION: &str = "%0 = input : f64[2]
+    const RECURSION: &str = "%0 = input : f64[101]
 %1 = input : i64[]
 %2 = call(%0, %1) {function={
-  %0 = input : f64[2]
+  %0 = input : f64[101]
   %1 = input : i64[]
   %2 = const 1 : i64[]
   %3 = lt(%1, %2) : bool[]
   %4 = if(%3, %0, %1) {then={
-    %0 = input : f64[2]
+    %0 = input : f64[101]
     %1 = input : i64[]
     return %0
   }, else={
-    %0 = input : f64[2]
+    %0 = input : f64[101]
     %1 = input : i64[]
     %2 = const 1 : i64[]
     %3 = sub(%1, %2) : i64[]
-    %4 = mul(%0, %0) : f64[2]
-    %5 = call(%4, %3) {function=(f64[2], i64[]) -> (f64[2])} : f64[2]
-    %6 = proj(%5) {index=0, dtype=f64, shape=[2]} : f64[2]
-    %7 = sin(%6) : f64[2]
+    %4 = mul(%0, %0) : f64[101]
+    %5 = call(%4, %3) {function=(f64[101], i64[]) -> (f64[101])} : f64[101]
+    %6 = proj(%5) {index=0, dtype=f64, shape=[101]} : f64[101]
+    %7 = sin(%6) : f64[101]
     return %7
-  }} : f64[2]
-  %5 = proj(%4) {index=0, dtype=f64, shape=[2]} : f64[2]
+  }} : f64[101]
+  %5 = proj(%4) {index=0, dtype=f64, shape=[101]} : f64[101]
   return %5
-}} : f64[2]
-%3 = proj(%2) {index=0, dtype=f64, shape=[2]} : f64[2]
+}} : f64[101]
+%3 = proj(%2) {index=0, dtype=f64, shape=[101]} : f64[101]
 %4 = sum(%3) {dims=[0]} : f64[1]
 return %4
 ";
@@ -327,7 +327,9 @@ return %4
         let g: Graph = RECURSION.parse().unwrap();
         let program = Program::compile(&diff::gradient(&g, &[0]).unwrap(), false).unwrap();
         let run = |n: i64| {
-            let x = Array::from_data(Data::F64(vec![0.5, 1.5]), &[2]);
+            // more elements than those for which it would be one native function
+            let x = [&[0.5, 1.5][..], &[0.0; 99]].concat();
+            let x = Array::from_data(Data::F64(x), &[101]);
             program.run_arrays(&[x, Array::from_data(number(n as usize), &[])])
         };
         let all = |n: i64| run(n).map(|all| all.iter().flat_map(|a| a.to_f64_vec()).collect::<Vec<_>>());
