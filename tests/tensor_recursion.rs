@@ -230,6 +230,26 @@ fn what_it_reads_besides_its_arguments() {
     }
 }
 
+/// The functions above over few elements are native functions over these; over more their calls are steps.
+#[test]
+fn larger_tensors() {
+    agrees!(halved(&(wave(&[120]) * 3.0)));
+    agrees!(of_settled(&wave(&[11, 10]), &wave(&[11, 10])));
+    agrees!(trace_of_power(&(wave(&[11, 11]) * 0.3), 7));
+    agrees!(of_fibonacci(&wave(&[110]), 0.7, 4));
+    agrees!(of_several(&wave(&[110]), 0.3));
+    agrees!(of_nested(&wave(&[110]), 3));
+    agrees!(around(&wave(&[110]), 3));
+    agrees!(mixed(&wave(&[110]), 0.8, 3));
+    for (small, large) in [
+        (halved::explain(&wave(&[5])), halved::explain(&wave(&[120]))),
+        (around::explain(&wave(&[3]), 3), around::explain(&wave(&[110]), 3)),
+    ] {
+        let native = |e: autograd::Explanation| e.kernels.len() == 1 && e.kernels[0].kind == "scalar function";
+        assert!(native(small.unwrap()) && !native(large.unwrap()));
+    }
+}
+
 /// Hessian times direction against differences of gradients, and both engines' forward modes.
 macro_rules! orders {
     ($f:ident(|$x:ident| $($arg:expr),*), $at:expr, [$($zero:expr),*]) => {{
@@ -263,6 +283,10 @@ fn higher_orders() {
     orders!(around(|x| x, 3), wave(&[3]), []);
     orders!(mixed(|x| x, 0.8, 3), wave(&[3]), [0.0]);
     orders!(of_captures(|x| x, 2), wave(&[3]), []);
+    orders!(halved(|x| x), wave(&[120]) * 2.0, []);
+    orders!(of_settled(|x| x, &wave(&[110])), wave(&[110]), [&Tensor::zeros([110])]);
+    orders!(of_fibonacci(|x| x, 0.7, 3), wave(&[110]), [0.0]);
+    orders!(around(|x| x, 3), wave(&[110]), []);
 }
 
 #[differentiable]

@@ -315,12 +315,15 @@ fn loops_of_known_counts_are_rolled_and_agree() {
         near(compiled(|| series::grad(1.3, n)), dynamic(|| series::grad(1.3, n)));
         near(compiled(|| series::value(1.3, n)), series(1.3, n));
         near(compiled(|| listed::grad(1.3, n)), dynamic(|| listed::grad(1.3, n)));
-        let x = Tensor::<f64>::from_vec(vec![0.3, -1.0, 2.0], [3]);
-        let (p, q) = (compiled(|| pendulum::grad(&x, n)), dynamic(|| pendulum::grad(&x, n)));
-        p.to_vec().into_iter().zip(q.to_vec()).for_each(|(a, b)| near(a, b));
-        let t = Tensor::<f64>::ones([3]);
-        let (p, q) = (compiled(|| pendulum::hvp(&x, n, &t)), dynamic(|| pendulum::hvp(&x, n, &t)));
-        p.to_vec().into_iter().zip(q.to_vec()).for_each(|(a, b)| near(a, b));
+        // over a few elements, and over more, for which a trip runs kernels
+        for size in [3, 130] {
+            let x = Tensor::<f64>::linspace(-1.0, 2.0, size);
+            let (p, q) = (compiled(|| pendulum::grad(&x, n)), dynamic(|| pendulum::grad(&x, n)));
+            p.to_vec().into_iter().zip(q.to_vec()).for_each(|(a, b)| near(a, b));
+            let t = Tensor::<f64>::ones([size]);
+            let (p, q) = (compiled(|| pendulum::hvp(&x, n, &t)), dynamic(|| pendulum::hvp(&x, n, &t)));
+            p.to_vec().into_iter().zip(q.to_vec()).for_each(|(a, b)| near(a, b));
+        }
     }
     let explained = |n: usize| {
         let text = scalar_loop::explain(0.7, 0.3, n).unwrap().to_json();

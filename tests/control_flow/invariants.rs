@@ -137,7 +137,8 @@ fn recurrent(w: &Tensor<f64>, u: &Tensor<f64>, x: &Tensor<f64>) -> Tensor<f64> {
 
 #[test]
 fn products_leave_loops_over_tensors() {
-    let tensor = |s: f64| (Tensor::<f64>::arange(9).reshape(&[3, 3]) * (0.07 * s)).sin();
+    // of so many elements that the loop is none of scalars
+    let tensor = |s: f64| (Tensor::<f64>::arange(121).reshape(&[11, 11]) * (0.07 * s)).sin() * 0.3;
     let (w, u) = (tensor(1.0), tensor(2.5));
     let all = |t: &[&Tensor<f64>]| t.iter().flat_map(|t| t.to_vec()).collect::<Vec<f64>>();
     // no trips, one, some

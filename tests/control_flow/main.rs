@@ -22,6 +22,7 @@ mod lookups;
 mod parts;
 mod results;
 mod rows;
+mod small;
 mod tables;
 
 use autograd::{Engine, with_engine};
