@@ -270,11 +270,12 @@ pub struct GradReader<'g> {
 impl GradReader<'_> {
     /// The elements of a list.
     pub(crate) fn list<T: Float>(&mut self) -> Vec<T> {
+        self.with_list(<[T]>::to_vec)
+    }
+    fn with_list<T: Float, R>(&mut self, f: impl FnOnce(&[T]) -> R) -> R {
         match self.grads.next() {
-            Some(OutVal::Tensor(v)) => {
-                T::of_slice(v.to_array().into_data().slice()).map_or_else(Vec::new, <[T]>::to_vec)
-            }
-            _ => Vec::new(),
+            Some(OutVal::Tensor(v)) => v.with_elements(f),
+            _ => f(&[]),
         }
     }
     #[inline]
@@ -295,7 +296,7 @@ impl GradReader<'_> {
 }
 
 pub(crate) fn scalar_of<T: Element>(v: &Value) -> T {
-    T::view_of(&v.to_array().view()).and_then(|a| a.iter().next().copied()).unwrap_or_default()
+    v.with_elements(|all: &[T]| all.first().copied().unwrap_or_default())
 }
 
 /// Goes over the caller's buffers twice: first to learn the tensors that results are written into directly,
@@ -330,8 +331,8 @@ impl Binder<'_> {
     /// The elements of a list.
     pub(crate) fn list<T: Float>(&mut self, out: &mut [T]) {
         if let BindPass::Write(r) = &mut self.pass {
-            let elements: Vec<T> = GradReader { grads: Source::Iter(*r), listed: false }.list();
-            out.iter_mut().zip(elements).for_each(|(o, x)| *o = x);
+            let mut reader = GradReader { grads: Source::Iter(*r), listed: false };
+            reader.with_list(|elements: &[T]| out.iter_mut().zip(elements).for_each(|(o, x)| *o = *x));
         }
     }
     /// The next result, of a buffer that is no tensor, once there are results.

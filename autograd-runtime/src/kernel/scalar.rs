@@ -569,7 +569,6 @@ fn context<'f>(
     own: Option<(&'f Function, FuncRef)>,
 ) -> Cx<'f> {
     let [lacking, fault, failed] = [0; 3].map(|_| l.b.create_block());
-    (0..4).for_each(|_| _ = l.b.append_block_param(fault, types::I64));
     l.b.append_block_param(failed, types::I32);
     [lacking, fault, failed].into_iter().for_each(|b| l.b.set_cold_block(b));
     Cx { frame, lacking, fault, failed, functions, own, checked: RefCell::default() }
@@ -583,9 +582,6 @@ fn leave(l: &mut Lanes<'_, '_>, cx: &Cx<'_>) -> Result<(), CompileError> {
     let lacking = l.b.ins().iconst(types::I32, 1);
     l.b.ins().return_(&[lacking]);
     enter(l, cx.fault);
-    for (k, p) in l.b.block_params(cx.fault).to_vec().into_iter().enumerate() {
-        l.b.ins().store(mem(), p, cx.frame, frame::FAULT + 8 * k as i32);
-    }
     let wrong = l.b.ins().iconst(types::I32, 2);
     l.b.ins().return_(&[wrong]);
     enter(l, cx.failed);
@@ -907,13 +903,18 @@ pub(super) fn parts(v: Val) -> (Value, Value, DType) {
     }
 }
 
-/// Leaves with a fault unless `ok`.
+/// Leaves with a fault unless `ok`. What is wrong is written out of line: as arguments of a block that all share it would be put
+/// in place in front of the branch.
 fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, ok: Value, kind: i64, place: i64, numbers: [Value; 2]) {
-    let go = l.b.create_block();
-    let kind = l.b.ins().iconst(types::I64, kind);
-    let place = l.b.ins().iconst(types::I64, place);
-    let fault: Vec<BlockArg> = [kind, place, numbers[0], numbers[1]].map(BlockArg::Value).to_vec();
-    l.b.ins().brif(ok, go, &[], cx.fault, &fault);
+    let (go, wrong) = (l.b.create_block(), l.b.create_block());
+    l.b.set_cold_block(wrong);
+    l.b.ins().brif(ok, go, &[], wrong, &[]);
+    enter(l, wrong);
+    let [kind, place] = [kind, place].map(|n| l.b.ins().iconst(types::I64, n));
+    for (k, n) in [kind, place, numbers[0], numbers[1]].into_iter().enumerate() {
+        l.b.ins().store(mem(), n, cx.frame, frame::FAULT + 8 * k as i32);
+    }
+    l.b.ins().jump(cx.fault, &[]);
     enter(l, go);
 }
 

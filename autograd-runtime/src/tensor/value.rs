@@ -7,7 +7,7 @@ use super::{
     stretch::Pending,
 };
 use crate::{
-    array::{Array, Data},
+    array::{Array, Data, Element},
     graph::NodeId,
     ty::{Layout, Ty},
 };
@@ -226,6 +226,18 @@ impl Value {
                 Array::from_data(Data::zeros(self.ty().dtype, self.ty().numel()), &self.ty().shape)
             }
         }
+    }
+    /// Calls `f` with the elements in row-major order, which are copied only where they are not stored so.
+    pub(crate) fn with_elements<T: Element, R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
+        if let Repr::Stored { storage, layout } = self.repr()
+            && layout.is_contiguous()
+        {
+            let data = storage.data.read();
+            let part = layout.offset..layout.offset + self.ty().numel();
+            return f(T::of_slice(data.slice()).and_then(|all| all.get(part)).unwrap_or_default());
+        }
+        let copy = self.to_array().into_data();
+        f(T::of_slice(copy.slice()).unwrap_or_default())
     }
     /// How often the elements were written to.
     pub(crate) fn version(&self) -> u64 {
