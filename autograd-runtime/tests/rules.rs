@@ -1014,8 +1014,22 @@ fn derivatives_are_right_in_every_engine() {
 #[test]
 fn operations_on_small_tensors_in_loops_are_native() {
     let such = [
-        "add", "exp", "sum", "matmul", "concat", "unslice", "slice", "permute", "reshape", "expand", "flip", "window",
-        "set_window", "window_add", "select", "clamp",
+        "add",
+        "exp",
+        "sum",
+        "matmul",
+        "concat",
+        "unslice",
+        "slice",
+        "permute",
+        "reshape",
+        "expand",
+        "flip",
+        "window",
+        "set_window",
+        "window_add",
+        "select",
+        "clamp",
     ];
     for name in such {
         let row = rows().into_iter().find(|r| r.name == name && matches!(r.what, What::Op(_)));

@@ -98,7 +98,7 @@ fn loops_over_small_tensors_are_native() {
 /// An observation a trip: a filter over a state of several numbers.
 #[differentiable(wrt(a))]
 fn filtered(a: &Tensor<f64>, seen: &[f64], weights: &[[f64; 2]]) -> Tensor<f64> {
-    let mut state = Tensor::<f64>::zeros(&[a.shape()[0]]);
+    let mut state = Tensor::<f64>::zeros([a.shape()[0]]);
     for (i, z) in seen.iter().enumerate() {
         state = a.matmul(&state).tanh() + *z * weights[i][0];
         if weights[i][1] > 0.0 {

@@ -299,6 +299,11 @@ impl Op {
             other => panic!("bug: {} lacks sub-graph {i}: {other:?}", self.name()),
         }
     }
+    /// Whether it puts each element of its arguments in some places, or nowhere, and computes nothing.
+    pub(crate) fn moves(&self) -> bool {
+        let moving = [&index::CONCAT, &index::UNSLICE, &index::GATHER, &window::WINDOW, &window::SET_WINDOW];
+        matches!(self.def.lower, Lower::View(_)) || moving.iter().any(|def| self.is(def))
+    }
     /// The number of the place in the source that a fault in it is reported at.
     pub(crate) fn place(&self) -> Option<i64> {
         (self.def.attrs.first() == Some(&"place")).then(|| self.int(0))

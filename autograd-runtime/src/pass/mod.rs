@@ -106,10 +106,7 @@ fn subgraphs(g: &Graph) -> Result<Cow<'_, Graph>> {
 
 /// Rebuilds a graph node by node: `rule` may give another node for one whose arguments are rewritten
 /// already; otherwise it is copied. Nodes that no output needs are left out. Also whether there was another node.
-fn rewrite(
-    g: &Graph,
-    rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option<NodeId>>,
-) -> Result<(Graph, bool)> {
+fn rewrite(g: &Graph, rule: impl Fn(&Builder, &Node, &[NodeId]) -> Result<Option<NodeId>>) -> Result<(Graph, bool)> {
     let b = Builder::with_capacity(g.len());
     let (live, mut changed) = (g.live(), false);
     let mut map: Vec<Option<NodeId>> = vec![None; g.len()];

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
-        Attr, Lower, Op, OpDef, Signature, arith,
+        Attr, Op, OpDef, Signature, arith,
         control::{self, CALL, CALL_VJP, IF, PROJ, WHILE, WHILE_VJP, is_call, is_control},
         create, index, integer, linalg, list, reduce, views, window,
     },
@@ -179,21 +179,21 @@ fn operation(b: &Builder, n: &Node, tys: &[&Ty], args: &[&[NodeId]]) -> Result<O
         };
         return (0..n.ty.numel()).map(of).collect::<Result<_>>().map(Some);
     }
-    let moving = [&index::CONCAT, &index::UNSLICE, &window::WINDOW, &window::SET_WINDOW];
-    if matches!(op.def.lower, Lower::View(_)) || moving.iter().any(|d| op.is(d)) {
-        return moved(b, n, tys, args).map(Some);
-    }
     if op.is(&index::GATHER) {
         let Some(index) = numbers(b, tys[1], args[1]) else { return Ok(None) };
         let from = op.eval(&[places(&tys[0].shape).view(), index.view()], &n.ty.with_dtype(DType::I64))?;
         return Ok(Some(at(&from).map(|i| args[0][i]).collect()));
+    }
+    if op.moves() {
+        return moved(b, n, tys, args).map(Some);
     }
     let to = match () {
         // what is summed along an axis, or put somewhere, comes from where the transpose takes it
         () if op.is(&reduce::SUM) => spread(shape, &tys[0].shape)?,
         () if op.is(&window::WINDOW_ADD) => {
             let read = [Attr::dims(&tys[0].shape), op.attrs[1].clone(), op.attrs[2].clone(), op.attrs[3].clone()];
-            at(&Op::with(&window::WINDOW, read).eval(&[places(shape).view()], &tys[0].with_dtype(DType::I64))?).collect()
+            at(&Op::with(&window::WINDOW, read).eval(&[places(shape).view()], &tys[0].with_dtype(DType::I64))?)
+                .collect()
         }
         () if op.is(&index::SCATTER_ADD) => {
             let Some(index) = numbers(b, tys[1], args[1]) else { return Ok(None) };

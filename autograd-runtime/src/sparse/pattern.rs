@@ -19,7 +19,7 @@ use crate::{
     graph::Node,
     interp,
     op::{
-        Attr, Derivative, Eval, Lower, Op, OpDef, arith, compare,
+        Attr, Derivative, Eval, Op, OpDef, arith, compare,
         control::{self, CALL_VJP, IF, PROJ, WHILE, WHILE_VJP},
         conv, create, index, linalg, list, reduce, scan, window,
     },
@@ -271,12 +271,6 @@ fn bend(op: &Op) -> Bend {
     }
 }
 
-/// Whether an operation puts each element of its arguments in some places, or nowhere.
-fn moves(op: &Op) -> bool {
-    let moving = [&index::CONCAT, &index::UNSLICE, &index::GATHER, &window::WINDOW, &window::SET_WINDOW];
-    matches!(op.def.lower, Lower::View(_)) || moving.iter().any(|def| op.is(def))
-}
-
 struct Run {
     sets: Sets,
     /// What has met, where second derivatives are asked for.
@@ -435,7 +429,7 @@ impl Run {
         if op.def.is_elementwise() || matches!(op.def.derivative, Derivative::Elementwise(_)) {
             return self.elementwise(at);
         }
-        if moves(op) {
+        if op.moves() {
             return moved(at);
         }
         if op.is(&list::FILL) {
