@@ -821,7 +821,7 @@ fn in_a_loop(g: &Graph) -> Graph {
     let part = |cond: bool| {
         let b = Builder::new();
         let trip = b.input(&count);
-        g.output_types().for_each(|t| drop(b.input(t)));
+        g.output_types().for_each(|t| _ = b.input(t));
         let args: Vec<_> = g.input_types().map(|t| b.input(t)).collect();
         let one = b.add(op::create::constant(DType::I64, 1.0), &[]).unwrap();
         let node = |def, args: &[_]| b.add(Op::new(def), args).unwrap();
