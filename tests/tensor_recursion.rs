@@ -302,14 +302,18 @@ fn derivatives_of_derivatives() {
 #[test]
 fn many_levels() {
     let x = wave(&[3]);
-    let (value, grad) = with_engine(Engine::Compiled, || chain::value_and_grad(&x, 3000)).unwrap();
-    let (mut y, mut slope) = (x.to_vec(), vec![1.0; 3]);
-    for _ in 0..3000 {
-        slope.iter_mut().zip(&y).for_each(|(s, y)| *s *= 0.999 * y.cos());
-        y.iter_mut().for_each(|y| *y = y.sin() + 0.01);
+    // native calls pass all elements on the stack, which has room for that many; steps have stacks of their own
+    for size in [3, 60, 120] {
+        let x = wave(&[size]);
+        let (value, grad) = with_engine(Engine::Compiled, || chain::value_and_grad(&x, 3000)).unwrap();
+        let (mut y, mut slope) = (x.to_vec(), vec![1.0; size]);
+        for _ in 0..3000 {
+            slope.iter_mut().zip(&y).for_each(|(s, y)| *s *= 0.999 * y.cos());
+            y.iter_mut().for_each(|y| *y = y.sin() + 0.01);
+        }
+        alike(&value.flat(), &[y.iter().sum::<f64>() * 0.999f64.powi(3000)]);
+        alike(&grad.flat(), &slope);
     }
-    alike(&value.flat(), &[y.iter().sum::<f64>() * 0.999f64.powi(3000)]);
-    alike(&grad.flat(), &slope);
     let [deep, flat] = [1000, 3].map(|n| chain::explain(&x, n).unwrap());
     assert_eq!((deep.nodes, deep.code_bytes), (flat.nodes, flat.code_bytes));
 }

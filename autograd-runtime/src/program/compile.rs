@@ -117,14 +117,19 @@ impl Program {
                 None => None,
             },
         };
-        let functions = &mut Functions::new();
-        let mut program = match function {
-            Some((lowered, scalar)) => Program::of(&lowered, Some(&scalar), keep_clif, functions)?,
-            None if optimised.has_lists() => {
-                return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
+        let (lowered, scalar) = match function {
+            Some((lowered, scalar)) => (lowered, Some(scalar)),
+            None => {
+                // without what only derivatives depended on it may be one over scalars after all
+                let lowered = flow::lower(&optimised, false, None)?;
+                let scalar = scalar_program(&lowered);
+                if scalar.is_none() && lowered.has_lists() {
+                    return Err(Error::Compile("lists and tensors, or very many operations, in one function".into()));
+                }
+                (lowered, scalar)
             }
-            None => Program::of(&flow::lower(&optimised, false, None)?, None, keep_clif, functions)?,
         };
+        let mut program = Program::of(&lowered, scalar.as_ref(), keep_clif, &mut Functions::new())?;
         // those of the graph, where the function is one over elements
         program.inputs = optimised.input_types().cloned().collect();
         program.outputs = optimised.output_types().cloned().collect();

@@ -89,6 +89,9 @@ unsafe impl Send for Workspace {}
 /// So many workspaces are kept: a function that calls itself needs one for each call that is running.
 const KEPT: usize = 64;
 
+/// Bytes of the stack for functions that call themselves so often that the thread's own is too small.
+const DEEP: usize = 1 << 26;
+
 /// A cache line, for its alignment.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -200,17 +203,26 @@ impl Program {
     /// The slots are those of the program's arguments and results, and the lists among them are as long as they say.
     unsafe fn run_frame<R>(&self, args: &[u64], outs: &mut [u64], read: impl FnOnce(&[u64]) -> R) -> Result<R, Fault> {
         let Body::Scalar { f, arenas, scratch, calls, .. } = &self.body else { return Err(Fault::Memory) };
-        Frame::with(*arenas, *scratch, *calls, |frame| {
-            // SAFETY: the caller's word for the slots; the frame has as many arenas and as much scratch as the program uses, and is
-            // this run's alone.
-            let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), frame) };
-            if status == 0 { Ok(read(outs)) } else { Err(frame.fault(status)) }
-        })
+        let mut read = Some(read);
+        let mut attempt = || {
+            Frame::with(*arenas, *scratch, *calls, |frame| {
+                // SAFETY: the caller's word for the slots; the frame has as many arenas and as much scratch as the program uses,
+                // and is this run's alone.
+                let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), frame) };
+                if status == 0 { Ok(read.take().map(|read| read(outs))) } else { Err(frame.fault(status)) }
+            })
+        };
+        let done = match attempt() {
+            // once more, with a stack of its own: a program has changed nothing until it ends well
+            Err(Fault::Depth) => stacker::grow(DEEP, attempt),
+            done => done,
+        };
+        done.and_then(|read| read.ok_or(Fault::Memory))
     }
 
     fn run_scalar(&self, inputs: &[Input<'_>], outputs: &mut [Output<'_>]) -> Result<()> {
         let Body::Scalar { f, frame, slots, .. } = &self.body else { return Ok(()) };
-        let mut args: SmallVec<[u64; 16]> = SmallVec::new();
+        let mut args: SmallVec<[u64; 64]> = SmallVec::new();
         for (x, ty) in inputs.iter().zip(&self.inputs) {
             match x {
                 Input::Bits(b) => args.push(*b),
@@ -223,7 +235,7 @@ impl Program {
                 Input::Data(d, offset) => args.extend((*offset..offset + ty.numel()).map(|i| d.bits(i).unwrap_or(0))),
             }
         }
-        let mut outs: SmallVec<[u64; 16]> = SmallVec::from_elem(0, slots.1);
+        let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, slots.1);
         let mut write = |outs: &[u64]| {
             let mut rest = outs;
             for (y, ty) in outputs.iter_mut().zip(&self.outputs) {
