@@ -66,10 +66,11 @@ pub(crate) fn settle(g: &Graph) -> Result<Graph> {
 fn rounds(g: &Graph, settled: bool) -> Result<Graph> {
     // the rules of all passes, one after the other on what the one before has made of a node: as good as pass by pass, and the
     // graph is built once
+    let all = PASSES.iter().map(|p| if p.name == "algebra" && !settled { algebra::inside } else { p.rule });
+    let all: Vec<Rule> = all.collect();
     let rules = |b: &Builder, n: &Node, args: &[NodeId]| {
         let mut found: Option<(NodeId, Node)> = None;
-        for p in PASSES {
-            let rule = if p.name == "algebra" && !settled { algebra::inside } else { p.rule };
+        for rule in &all {
             let new = match &found {
                 Some((_, n)) => rule(b, n, &n.args)?,
                 None => rule(b, n, args)?,
