@@ -100,7 +100,13 @@ pub(super) fn assume(g: &Graph, at: NodeId, holds: bool) -> Result<Graph> {
         },
         &|_| Vec::new(),
     )?;
-    pass::optimise(&known)
+    let Some(input) = g.inputs().iter().position(|i| *i == at) else { return pass::optimise(&known) };
+    // what else reads the argument
+    pass::optimise(&graph(known.input_types(), &|b, x| {
+        let mut x = x.to_vec();
+        x[input] = b.add(create::constant(DType::Bool, f64::from(u8::from(holds))), &[])?;
+        b.inline(&known, &x)
+    })?)
 }
 
 /// The types of a loop's arguments with so many more carried values.
@@ -214,6 +220,34 @@ return %8, %9
         assert_eq!(found.holds.inputs().len(), 4, "{}", found.holds);
         // a cotangent that goes no further: only the last such trip counts
         assert!(condition(&step("%6"), 2, 2, 1).unwrap().unwrap().last);
+    }
+
+    #[test]
+    fn a_recorded_condition_decides_as_well() {
+        let text = "%0 = input : bool[]
+%1 = input : i64[]
+%2 = input : f64[]
+%3 = input : f64[]
+%4 = const 0.0 : f64[]
+%5 = select(%0, %4, %2) : f64[]
+%6 = select(%0, %2, %4) : f64[]
+%7 = if(%0, %6, %3) {then={
+  %0 = input : f64[]
+  %1 = input : f64[]
+  %2 = sin(%0) : f64[]
+  %3 = add(%1, %2) : f64[]
+  return %3
+}, else={
+  %0 = input : f64[]
+  %1 = input : f64[]
+  return %1
+}} : f64[]
+%8 = proj(%7) {index=0, dtype=f64, shape=[]} : f64[]
+return %5, %8
+";
+        let found = condition(&text.parse().unwrap(), 1, 2, 1).unwrap().unwrap();
+        assert!(found.last, "{}", found.step);
+        assert!(found.read.is_empty(), "{}", found.step);
     }
 
     #[test]
