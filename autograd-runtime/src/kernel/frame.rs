@@ -14,7 +14,7 @@ pub struct Arena {
     records: *mut u64,
     /// In bytes: programs with records of other sizes use it too.
     capacity: u64,
-    /// Records so far.
+    /// Of the records so far, in bytes.
     len: u64,
     memory: Vec<u64>,
 }

@@ -217,6 +217,8 @@ pub struct Function {
     pub program: ScalarProgram,
     /// And what of that is recorded or read.
     pub how: How,
+    /// The types of what it gives.
+    pub results: Vec<Form>,
 }
 
 /// What a function does with a record.
@@ -243,27 +245,51 @@ pub enum How {
 }
 
 impl Function {
-    /// The types of what it takes and gives.
-    fn forms(&self, outs: &[Form]) -> (Vec<Form>, Vec<Form>) {
-        let integer = Form::Scalar(DType::I64);
+    /// The types of what it takes.
+    fn takes(&self) -> Vec<Form> {
         let ins = &self.program.inputs;
         match &self.how {
-            How::Plain => (ins.clone(), outs.to_vec()),
-            How::Save { results, .. } => (ins.clone(), [outs.get(..*results).unwrap_or_default(), &[integer]].concat()),
+            How::Plain | How::Save { .. } => ins.clone(),
             How::Back { record, .. } => {
-                ([&[integer], ins.get(record.len()..).unwrap_or_default()].concat(), outs.to_vec())
+                [&[Form::Scalar(DType::I64)], ins.get(record.len()..).unwrap_or_default()].concat()
+            }
+        }
+    }
+    /// The types of what it gives where its program gives these.
+    fn gives(&self, outs: &[Form]) -> Vec<Form> {
+        match &self.how {
+            How::Plain | How::Back { .. } => outs.to_vec(),
+            How::Save { results, .. } => {
+                [outs.get(..*results).unwrap_or_default(), &[Form::Scalar(DType::I64)]].concat()
             }
         }
     }
     fn sums(&self) -> usize {
         if let How::Back { sums, .. } = self.how { sums } else { 0 }
     }
-    /// Its machine signature: the memory to work in, where results go, then arguments. Results that are lists are
-    /// arguments, so that they go nowhere.
+    /// Which results come back in registers, those that are lists left out. The others go through memory: conventions have a
+    /// register for one integer beside the status, and for two floats, or none.
+    fn in_registers(&self, convention: CallConv) -> Vec<bool> {
+        let known = matches!(convention, CallConv::SystemV | CallConv::AppleAarch64);
+        let (mut integers, mut floats) = if known { (1, 2) } else { (0, 0) };
+        let mut free = |form: &Form| {
+            let left: &mut usize = match form {
+                Form::Scalar(dtype) if dtype.is_float() => &mut floats,
+                _ => &mut integers,
+            };
+            let free = *left > 0;
+            *left = left.saturating_sub(1);
+            free
+        };
+        self.results.iter().skip(self.sums()).map(&mut free).collect()
+    }
+    /// Its machine signature: the memory to work in, where results go that come back in memory, if some do, then arguments. It
+    /// returns its status, then results. Results that are lists are arguments, so that they go nowhere.
     pub(super) fn signature(&self, convention: CallConv) -> Signature {
         let mut signature = Signature::new(convention);
-        let mut types: Vec<Type> = vec![types::I64; 2];
-        for form in self.forms(&[]).0 {
+        let registers = self.in_registers(convention);
+        let mut types: Vec<Type> = vec![types::I64; if registers.contains(&false) { 2 } else { 1 }];
+        for form in self.takes() {
             match form {
                 Form::Scalar(dtype) => types.push(scalar_type(dtype)),
                 Form::List(_) => types.extend([types::I64; 2]),
@@ -271,6 +297,11 @@ impl Function {
         }
         signature.params.extend(types.into_iter().map(AbiParam::new));
         signature.returns.push(AbiParam::new(types::I32));
+        let results = self.results.iter().skip(self.sums()).zip(registers).filter(|(_, register)| *register);
+        signature.returns.extend(results.map(|(form, _)| match *form {
+            Form::Scalar(dtype) => AbiParam::new(scalar_type(dtype)),
+            Form::List(_) => AbiParam::new(types::I64),
+        }));
         signature
     }
 }
@@ -438,20 +469,15 @@ fn check_in(program: &ScalarProgram, own: Option<&Function>) -> Result<Vec<Form>
             }
             Inst::Call { function, args, results: outs } => {
                 let given = of(&forms, args)?;
-                let (f, gives) = match (function, own) {
-                    (Some(f), _) => (&**f, check_in(&f.program, Some(f))?),
-                    // what it gives is checked where it ends
-                    (None, Some(f)) => (f, Vec::new()),
-                    (None, None) => return wrong(),
+                let f = match (function, own) {
+                    (Some(f), _) if f.gives(&check_in(&f.program, Some(f))?) == f.results => &**f,
+                    (None, Some(f)) => f,
+                    _ => return wrong(),
                 };
-                let (takes, mut gives) = f.forms(&gives);
-                if function.is_none() {
-                    gives.clone_from(outs);
-                }
                 let first = given.len().checked_sub(f.sums());
                 let sums = first.is_some_and(|n| outs.get(..f.sums()) == Some(&given[n..]));
                 let lists = outs.iter().skip(f.sums()).any(|o| matches!(o, Form::List(_)));
-                if takes != given || gives != *outs || !sums || lists {
+                if f.takes() != given || f.results != *outs || !sums || lists {
                     return wrong();
                 }
                 results.insert(id as Id, outs.clone());
@@ -574,19 +600,25 @@ fn context<'f>(
     Cx { frame, lacking, fault, failed, functions, own, checked: RefCell::default() }
 }
 
-/// Ends a function: everything went well where the current position is.
-fn leave(l: &mut Lanes<'_, '_>, cx: &Cx<'_>) -> Result<(), CompileError> {
+/// Ends a function: everything went well where the current position is. It also returns these results.
+fn leave(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, results: &[Lane]) -> Result<(), CompileError> {
+    let give = |l: &mut Lanes<'_, '_>, status: Value, results: &[Lane]| {
+        let all: Vec<Value> = std::iter::once(status).chain(results.iter().map(|r| r.value)).collect();
+        l.b.ins().return_(&all);
+    };
     let done = l.b.ins().iconst(types::I32, 0);
-    l.b.ins().return_(&[done]);
-    enter(l, cx.lacking);
-    let lacking = l.b.ins().iconst(types::I32, 1);
-    l.b.ins().return_(&[lacking]);
-    enter(l, cx.fault);
-    let wrong = l.b.ins().iconst(types::I32, 2);
-    l.b.ins().return_(&[wrong]);
-    enter(l, cx.failed);
-    let status = l.b.block_params(cx.failed)[0];
-    l.b.ins().return_(&[status]);
+    give(l, done, results);
+    // nobody reads what comes with another status
+    let nothing = |l: &mut Lanes<'_, '_>| results.iter().map(|r| l.constant_bits(0, r.dtype)).collect::<Vec<Lane>>();
+    for (block, status) in [(cx.lacking, Some(1)), (cx.fault, Some(2)), (cx.failed, None)] {
+        enter(l, block);
+        let nothing = nothing(l);
+        let status = match status {
+            Some(status) => l.b.ins().iconst(types::I32, status),
+            None => l.b.block_params(block)[0],
+        };
+        give(l, status, &nothing);
+    }
     match l.error.take() {
         Some(message) => Err(CompileError::Unsupported(message)),
         None => Ok(()),
@@ -640,7 +672,7 @@ pub(super) fn emit(
     for (slot, word) in words.into_iter().enumerate() {
         l.b.ins().store(mem(), word, outs, (slot * 8) as i32);
     }
-    leave(&mut l, &cx)
+    leave(&mut l, &cx, &[])
 }
 
 /// Writes the body of a function, whose entry block is current and has the parameters.
@@ -651,30 +683,28 @@ pub(super) fn emit_function(
     functions: &[(Arc<Function>, FuncRef)],
     own: FuncRef,
 ) -> Result<(), CompileError> {
-    let &[frame, outs, ref words @ ..] = params else {
-        return malformed("functions take a frame and a place for results");
+    let registers = f.in_registers(l.call_conv);
+    let (frame, outs, words) = match *params {
+        [frame, ref words @ ..] if !registers.contains(&false) => (frame, None, words),
+        [frame, outs, ref words @ ..] => (frame, Some(outs), words),
+        _ => return malformed("functions take a frame and a place for results"),
     };
     let cx = context(&mut l, frame, functions, Some((f, own)));
     // the stack ends somewhere
     let (limit, at) = (l.b.ins().load(types::I64, mem(), frame, frame::STACK), l.b.ins().get_stack_pointer(types::I64));
     let ok = l.b.ins().icmp(IntCC::UnsignedGreaterThan, at, limit);
     guard(&mut l, &cx, ok, frame::DEPTH, -1, [at, limit]);
-    let mut words = words.iter().copied();
-    let mut args = Vec::new();
-    for form in f.forms(&[]).0 {
-        let mut next = || words.next().ok_or_else(|| CompileError::Malformed("a function lacks a parameter".into()));
-        args.push(match form {
-            Form::Scalar(dtype) => Val::Scalar(Lane { value: next()?, dtype }),
-            Form::List(dtype) => Val::List { at: next()?, len: next()?, dtype },
-        });
-    }
+    let mut args = of_words(&f.takes(), words)?;
     if let How::Back { record, arena, .. } = &f.how {
-        let at = address(&mut l, &cx, *arena);
-        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
-        let number = l.b.ins().iadd_imm_s(args[0].lane().value, -1);
-        let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
-        let from = l.b.ins().iadd(records, by);
-        args.splice(..1, recorded(&mut l, from, record));
+        let saved = if record.is_empty() {
+            Vec::new()
+        } else {
+            let at = address(&mut l, &cx, *arena);
+            let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+            let from = before(&mut l, records, args[0].lane().value, record.len());
+            recorded(&mut l, from, record)
+        };
+        args.splice(..1, saved);
     }
     let mut values = trip(&mut l, &cx, &f.program, &args)?;
     let mut end = None;
@@ -684,27 +714,35 @@ pub(super) fn emit_function(
         let value = record(&mut l, &cx, at, left.into_iter().map(Val::lane).collect())?;
         end = Some(Lane { value, dtype: DType::I64 });
     }
-    let scalars = values.into_iter().skip(f.sums()).map(Val::lane).chain(end);
-    store_words(&mut l, outs, scalars);
-    leave(&mut l, &cx)
+    let results: Vec<Lane> = values.into_iter().skip(f.sums()).map(Val::lane).chain(end).collect();
+    let in_registers =
+        |wanted| results.iter().zip(&registers).filter(move |(_, r)| **r == wanted).map(|(lane, _)| *lane);
+    if let Some(outs) = outs {
+        store_words(&mut l, outs, in_registers(false));
+    }
+    leave(&mut l, &cx, &in_registers(true).collect::<Vec<_>>())
 }
 
 /// Records values behind all records of an arena: where the record ends.
 fn record(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, values: Vec<Lane>) -> Result<Value, CompileError> {
-    let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
-    let bytes = (values.len() * 8) as i64;
-    if bytes > 0 {
-        let by = l.b.ins().imul_imm_s(len, bytes);
-        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
-        let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
-        let need = l.b.ins().iadd_imm_s(by, bytes);
-        let (records, _) = room(l, cx, at, need, records, capacity)?;
-        let to = l.b.ins().iadd(records, by);
-        store_words(l, to, values);
+    let bytes = l.b.ins().iconst(types::I64, (values.len() * 8) as i64);
+    if values.is_empty() {
+        // of nothing is anywhere
+        return Ok(bytes);
     }
-    let end = l.b.ins().iadd_imm_s(len, 1);
+    let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
+    let room = Room::after(l, at, len);
+    let room = room.of(l, cx, at, bytes)?;
+    store_words(l, room.to, values);
+    let end = l.b.ins().iadd(len, bytes);
     l.b.ins().store(mem(), end, at, frame::LEN);
     Ok(end)
+}
+
+/// The address of a record of so many values that ends there.
+fn before(l: &mut Lanes<'_, '_>, records: Value, end: Value, values: usize) -> Value {
+    let end = l.b.ins().iadd(records, end);
+    l.b.ins().iadd_imm_s(end, -(values as i64 * 8))
 }
 
 /// The values of the record at an address.
@@ -735,19 +773,31 @@ fn call(
         },
     };
     let sums = f.sums();
-    let size = (8 * (results.len() - sums)) as u32;
-    let slot = l.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
-    let outs = l.b.ins().stack_addr(types::I64, slot, 0);
-    let given: Vec<Value> = [cx.frame, outs].into_iter().chain(words(args)).collect();
+    let registers = f.in_registers(l.call_conv);
+    let size = 8 * registers.iter().filter(|r| !**r).count() as u32;
+    let slot =
+        (size > 0).then(|| l.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3)));
+    let outs = slot.map(|slot| l.b.ins().stack_addr(types::I64, slot, 0));
+    let given: Vec<Value> = std::iter::once(cx.frame).chain(outs).chain(words(args)).collect();
     let call = l.b.ins().call(target, &given);
-    let status = l.b.inst_results(call)[0];
+    let (status, returned) = match *l.b.inst_results(call) {
+        [status, ref returned @ ..] => (status, returned.to_vec()),
+        [] => return malformed("a function without a status"),
+    };
     let go = l.b.create_block();
     l.b.ins().brif(status, cx.failed, &[BlockArg::Value(status)], go, &[]);
     enter(l, go);
     let mut all = args[args.len() - sums..].to_vec();
-    for (k, form) in results[sums..].iter().enumerate() {
+    let (mut returned, mut offset) = (returned.into_iter(), 0);
+    for (form, register) in results[sums..].iter().zip(registers) {
         let Form::Scalar(dtype) = *form else { return malformed("a list that a function gives") };
-        let value = l.b.ins().stack_load(types::I64, scalar_type(dtype), slot, (k * 8) as i32);
+        let value = match slot {
+            Some(slot) if !register => {
+                offset += 8;
+                l.b.ins().stack_load(types::I64, scalar_type(dtype), slot, offset - 8)
+            }
+            _ => returned.next().ok_or_else(|| CompileError::Malformed("a function lacks a result".into()))?,
+        };
         all.push(Val::Scalar(Lane { value, dtype }));
     }
     Ok(all)
@@ -806,7 +856,8 @@ fn region(
                         if *last {
                             // the record makes room for the next one
                             let [trips, end] = [args[0], args[1]].map(|a| lane(a).value);
-                            let (at, start) = (address(l, cx, *arena), l.b.ins().isub(end, trips));
+                            let by = l.b.ins().imul_imm_s(trips, record.len() as i64 * 8);
+                            let (at, start) = (address(l, cx, *arena), l.b.ins().isub(end, by));
                             l.b.ins().store(mem(), start, at, frame::LEN);
                         }
                         outs
@@ -1044,6 +1095,18 @@ fn forms(vals: &[Val]) -> Vec<Form> {
 pub(super) fn words(vals: &[Val]) -> Vec<Value> {
     vals.iter().flat_map(|v| v.values()).collect()
 }
+/// Values of these forms from their words.
+fn of_words(like: &[Form], words: &[Value]) -> Result<Vec<Val>, CompileError> {
+    let mut words = words.iter().copied();
+    let mut next = || words.next().ok_or_else(|| CompileError::Malformed("a value is lacking".into()));
+    let val = |&form: &Form| {
+        Ok(match form {
+            Form::Scalar(dtype) => Val::Scalar(Lane { value: next()?, dtype }),
+            Form::List(dtype) => Val::List { at: next()?, len: next()?, dtype },
+        })
+    };
+    like.iter().map(val).collect()
+}
 pub(super) fn jump(l: &mut Lanes<'_, '_>, to: Block, values: impl IntoIterator<Item = Value>) {
     let args: Vec<BlockArg> = values.into_iter().map(BlockArg::Value).collect();
     l.b.ins().jump(to, &args);
@@ -1054,25 +1117,32 @@ pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
 }
 
 /// A loop over values of these forms: while `test` gives something for them, `trip` gives the next ones. The values at its end.
+///
+/// It is tested in front of the first trip and at the end of each. With one test at its head the way out would be reached from
+/// there, and Cranelift, which leaves a loop behind when it comes to its way out, would move nothing out of the trips that come
+/// after that.
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     like: &[Form],
     start: impl IntoIterator<Item = Value>,
-    test: impl FnOnce(&mut Lanes<'a, 'b>, &[Val]) -> Result<Value, CompileError>,
+    test: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<Value, CompileError>,
     trip: impl FnOnce(&mut Lanes<'a, 'b>, &[Val]) -> Result<Vec<Value>, CompileError>,
 ) -> Result<Vec<Val>, CompileError> {
-    let (head, vals) = block(l, like);
+    let args = |values: &[Value]| values.iter().copied().map(BlockArg::Value).collect::<Vec<_>>();
+    let start: Vec<Value> = start.into_iter().collect();
+    let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like), block(l, like));
+    let some = test(l, &of_words(like, &start)?)?;
+    l.b.ins().brif(some, first, &[], exit, &args(&start));
+    // what all trips have in common goes here
+    enter(l, first);
     jump(l, head, start);
     l.b.switch_to_block(head);
-    let more = test(l, &vals)?;
-    let (go, exit) = (l.b.create_block(), l.b.create_block());
-    l.b.ins().brif(more, go, &[], exit, &[]);
-    enter(l, go);
     let next = trip(l, &vals)?;
-    jump(l, head, next);
+    let more = test(l, &of_words(like, &next)?)?;
+    l.b.ins().brif(more, head, &args(&next), exit, &args(&next));
     l.b.seal_block(head);
     enter(l, exit);
-    Ok(vals)
+    Ok(ends)
 }
 /// The first value, which counts the trips that are left.
 fn left(_: &mut Lanes<'_, '_>, vals: &[Val]) -> Result<Value, CompileError> {
@@ -1149,45 +1219,42 @@ fn repeat(
     vector: Option<&Vector>,
 ) -> Result<Vec<Val>, CompileError> {
     let integer = Form::Scalar(DType::I64);
-    // carried values; with a record the number of trips, where the record ends, where records are and how many fit
+    // carried values; with a record where the next one goes, and up to where there is room
     let mut like = forms(&args[..carried]);
     let mut start = words(&args[..carried]);
     // of trips that leave nothing the number is all there is
     let taken = record.is_some_and(|r| r.taken);
     let width = body.outputs.len() - carried - usize::from(taken);
+    let bytes = width as i64 * 8;
     let counted = record.is_some() && width == 0;
-    let at = record.filter(|_| width > 0).map(|r| address(l, cx, r.arena));
+    let at = record.filter(|_| width > 0).map(|r| {
+        let at = address(l, cx, r.arena);
+        (at, l.b.ins().load(types::I64, mem(), at, frame::LEN))
+    });
     if counted {
         like.push(integer);
         start.push(l.b.ins().iconst(types::I64, 0));
     }
-    if let Some(at) = at {
-        like.extend([integer; 4]);
-        start.push(l.b.ins().iconst(types::I64, 0));
-        start.push(l.b.ins().load(types::I64, mem(), at, frame::LEN));
-        start.push(l.b.ins().load(types::I64, mem(), at, frame::RECORDS));
-        start.push(l.b.ins().load(types::I64, mem(), at, frame::CAPACITY));
+    let room = at.map(|(at, len)| Room::after(l, at, len));
+    if let Some(room) = room {
+        like.extend([integer; 2]);
+        start.extend(room.words());
     }
     if let Some(v) = vector {
         let attempt = vector::begin(l, cx, v, args, &args[..carried], None)?;
         let mut record = None;
-        if let Some(at) = at {
-            let [end, records, capacity] = [1, 2, 3].map(|k| start[words(&args[..carried]).len() + k]);
-            let bytes = width as i64 * 8;
-            let until = l.b.ins().iadd(end, attempt.trips);
-            let need = l.b.ins().imul_imm_s(until, bytes);
-            let room = room(l, cx, at, need, records, capacity)?;
-            let by = l.b.ins().imul_imm_s(end, bytes);
-            record = Some((l.b.ins().iadd(room.0, by), [until, room.0, room.1]));
+        if let (Some((at, _)), Some(room)) = (at, room) {
+            let all = l.b.ins().imul_imm_s(attempt.trips, bytes);
+            let room = room.of(l, cx, at, all)?;
+            record = Some((room.to, Room { to: l.b.ins().iadd(room.to, all), ..room }));
         }
         // a record of nothing is nowhere
         let place = record.map(|r| r.0).or(counted.then_some(attempt.trips));
         let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, place)?;
         let mut done = words(&outs);
         done.extend(counted.then_some(attempt.trips));
-        if let Some((_, more)) = record {
-            done.push(attempt.trips);
-            done.extend(more);
+        if let Some((_, room)) = record {
+            done.extend(room.words());
         }
         start = vector::end(l, attempt, &like, done, start);
     }
@@ -1208,26 +1275,27 @@ fn repeat(
                 None => l.b.ins().iadd_imm_s(trips, 1),
             });
         }
-        if let Some(at) = at {
-            let before = &vals[carried..carried + 4];
-            let rest = taken.map(|taken| unless(l, taken, before));
-            let [trips, end, records, capacity] = [0, 1, 2, 3].map(|k| before[k].lane().value);
-            let bytes = (recorded.len() * 8) as i64;
-            let by = l.b.ins().imul_imm_s(end, bytes);
-            let need = l.b.ins().iadd_imm_s(by, bytes);
-            let room = room(l, cx, at, need, records, capacity)?;
-            let to = l.b.ins().iadd(room.0, by);
-            store_words(l, to, recorded.into_iter().map(Val::lane));
-            let after = [l.b.ins().iadd_imm_s(trips, 1), l.b.ins().iadd_imm_s(end, 1), room.0, room.1];
+        if let Some((at, _)) = at {
+            let rest = taken.map(|taken| unless(l, taken, &vals[carried..]));
+            let [to, limit] = [0, 1].map(|k| vals[carried + k].lane().value);
+            let bytes = l.b.ins().iconst(types::I64, bytes);
+            let room = Room { to, limit }.of(l, cx, at, bytes)?;
+            store_words(l, room.to, recorded.into_iter().map(Val::lane));
+            let after = Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words();
             values.extend(rest.map_or(after.to_vec(), |rest| rest.join(l, after)));
         }
         Ok(values)
     })?;
-    if let Some(at) = at {
+    if let Some((at, len)) = at {
         // the next run of this loop records after these
-        l.b.ins().store(mem(), vals[carried + 1].lane().value, at, frame::LEN);
+        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+        let end = l.b.ins().isub(vals[carried].lane().value, records);
+        l.b.ins().store(mem(), end, at, frame::LEN);
+        let all = l.b.ins().isub(end, len);
+        let trips = l.b.ins().udiv_imm_u(all, bytes);
+        vals.truncate(carried);
+        vals.extend([trips, end].map(|value| Val::Scalar(Lane { value, dtype: DType::I64 })));
     }
-    vals.truncate(carried + if at.is_some() { 2 } else { 0 } + usize::from(counted));
     vals.extend(counted.then(|| vals[carried]));
     Ok(vals)
 }
@@ -1279,9 +1347,8 @@ fn back_linked(
     like.extend(forms(state));
     let start = words(&args[..2]).into_iter().chain(words(state));
     let vals = cycle(l, &like, start, left, |l, vals| {
-        let [number, place] = [0, 1].map(|k| l.b.ins().iadd_imm_s(vals[k].lane().value, -1));
-        let by = l.b.ins().imul_imm_s(place, (record.len() * 8 + 8) as i64);
-        let from = l.b.ins().iadd(records, by);
+        let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
+        let from = before(l, records, vals[1].lane().value, record.len() + 1);
         let mut now = recorded(l, from, record);
         let before = l.b.ins().load(types::I64, mem(), from, (record.len() * 8) as i32);
         now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
@@ -1293,32 +1360,48 @@ fn back_linked(
     Ok(vals[2..].to_vec())
 }
 
-/// Makes sure that records up to so many bytes fit: where they are now, and how many bytes fit.
-fn room(
-    l: &mut Lanes<'_, '_>,
-    cx: &Cx<'_>,
-    at: Value,
-    end: Value,
-    records: Value,
-    capacity: Value,
-) -> Result<(Value, Value), CompileError> {
-    let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
-    l.b.set_cold_block(full);
-    let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
-    l.b.ins().brif(fits, go, &[BlockArg::Value(records), BlockArg::Value(capacity)], full, &[]);
-    enter(l, full);
-    let mut signature = Signature::new(CallConv::PreserveAll);
-    signature.params.extend([AbiParam::new(types::I64); 2]);
-    let signature = l.b.import_signature(signature);
-    let target = l.b.ins().iconst(types::I64, jit::grow()? as i64);
-    l.b.ins().call_indirect(signature, target, &[at, end]);
-    let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
-    let capacity = l.b.ins().load(types::I64, mem(), at, frame::CAPACITY);
-    let fits = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, capacity);
-    let now = [BlockArg::Value(records), BlockArg::Value(capacity)];
-    l.b.ins().brif(fits, go, &now, cx.lacking, &[]);
-    enter(l, go);
-    Ok((vals[0].lane().value, vals[1].lane().value))
+/// Where the next record of an arena goes, and up to where there is room.
+#[derive(Clone, Copy)]
+struct Room {
+    to: Value,
+    limit: Value,
+}
+
+impl Room {
+    /// Behind records of so many bytes.
+    fn after(l: &mut Lanes<'_, '_>, at: Value, len: Value) -> Room {
+        let [records, capacity] = [frame::RECORDS, frame::CAPACITY].map(|o| l.b.ins().load(types::I64, mem(), at, o));
+        Room { to: l.b.ins().iadd(records, len), limit: l.b.ins().iadd(records, capacity) }
+    }
+    fn words(self) -> [Value; 2] {
+        [self.to, self.limit]
+    }
+    /// Makes sure that so many bytes fit. If they did not, the records have moved.
+    fn of(self, l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, bytes: Value) -> Result<Room, CompileError> {
+        let args = |room: Room| room.words().map(BlockArg::Value);
+        let fits = |l: &mut Lanes<'_, '_>, room: Room| {
+            let end = l.b.ins().iadd(room.to, bytes);
+            l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, room.limit)
+        };
+        let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
+        l.b.set_cold_block(full);
+        let ok = fits(l, self);
+        l.b.ins().brif(ok, go, &args(self), full, &[]);
+        enter(l, full);
+        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+        let len = l.b.ins().isub(self.to, records);
+        let need = l.b.ins().iadd(len, bytes);
+        let mut signature = Signature::new(CallConv::PreserveAll);
+        signature.params.extend([AbiParam::new(types::I64); 2]);
+        let signature = l.b.import_signature(signature);
+        let target = l.b.ins().iconst(types::I64, jit::grow()? as i64);
+        l.b.ins().call_indirect(signature, target, &[at, need]);
+        let now = Room::after(l, at, len);
+        let ok = fits(l, now);
+        l.b.ins().brif(ok, go, &args(now), cx.lacking, &[]);
+        enter(l, go);
+        Ok(Room { to: vals[0].lane().value, limit: vals[1].lane().value })
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // the parts of one instruction
@@ -1337,9 +1420,9 @@ fn back(
     let at = address(l, cx, arena);
     let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
     // where the record of trip 0 is
-    let first = l.b.ins().isub(end, trips);
-    let by = l.b.ins().imul_imm_s(first, (record.len() * 8) as i64);
-    let first = l.b.ins().iadd(records, by);
+    let by = l.b.ins().imul_imm_s(trips, (record.len() * 8) as i64);
+    let first = l.b.ins().isub(end, by);
+    let first = l.b.ins().iadd(records, first);
     let mut like = vec![Form::Scalar(DType::I64)];
     like.extend(forms(state));
     let mut start: Vec<Value> = std::iter::once(trips).chain(words(state)).collect();

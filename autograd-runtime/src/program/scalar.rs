@@ -479,6 +479,7 @@ fn call(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec
     if s.outs.get(sums..results)?.iter().any(Ty::is_list) {
         return None;
     }
+    let gives: Vec<Form> = crate::op::control::results(op).iter().map(form).collect();
     let function = match &op.attrs[0] {
         Attr::Graph(g) => {
             let outside = std::mem::replace(&mut arenas.function, true);
@@ -501,7 +502,7 @@ fn call(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec
             if let How::Save { arena, .. } | How::Back { arena, .. } = how {
                 arenas.uses(arena);
             }
-            Some(std::sync::Arc::new(Function { program: done.program, how }))
+            Some(std::sync::Arc::new(Function { program: done.program, how, results: gives.clone() }))
         }
         _ => None,
     };
@@ -512,9 +513,8 @@ fn call(r: &mut Regions<'_>, n: &Node, arenas: &mut Arenas) -> Option<(Inst, Vec
         let (id, b) = r.own(n.args[first + k])?;
         (args[first + k], held[k]) = (id, SmallVec::from_slice(&[b]));
     }
-    let results: Vec<Form> = crate::op::control::results(op).iter().map(form).collect();
-    held.resize(results.len(), SmallVec::new());
-    Some((Inst::Call { function, args, results }, held))
+    held.resize(gives.len(), SmallVec::new());
+    Some((Inst::Call { function, args, results: gives }, held))
 }
 
 /// Whether a loop over a record is the last to read it: the loop that recorded is beside it, and where its record ends is
