@@ -4,7 +4,6 @@
 use super::arrays::{NdArray, dimension, extents};
 use crate::{array::Float, real::Real, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
-use smallvec::SmallVec;
 
 /// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
 pub trait Block: Sized {
@@ -28,8 +27,8 @@ pub trait Block: Sized {
     fn stacked(rows: Vec<Self>) -> Self::Stacked;
     /// See [`Block::Matrix`].
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
-    /// See [`Block::Fixed`]; `None` if there are not `N`.
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>>;
+    /// See [`Block::Fixed`].
+    fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N>;
     /// See [`Block::Shaped`].
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
     /// See [`Block::Cube`].
@@ -37,7 +36,7 @@ pub trait Block: Sized {
     /// See [`Block::Under`].
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V>;
     /// Takes a row for each of its floats; `None` if they run out.
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>>;
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>>;
 }
 
 /// The number of axes of an array: what it is with those of another one behind.
@@ -90,8 +89,8 @@ macro_rules! __plain_rows {
         fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
             rows
         }
-        fn fixed<const __N: usize>(rows: $crate::entry::blocks::Few<Self>) -> ::core::option::Option<[Self; __N]> {
-            $crate::entry::blocks::array(rows)
+        fn fixed<const __N: usize>(rows: [Self; __N]) -> [Self; __N] {
+            rows
         }
         fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {
             rows
@@ -112,16 +111,6 @@ macro_rules! __block_under {
             <Self as $crate::entry::Block>::stacked(rows)
         }
     };
-}
-
-/// Rows of an array, which are few: up to four are no vector.
-pub type Few<T> = SmallVec<[T; 4]>;
-
-/// The rows as an array; `None` if they are fewer.
-pub fn array<T, const N: usize>(rows: Few<T>) -> Option<[T; N]> {
-    let mut rows = rows.into_iter();
-    let all: [Option<T>; N] = std::array::from_fn(|_| rows.next());
-    all.iter().all(Option::is_some).then(|| all.map(|row| row.expect("all are there")))
 }
 
 fn rectangle<T: Float>(rows: Vec<Vec<T>>) -> Array2<T> {
@@ -149,14 +138,14 @@ macro_rules! floats {
             fn count(&self) -> usize { 1 }
             fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
             fn matrix(rows: Vec<Vec<$f>>) -> Array2<$f> { rectangle(rows) }
-            fn fixed<const N: usize>(rows: Few<$f>) -> Option<[$f; N]> { array(rows) }
+            fn fixed<const N: usize>(rows: [$f; N]) -> [$f; N] { rows }
             fn shaped(rows: Vec<$f>, shape: &[usize]) -> Tensor<$f> { Tensor::from_vec(rows, shape) }
             fn cube(rows: Vec<Vec<$f>>, shape: &[usize]) -> Tensor<$f> {
                 let n = rows.first().map_or(0, Vec::len);
                 Tensor::from_vec(rows.concat(), &[shape, &[n]].concat()[..])
             }
             fn under<V: Rank>(rows: Vec<$f>, dim: &V) -> Array<$f, V> { shaped(rows, dim.slice()) }
-            fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H> { rows.next() }
+            fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H> { rows.next() }
         }
     )*};
 }
@@ -181,8 +170,8 @@ impl<T: Float> Block for Real<T> {
         let dim = ndarray::Dim([rows.len(), rows.first().map_or(0, Vec::len)]);
         NdArray::of_elements(rows.concat(), dim)
     }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
-        array(rows)
+    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
+        rows
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Tensor<T> {
         NdArray::of_elements(rows, IxDyn(shape)).whole()
@@ -194,7 +183,7 @@ impl<T: Float> Block for Real<T> {
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
         NdArray::of_elements(rows, dim.clone())
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H> {
         rows.next()
     }
 }
@@ -216,8 +205,8 @@ impl<A: Block> Block for Vec<A> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>> {
-        Some(A::matrix(rows.into_vec()))
+    fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N> {
+        A::matrix(rows.into())
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows, shape)
@@ -225,7 +214,7 @@ impl<A: Block> Block for Vec<A> {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
         self.iter().map(|a| a.over(rows)).collect::<Option<Vec<_>>>().map(Block::stacked)
     }
 }
@@ -247,8 +236,8 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
-        array(rows)
+    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
+        rows
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows.into_iter().map(Vec::from).collect(), shape)
@@ -256,8 +245,9 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
-        self.iter().map(|a| a.over(rows)).collect::<Option<Few<_>>>().and_then(Block::fixed)
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
+        let all = self.each_ref().map(|a| a.over(rows));
+        all.iter().all(Option::is_some).then(|| Block::fixed(all.map(|row| row.expect("all are there"))))
     }
 }
 
@@ -279,8 +269,8 @@ impl<T: Float> Block for Tensor<T> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: Few<Self>) -> Option<[Self; N]> {
-        array(rows)
+    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
+        rows
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
         let own: Shape = rows.first().map_or_else(Shape::new, |r| Shape::from_slice(r.shape()));
@@ -296,7 +286,7 @@ impl<T: Float> Block for Tensor<T> {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H::Shaped> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Shaped> {
         let rows: Vec<H> = rows.take(self.numel()).collect();
         (rows.len() == self.numel()).then(|| H::shaped(rows, self.shape()))
     }
@@ -308,7 +298,7 @@ impl<A: Block> Block for Option<A> {
     fn count(&self) -> usize {
         self.as_ref().map_or(0, A::count)
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
         match self {
             Some(a) => a.over(rows).map(Some),
             None => Some(None),
@@ -329,7 +319,7 @@ impl<T: Float, D: Rank> Block for Array<T, D> {
         let all = rows.into_iter().flatten().collect();
         shaped(all, &[dim.slice(), own.slice()].concat())
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
         let rows: Vec<H> = rows.take(self.len()).collect();
         (rows.len() == self.len()).then(|| H::under(rows, &self.raw_dim()))
     }
@@ -348,7 +338,7 @@ impl<T: Float, D: Rank> Block for NdArray<Real<T>, D> {
         let rows: Vec<Tensor<T>> = rows.iter().map(NdArray::whole).collect();
         NdArray::wrap(Tensor::shaped(rows, dim.slice()).reshape(&extents(&[dim.slice(), own.slice()].concat())))
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Self::Over<H>> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
         let n = self.count();
         let rows: Vec<H> = rows.take(n).collect();
         (rows.len() == n).then(|| H::under(rows, &self.raw_dim()))
@@ -362,7 +352,7 @@ macro_rules! statics {
             crate::__plain_block!();
             type Over<H: Block> = ();
             fn count(&self) -> usize { 0 }
-            fn over<H: Block>(&self, _: &mut dyn Iterator<Item = H>) -> Option<()> { Some(()) }
+            fn over<H: Block>(&self, _: &mut impl Iterator<Item = H>) -> Option<()> { Some(()) }
         }
     )*};
 }
@@ -393,10 +383,9 @@ macro_rules! tuples {
                 }
                 ($($t::matrix(parts.$i),)+)
             }
-            fn fixed<const N: usize>(rows: Few<Self>) -> Option<Self::Fixed<N>> {
-                let mut parts = ($(Few::<$t>::new(),)+);
-                rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
-                Some(($($t::fixed(parts.$i)?,)+))
+            fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N> {
+                let mut rows = rows.map(|r| ($(Some(r.$i),)+));
+                ($($t::fixed(rows.each_mut().map(|r| r.$i.take().expect("each is taken once"))),)+)
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
                 let mut parts = ($(Vec::<$t>::new(),)+);
@@ -417,7 +406,7 @@ macro_rules! tuples {
                 rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
                 ($($t::under(parts.$i, dim),)+)
             }
-            fn over<Rows: Block>(&self, rows: &mut dyn Iterator<Item = Rows>) -> Option<Self::Over<Rows>> {
+            fn over<Rows: Block>(&self, rows: &mut impl Iterator<Item = Rows>) -> Option<Self::Over<Rows>> {
                 Some(($(self.$i.over(rows)?,)+))
             }
         }

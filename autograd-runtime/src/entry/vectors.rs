@@ -122,8 +122,8 @@ impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C
     fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
         rows
     }
-    fn fixed<const N: usize>(all: super::blocks::Few<Self>) -> Option<DMatrix<T>> {
-        (all.len() == N).then(|| rows(&all))
+    fn fixed<const N: usize>(all: [Self; N]) -> DMatrix<T> {
+        rows(&all)
     }
     fn shaped(all: Vec<Self>, _: &[usize]) -> DMatrix<T> {
         rows(&all)
@@ -131,7 +131,7 @@ impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H::Stacked> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Stacked> {
         let rows: Vec<H> = rows.take(R * C).collect();
         (rows.len() == R * C).then(|| H::stacked(rows))
     }
@@ -142,7 +142,7 @@ impl<T: Scalar + Copy> Block for DMatrix<T> {
     fn count(&self) -> usize {
         self.len()
     }
-    fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<H::Stacked> {
+    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Stacked> {
         let rows: Vec<H> = rows.take(self.len()).collect();
         (rows.len() == self.len()).then(|| H::stacked(rows))
     }

@@ -55,7 +55,7 @@ pub fn at<T>(argument: &[T], item: usize) -> &T {
 struct Many<F>(std::marker::PhantomData<F>);
 
 /// Items that a thread takes at a time: what goes in and out stays in the cache.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 256;
 
 /// The condition or the body of the loop, from its arguments.
 type Part<'f> = dyn for<'p> Fn(&'p Builder, &[Ex<'p>]) -> Result<Vec<NodeId>> + 'f;
@@ -136,7 +136,7 @@ fn chunk<F: Function, R>(
 ) -> Result<()> {
     let (n, before) = (range.len(), all.len());
     let mut ins: Vec<Data> = program.inputs().iter().map(|t| Data::zeros(t.dtype, n)).collect();
-    for i in range.clone() {
+    for (at, i) in range.clone().enumerate() {
         each(i, &mut |args, tangents| {
             let mut slots = Slots::new();
             F::slots(args, &mut slots);
@@ -144,7 +144,10 @@ fn chunk<F: Function, R>(
                 F::tangent_slots(t, &mut slots);
             }
             for (column, &bits) in ins.iter_mut().zip(slots.filled().unwrap_or_default()) {
-                column.set_bits(i - range.start, bits);
+                match column {
+                    Data::F64(column) => column[at] = f64::from_bits(bits),
+                    column => column.set_bits(at, bits),
+                }
             }
         });
     }
@@ -152,19 +155,15 @@ fn chunk<F: Function, R>(
     let inputs: Vec<Input<'_>> = ins.iter().map(|column| Input::Data(column, 0)).collect();
     program.run(&inputs, &mut outs.iter_mut().map(Output::List).collect::<SmallVec<[_; 8]>>())?;
     let outs: Vec<Data> = outs.into_iter().flatten().collect();
-    // item by item, so that what an item is made of lies together
-    let width = outs.len();
-    let mut rows = vec![0u64; n * width];
-    for (k, column) in outs.iter().enumerate() {
-        let to = rows.iter_mut().skip(k).step_by(width.max(1));
-        match column {
-            Data::F64(column) => to.zip(column).for_each(|(to, x)| *to = x.to_bits()),
-            column => to.enumerate().for_each(|(i, to)| *to = column.bits(i).unwrap_or_default()),
+    let mut row = vec![0u64; outs.len()];
+    for (at, i) in range.enumerate() {
+        for (bits, column) in row.iter_mut().zip(&outs) {
+            *bits = match column {
+                Data::F64(column) => column.get(at).copied().unwrap_or_default().to_bits(),
+                column => column.bits(at).unwrap_or_default(),
+            };
         }
-    }
-    for (k, i) in range.clone().enumerate() {
-        let slots = &rows[k * width..][..width];
-        each(i, &mut |args, _| all.extend(read(args, slots)));
+        each(i, &mut |args, _| all.extend(read(args, &row)));
     }
     if all.len() == before + n { Ok(()) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
 }

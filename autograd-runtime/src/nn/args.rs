@@ -109,7 +109,7 @@ macro_rules! layers {
             crate::__plain_block!();
             type Over<H: Block> = Vec<H>;
             fn count(&self) -> usize { 0 $(+ Block::count(&self.$traced))* }
-            fn over<H: Block>(&self, rows: &mut dyn Iterator<Item = H>) -> Option<Vec<H>> {
+            fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Vec<H>> {
                 Some(rows.take(self.count()).collect())
             }
         }
