@@ -262,15 +262,15 @@ pub struct Same<'a, A, B>(pub &'a A, pub &'a B, pub Test);
 trait Side {
     /// Its value if it is traced.
     fn traced(&self) -> Option<Value>;
-    /// Its value.
-    fn side(&self) -> Value;
+    /// Its value as the comparison takes it.
+    fn side(&self, test: Test) -> Value;
 }
 impl<T: Float> Side for Real<T> {
     fn traced(&self) -> Option<Value> {
         let v = self.slot()?;
         v.is_traced().then_some(v)
     }
-    fn side(&self) -> Value {
+    fn side(&self, _: Test) -> Value {
         self.value()
     }
 }
@@ -278,15 +278,16 @@ impl<I: Integer> Side for Int<I> {
     fn traced(&self) -> Option<Value> {
         Int::traced(*self)
     }
-    fn side(&self) -> Value {
-        self.ordered()
+    fn side(&self, test: Test) -> Value {
+        // equal values are equal in any order
+        if matches!(test, Test::Eq | Test::Ne) { self.value() } else { self.ordered() }
     }
 }
 impl<T: Element> Side for Tensor<T> {
     fn traced(&self) -> Option<Value> {
         (self.value().is_traced() && self.numel() == 1).then(|| self.value().clone())
     }
-    fn side(&self) -> Value {
+    fn side(&self, _: Test) -> Value {
         self.value().clone()
     }
 }
@@ -294,7 +295,7 @@ impl<T: Element> Side for Tensor<T> {
 /// The comparison as an operation of the running trace; `None` if neither side is traced in it.
 fn staged(a: &impl Side, b: &impl Side, test: Test) -> Option<Cond> {
     if session::is_elementwise()
-        && let (x, y) = (a.side(), b.side())
+        && let (x, y) = (a.side(test), b.side(test))
         && !(x.ty().shape.is_empty() && y.ty().shape.is_empty())
     {
         return Some(Cond::Each(logical(test.op(), &[x, y])));
@@ -302,7 +303,7 @@ fn staged(a: &impl Side, b: &impl Side, test: Test) -> Option<Cond> {
     if !session::is_tracing() || a.traced().is_none() && b.traced().is_none() {
         return None;
     }
-    let (a, b) = (a.side(), b.side());
+    let (a, b) = (a.side(test), b.side(test));
     if a.ty().numel() != 1 || b.ty().numel() != 1 {
         return None;
     }

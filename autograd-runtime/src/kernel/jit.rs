@@ -234,8 +234,8 @@ impl Builder {
         let mut refs = Vec::with_capacity(calls.len());
         for &callee in calls {
             let target = module.declare_func_in_func(callee, &mut self.context.func);
-            // functions of a module may be further apart than a near call reaches
-            self.context.func.dfg.ext_funcs[target].colocated = false;
+            // other functions of a module may be further away than a near call reaches
+            self.context.func.dfg.ext_funcs[target].colocated = callee == id;
             refs.push(target);
         }
 
