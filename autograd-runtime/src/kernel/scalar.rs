@@ -609,10 +609,9 @@ fn leave(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, results: &[Lane]) -> Result<(), Com
     let done = l.b.ins().iconst(types::I32, 0);
     give(l, done, results);
     // nobody reads what comes with another status
-    let nothing = |l: &mut Lanes<'_, '_>| results.iter().map(|r| l.constant_bits(0, r.dtype)).collect::<Vec<Lane>>();
     for (block, status) in [(cx.lacking, Some(1)), (cx.fault, Some(2)), (cx.failed, None)] {
         enter(l, block);
-        let nothing = nothing(l);
+        let nothing: Vec<Lane> = results.iter().map(|r| l.constant_bits(0, r.dtype)).collect();
         let status = match status {
             Some(status) => l.b.ins().iconst(types::I32, status),
             None => l.b.block_params(block)[0],
@@ -692,8 +691,8 @@ pub(super) fn emit_function(
     let cx = context(&mut l, frame, functions, Some((f, own)));
     // the stack ends somewhere
     let (limit, at) = (l.b.ins().load(types::I64, mem(), frame, frame::STACK), l.b.ins().get_stack_pointer(types::I64));
-    let ok = l.b.ins().icmp(IntCC::UnsignedGreaterThan, at, limit);
-    guard(&mut l, &cx, ok, frame::DEPTH, -1, [at, limit]);
+    let over = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, at, limit);
+    guard(&mut l, &cx, over, frame::DEPTH, -1, [at, limit]);
     let mut args = of_words(&f.takes(), words)?;
     if let How::Back { record, arena, .. } = &f.how {
         let saved = if record.is_empty() {
@@ -725,11 +724,11 @@ pub(super) fn emit_function(
 
 /// Records values behind all records of an arena: where the record ends.
 fn record(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, values: Vec<Lane>) -> Result<Value, CompileError> {
-    let bytes = l.b.ins().iconst(types::I64, (values.len() * 8) as i64);
     if values.is_empty() {
-        // of nothing is anywhere
-        return Ok(bytes);
+        // a record of nothing ends anywhere
+        return Ok(l.b.ins().iconst(types::I64, 0));
     }
+    let bytes = l.b.ins().iconst(types::I64, (values.len() * 8) as i64);
     let len = l.b.ins().load(types::I64, mem(), at, frame::LEN);
     let room = Room::after(l, at, len);
     let room = room.of(l, cx, at, bytes)?;
@@ -924,8 +923,8 @@ fn region(
             Inst::Within { number, limit, range, place } => {
                 let (number, limit) = (lane(*number), lane(*limit).value);
                 if *range {
-                    let ok = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, number.value, limit);
-                    guard(l, cx, ok, frame::RANGE, *place, [number.value, limit]);
+                    let above = l.b.ins().icmp(IntCC::UnsignedGreaterThan, number.value, limit);
+                    guard(l, cx, above, frame::RANGE, *place, [number.value, limit]);
                 } else {
                     below(l, cx, number.value, limit, *place);
                 }
@@ -934,8 +933,8 @@ fn region(
             Inst::Trip { number, limit, place } => {
                 let number = lane(*number);
                 let limit = l.b.ins().iconst(types::I64, *limit);
-                let ok = l.b.ins().icmp(IntCC::SignedLessThan, number.value, limit);
-                guard(l, cx, ok, frame::TRIPS, *place, [number.value, limit]);
+                let over = l.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, number.value, limit);
+                guard(l, cx, over, frame::TRIPS, *place, [number.value, limit]);
                 Val::Scalar(number)
             }
             Inst::Divide { args, signed, remainder, place } => {
@@ -954,12 +953,13 @@ pub(super) fn parts(v: Val) -> (Value, Value, DType) {
     }
 }
 
-/// Leaves with a fault unless `ok`. What is wrong is written out of line: as arguments of a block that all share it would be put
-/// in place in front of the branch.
-fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, ok: Value, kind: i64, place: i64, numbers: [Value; 2]) {
+/// Leaves with a fault if `bad`. What is wrong is written out of line: as arguments of a block that all share it would be put
+/// in place in front of the branch. Of the two ways Cranelift comes to the second one first: if that were the one out of a loop,
+/// nothing would be moved out of what is left of the loop.
+fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, bad: Value, kind: i64, place: i64, numbers: [Value; 2]) {
     let (go, wrong) = (l.b.create_block(), l.b.create_block());
     l.b.set_cold_block(wrong);
-    l.b.ins().brif(ok, go, &[], wrong, &[]);
+    l.b.ins().brif(bad, wrong, &[], go, &[]);
     enter(l, wrong);
     let [kind, place] = [kind, place].map(|n| l.b.ins().iconst(types::I64, n));
     for (k, n) in [kind, place, numbers[0], numbers[1]].into_iter().enumerate() {
@@ -971,8 +971,8 @@ fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, ok: Value, kind: i64, place: i64, n
 
 /// Leaves with a fault unless two lists are as long.
 fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, a: Value, b: Value) {
-    let ok = l.b.ins().icmp(IntCC::Equal, a, b);
-    guard(l, cx, ok, frame::LENGTH, -1, [b, a]);
+    let other = l.b.ins().icmp(IntCC::NotEqual, a, b);
+    guard(l, cx, other, frame::LENGTH, -1, [b, a]);
 }
 
 /// The address of an element, which is there.
@@ -986,8 +986,8 @@ fn element(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, list: Val, index: Value, place: i
 /// Leaves with a fault unless an index is below a length.
 fn below(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, index: Value, len: Value, place: i64) {
     if cx.checked.borrow_mut().insert((index, len)) {
-        let ok = l.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
-        guard(l, cx, ok, frame::INDEX, place, [index, len]);
+        let outside = l.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
+        guard(l, cx, outside, frame::INDEX, place, [index, len]);
     }
 }
 
@@ -1029,8 +1029,8 @@ fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
 /// The machine's division traps at zero, which is a fault, and at the least number by −1, which wraps.
 fn divide(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, [a, b]: [Lane; 2], signed: bool, remainder: bool, place: i64) -> Lane {
     let none = l.b.ins().iconst(types::I64, 0);
-    let ok = l.b.ins().icmp(IntCC::NotEqual, b.value, none);
-    guard(l, cx, ok, frame::ZERO, place, [a.value, none]);
+    let zero = l.b.ins().icmp(IntCC::Equal, b.value, none);
+    guard(l, cx, zero, frame::ZERO, place, [a.value, none]);
     let value = if !signed {
         if remainder { l.b.ins().urem(a.value, b.value) } else { l.b.ins().udiv(a.value, b.value) }
     } else {
@@ -1235,28 +1235,27 @@ fn repeat(
         like.push(integer);
         start.push(l.b.ins().iconst(types::I64, 0));
     }
-    let room = at.map(|(at, len)| Room::after(l, at, len));
-    if let Some(room) = room {
-        like.extend([integer; 2]);
-        start.extend(room.words());
-    }
+    // where the records of the trips end that have run
+    let mut end = at.map(|(_, len)| len);
     if let Some(v) = vector {
         let attempt = vector::begin(l, cx, v, args, &args[..carried], None)?;
-        let mut record = None;
-        if let (Some((at, _)), Some(room)) = (at, room) {
+        let mut place = counted.then_some(attempt.trips);
+        let mut after = None;
+        if let Some((at, len)) = at {
             let all = l.b.ins().imul_imm_s(attempt.trips, bytes);
-            let room = room.of(l, cx, at, all)?;
-            record = Some((room.to, Room { to: l.b.ins().iadd(room.to, all), ..room }));
+            place = Some(Room::after(l, at, len).of(l, cx, at, all)?.to);
+            after = Some(l.b.ins().iadd(len, all));
         }
-        // a record of nothing is nowhere
-        let place = record.map(|r| r.0).or(counted.then_some(attempt.trips));
         let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, place)?;
-        let mut done = words(&outs);
-        done.extend(counted.then_some(attempt.trips));
-        if let Some((_, room)) = record {
-            done.extend(room.words());
-        }
+        let done = words(&outs).into_iter().chain(counted.then_some(attempt.trips)).chain(after).collect();
+        let like: Vec<Form> = like.iter().copied().chain(at.map(|_| integer)).collect();
+        start.extend(end);
         start = vector::end(l, attempt, &like, done, start);
+        end = end.and_then(|_| start.pop());
+    }
+    if let (Some((at, _)), Some(end)) = (at, end) {
+        like.extend([integer; 2]);
+        start.extend(Room::after(l, at, end).words());
     }
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
@@ -1379,14 +1378,15 @@ impl Room {
     /// Makes sure that so many bytes fit. If they did not, the records have moved.
     fn of(self, l: &mut Lanes<'_, '_>, cx: &Cx<'_>, at: Value, bytes: Value) -> Result<Room, CompileError> {
         let args = |room: Room| room.words().map(BlockArg::Value);
-        let fits = |l: &mut Lanes<'_, '_>, room: Room| {
+        let lacks = |l: &mut Lanes<'_, '_>, room: Room| {
             let end = l.b.ins().iadd(room.to, bytes);
-            l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, end, room.limit)
+            l.b.ins().icmp(IntCC::UnsignedGreaterThan, end, room.limit)
         };
         let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
         l.b.set_cold_block(full);
-        let ok = fits(l, self);
-        l.b.ins().brif(ok, go, &args(self), full, &[]);
+        // as in `guard`
+        let lack = lacks(l, self);
+        l.b.ins().brif(lack, full, &[], go, &args(self));
         enter(l, full);
         let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
         let len = l.b.ins().isub(self.to, records);
@@ -1397,8 +1397,8 @@ impl Room {
         let target = l.b.ins().iconst(types::I64, jit::grow()? as i64);
         l.b.ins().call_indirect(signature, target, &[at, need]);
         let now = Room::after(l, at, len);
-        let ok = fits(l, now);
-        l.b.ins().brif(ok, go, &args(now), cx.lacking, &[]);
+        let lack = lacks(l, now);
+        l.b.ins().brif(lack, cx.lacking, &[], go, &args(now));
         enter(l, go);
         Ok(Room { to: vals[0].lane().value, limit: vals[1].lane().value })
     }
