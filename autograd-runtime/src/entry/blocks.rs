@@ -4,6 +4,7 @@
 use super::arrays::{NdArray, dimension, extents};
 use crate::{array::Float, real::Real, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
+use smallvec::SmallVec;
 
 /// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
 pub trait Block: Sized {
@@ -384,8 +385,9 @@ macro_rules! tuples {
                 ($($t::matrix(parts.$i),)+)
             }
             fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N> {
-                let mut rows = rows.map(|r| ($(Some(r.$i),)+));
-                ($($t::fixed(rows.each_mut().map(|r| r.$i.take().expect("each is taken once"))),)+)
+                // many of them do not lie on the stack once more
+                let mut rows: SmallVec<[_; 4]> = rows.into_iter().map(|r| ($(Some(r.$i),)+)).collect();
+                ($($t::fixed(std::array::from_fn(|k| rows[k].$i.take().expect("each is taken once"))),)+)
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
                 let mut parts = ($(Vec::<$t>::new(),)+);
