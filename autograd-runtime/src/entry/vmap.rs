@@ -144,10 +144,7 @@ fn chunk<F: Function, R>(
                 F::tangent_slots(t, &mut slots);
             }
             for (column, &bits) in ins.iter_mut().zip(slots.filled().unwrap_or_default()) {
-                match column {
-                    Data::F64(column) => column[at] = f64::from_bits(bits),
-                    column => column.set_bits(at, bits),
-                }
+                column.set_bits(at, bits);
             }
         });
     }
@@ -158,10 +155,7 @@ fn chunk<F: Function, R>(
     let mut row = vec![0u64; outs.len()];
     for (at, i) in range.enumerate() {
         for (bits, column) in row.iter_mut().zip(&outs) {
-            *bits = match column {
-                Data::F64(column) => column.get(at).copied().unwrap_or_default().to_bits(),
-                column => column.bits(at).unwrap_or_default(),
-            };
+            *bits = column.bits(at).unwrap_or_default();
         }
         each(i, &mut |args, _| all.extend(read(args, &row)));
     }

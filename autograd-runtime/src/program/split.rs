@@ -346,7 +346,7 @@ pub(super) fn graph<'t>(tys: impl IntoIterator<Item = &'t Ty>, f: Part<'_>) -> R
     b.finish(outs)
 }
 
-/// What replaces a node while a graph is made again: its results.
+/// What replaces a node while a graph is made again: its results. Of an input, what is read in its place.
 type Replace<'r> =
     &'r mut dyn FnMut(&Builder, NodeId, &crate::graph::Node, &[Option<NodeId>]) -> Result<Option<Vec<NodeId>>>;
 
@@ -357,6 +357,11 @@ pub(super) fn rebuild(g: &Graph, replace: Replace<'_>, more: &dyn Fn(NodeId) -> 
     let mut all: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
     for &i in g.inputs() {
         map[i.index()] = Some(b.input(g.ty(i)));
+    }
+    for &i in g.inputs() {
+        if let Some(outs) = replace(&b, i, g.node(i), &map)? {
+            map[i.index()] = outs.first().copied();
+        }
     }
     let mut todo: Vec<NodeId> = g.outputs().iter().rev().copied().collect();
     while let Some(&id) = todo.last() {

@@ -100,13 +100,7 @@ pub(super) fn assume(g: &Graph, at: NodeId, holds: bool) -> Result<Graph> {
         },
         &|_| Vec::new(),
     )?;
-    let Some(input) = g.inputs().iter().position(|i| *i == at) else { return pass::optimise(&known) };
-    // what else reads the argument
-    pass::optimise(&graph(known.input_types(), &|b, x| {
-        let mut x = x.to_vec();
-        x[input] = b.add(create::constant(DType::Bool, f64::from(u8::from(holds))), &[])?;
-        b.inline(&known, &x)
-    })?)
+    pass::optimise(&known)
 }
 
 /// The types of a loop's arguments with so many more carried values.
