@@ -175,10 +175,11 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
 
                 fn over<__H: ::autograd::__private::Block>(
                     &self,
-                    rows: &mut impl ::core::iter::Iterator<Item = __H>,
-                ) -> ::core::option::Option<::std::vec::Vec<__H>> {
+                    first: usize,
+                    row: &impl ::core::ops::Fn(usize) -> __H,
+                ) -> ::std::vec::Vec<__H> {
                     let n = ::autograd::__private::Block::count(self);
-                    ::core::option::Option::Some(::core::iter::Iterator::collect(::core::iter::Iterator::take(rows, n)))
+                    ::core::iter::Iterator::collect(::core::iter::Iterator::map(first..first + n, row))
                 }
             }
         }

@@ -181,7 +181,7 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
                 ::autograd::__private::staged(Self::#twin(#(#passed),*))
             }
 
-            #[inline]
+            #[inline(always)]
             fn collect(
                 args: Self::Args<'_>,
                 g: &mut ::autograd::__private::GradReader<'_>,

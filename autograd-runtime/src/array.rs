@@ -147,7 +147,9 @@ macro_rules! element {
             fn of_slice_mut(s: SliceMut<'_>) -> Option<&mut [Self]> {
                 if let SliceMut::$v(s) = s { Some(s) } else { None }
             }
+            #[inline]
             fn bits(self) -> u64 { let $x = self; $bits }
+            #[inline]
             fn from_bits($b: u64) -> Self { $from }
         }
     )*};
@@ -264,6 +266,16 @@ impl Data {
     #[inline]
     pub(crate) fn set_bits(&mut self, i: usize, bits: u64) {
         each!(Data, self, v => v[i] = Element::from_bits(bits));
+    }
+    /// Writes elements from `first` on, as many as there are bits or room.
+    pub(crate) fn set_all_bits(&mut self, first: usize, bits: impl Iterator<Item = u64>) {
+        each!(Data, self, v => {
+            v.iter_mut().skip(first).zip(bits).for_each(|(x, bits)| *x = Element::from_bits(bits));
+        });
+    }
+    /// The bits of elements from `first` on into these places.
+    pub(crate) fn all_bits<'b>(&self, first: usize, to: impl Iterator<Item = &'b mut u64>) {
+        each!(Data, self, v => v.iter().skip(first).zip(to).for_each(|(x, to)| *to = x.bits()));
     }
     /// All elements.
     pub fn slice(&self) -> Slice<'_> {

@@ -2,7 +2,7 @@
 //! 2 × 15 for each observation and a row of one element for each weight.
 
 use crate::{Run, input::Input, unknown};
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use autograd::prelude::*;
 use serde_json::json;
 
@@ -74,9 +74,12 @@ fn read(input: &Input) -> Result<Problem> {
 #[derive(Default)]
 struct Rows {
     starts: Vec<usize>,
-    columns: Vec<usize>,
+    columns: Vec<u32>,
     values: Vec<f64>,
 }
+
+/// Observations that are differentiated in one call.
+const BATCH: usize = 1024;
 
 /// Writes the Jacobian over the last one, as a solver does in each of its steps.
 fn jacobian(of: &Problem, out: &mut Rows) -> Result<()> {
@@ -88,23 +91,32 @@ fn jacobian(of: &Problem, out: &mut Rows) -> Result<()> {
     out.columns.reserve(31 * p);
     out.values.reserve(31 * p);
     out.starts.push(0);
-    let cameras: Vec<&[f64; 11]> = (0..p).map(|i| &of.cameras[i % n]).collect();
-    let points: Vec<&[f64; 3]> = (0..p).map(|i| &of.points[i % m]).collect();
-    let blocks = reprojection::vmap_jacobian(&cameras, &points, &of.weights, &of.seen)?;
-    for (i, (in_camera, in_point, in_weight)) in blocks.into_iter().enumerate() {
-        let (camera, point) = (i % n, i % m);
-        for row in 0..2 {
-            out.columns.extend(11 * camera..11 * camera + 11);
-            out.columns.extend(11 * n + 3 * point..11 * n + 3 * point + 3);
-            out.columns.push(11 * n + 3 * m + i);
-            out.values.extend(in_camera[row]);
-            out.values.extend(in_point[row]);
-            out.values.push(in_weight[row]);
-            out.starts.push(out.values.len());
+    // columns of cameras, then of points, then of weights
+    let column = |block: usize| u32::try_from(block).context("expected fewer columns");
+    let (points_at, weights_at) = (column(11 * n)?, column(11 * n + 3 * m)?);
+    column(11 * n + 3 * m + p)?;
+    // as many observations at a time as stay in the cache on their way into the matrix
+    for first in (0..p).step_by(BATCH) {
+        let batch = first..(first + BATCH).min(p);
+        let cameras: Vec<&[f64; 11]> = batch.clone().map(|i| &of.cameras[i % n]).collect();
+        let points: Vec<&[f64; 3]> = batch.clone().map(|i| &of.points[i % m]).collect();
+        let (weights, seen) = (&of.weights[batch.clone()], &of.seen[batch.clone()]);
+        let blocks = reprojection::vmap_jacobian(&cameras, &points, weights, seen)?;
+        for (i, (in_camera, in_point, in_weight)) in batch.zip(&blocks) {
+            let (camera, point) = (11 * (i % n) as u32, points_at + 3 * (i % m) as u32);
+            for row in 0..2 {
+                out.columns.extend(camera..camera + 11);
+                out.columns.extend(point..point + 3);
+                out.columns.push(weights_at + i as u32);
+                out.values.extend_from_slice(&in_camera[row]);
+                out.values.extend_from_slice(&in_point[row]);
+                out.values.push(in_weight[row]);
+                out.starts.push(out.values.len());
+            }
         }
     }
-    for (i, of_weight) in weight_error::vmap_grad(&of.weights)?.into_iter().enumerate() {
-        out.columns.push(11 * n + 3 * m + i);
+    for (column, of_weight) in (weights_at..).zip(weight_error::vmap_grad(&of.weights)?) {
+        out.columns.push(column);
         out.values.push(of_weight);
         out.starts.push(out.values.len());
     }

@@ -41,10 +41,28 @@ pub trait Arg {
     {
         items.iter().for_each(|a| a.visit(v));
     }
+    /// As [`Arg::slots`], of all items of a sequence.
+    #[doc(hidden)]
+    #[inline]
+    fn slots_all(items: &[Self], s: &mut Slots)
+    where
+        Self: Sized,
+    {
+        items.iter().for_each(|a| a.slots(s));
+    }
     /// The twin, made of the next leaves.
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin;
     /// The gradient, made of the next results.
     fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad;
+    /// As [`Arg::collect`], of all items of an array.
+    #[doc(hidden)]
+    #[inline]
+    fn collect_all<const N: usize>(items: &[Self; N], g: &mut GradReader<'_>) -> [Self::Grad; N]
+    where
+        Self: Sized,
+    {
+        std::array::from_fn(|i| items[i].collect(g))
+    }
     /// Connects the caller's buffers with the next results.
     fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>);
     /// Whether buffers have the lengths of this argument; tensors are compared later.
@@ -145,6 +163,14 @@ impl Slots {
             None => self.fits = false,
         }
         self.n += 1;
+    }
+    #[inline]
+    fn scalars<T: Float>(&mut self, all: &[T]) {
+        match self.bits.get_mut(self.n..self.n + all.len()) {
+            Some(slots) => slots.iter_mut().zip(all).for_each(|(slot, x)| *slot = x.bits()),
+            None => self.fits = false,
+        }
+        self.n += all.len();
     }
     /// All leaves, if they are scalars and few.
     #[inline]
@@ -248,16 +274,50 @@ pub(crate) enum OutVal {
 
 /// Where results are read from.
 pub(crate) enum Source<'o> {
-    Slots(&'o mut std::slice::Iter<'o, u64>),
+    /// Scalars, and which is next.
+    Slots(&'o [u64], usize),
     Iter(&'o mut dyn Iterator<Item = OutVal>),
 }
 impl Source<'_> {
-    #[inline]
+    /// The next scalar, zero where there is none.
+    #[inline(always)]
+    pub fn scalar<T: Float>(&mut self) -> T {
+        match self {
+            Source::Slots(all, next) => {
+                *next += 1;
+                T::from_bits(all.get(*next - 1).copied().unwrap_or_default())
+            }
+            Source::Iter(items) => scalar_from(items.next()),
+        }
+    }
+    /// The next scalars.
+    #[inline(always)]
+    fn scalars<T: Float, const N: usize>(&mut self) -> [T; N] {
+        if let Source::Slots(all, next) = self
+            && let Some(bits) = all.get(*next..).and_then(<[u64]>::first_chunk::<N>)
+        {
+            *next += N;
+            return std::array::from_fn(|k| T::from_bits(bits[k]));
+        }
+        std::array::from_fn(|_| self.scalar())
+    }
     pub fn next(&mut self) -> Option<OutVal> {
         match self {
-            Source::Slots(s) => s.next().map(|&bits| OutVal::Bits(bits)),
+            Source::Slots(all, next) => {
+                *next += 1;
+                all.get(*next - 1).map(|&bits| OutVal::Bits(bits))
+            }
             Source::Iter(i) => i.next(),
         }
+    }
+}
+
+#[inline(never)]
+fn scalar_from<T: Float>(out: Option<OutVal>) -> T {
+    match out {
+        Some(OutVal::Bits(bits)) => T::from_bits(bits),
+        Some(OutVal::Tensor(v)) => scalar_of(&v),
+        None => T::default(),
     }
 }
 
@@ -278,13 +338,9 @@ impl GradReader<'_> {
             _ => f(&[]),
         }
     }
-    #[inline]
+    #[inline(always)]
     fn scalar<T: Float>(&mut self) -> T {
-        match self.grads.next() {
-            Some(OutVal::Bits(b)) => T::from_bits(b),
-            Some(OutVal::Tensor(v)) => scalar_of(&v),
-            None => T::default(),
-        }
+        self.grads.scalar()
     }
     pub(crate) fn tensor<T: Float>(&mut self) -> Tensor<T> {
         match self.grads.next() {
@@ -377,8 +433,12 @@ macro_rules! floats {
             }
             #[inline]
             fn slots(&self, s: &mut Slots) { s.scalar(self.bits()); }
-            fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
             #[inline]
+            fn slots_all(items: &[$f], s: &mut Slots) { s.scalars(items); }
+            #[inline]
+            fn collect_all<const N: usize>(_: &[$f; N], g: &mut GradReader<'_>) -> [$f; N] { g.grads.scalars() }
+            fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
+            #[inline(always)]
             fn collect(&self, g: &mut GradReader<'_>) -> $f { g.scalar() }
             fn bind(out: &mut $f, b: &mut Binder<'_>) { b.scalar(out); }
         }
@@ -495,38 +555,50 @@ impl<A: Arg + ?Sized> Arg for &A {
 
 /// Sequences: the length is static.
 macro_rules! sequences {
-    ($([$($g:tt)*] $t:ty, $twin:ty, $grad:ty, $buf:ty, |$s:ident, $f:ident| $map:expr $(, $slots:item)?;)*) => {$(
-        impl<$($g)*> Arg for $t {
-            type Twin = $twin;
-            type Grad = $grad;
+    ($($t:ty, $buf:ty;)*) => {$(
+        impl<A: Arg<GradBuf: Sized>> Arg for $t {
+            type Twin = Vec<A::Twin>;
+            type Grad = Vec<A::Grad>;
             type GradBuf = $buf;
             fn visit(&self, v: &mut Visitor<'_>) {
                 v.key.fixed(self.len());
-                A::visit_all(&self[..], v);
+                A::visit_all(self, v);
             }
-            $($slots)?
-            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
-                let ($s, mut $f) = (self, |a: &A| a.lift(l));
-                $map
-            }
-            fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
-                let ($s, mut $f) = (self, |a: &A| a.collect(g));
-                $map
-            }
-            fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
-                out.iter_mut().for_each(|a| A::bind(a, b));
-            }
+            fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin { self.iter().map(|a| a.lift(l)).collect() }
+            fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad { self.iter().map(|a| a.collect(g)).collect() }
+            fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) { out.iter_mut().for_each(|a| A::bind(a, b)); }
             fn fits(&self, out: &Self::GradBuf) -> bool {
-                self.len() == out.len() && self.iter().zip(out.iter()).all(|(a, o)| a.fits(o))
+                self.len() == out.len() && self.iter().zip(out).all(|(a, o)| a.fits(o))
             }
         }
     )*};
 }
-sequences! {
-    [A: Arg<GradBuf: Sized>] [A], Vec<A::Twin>, Vec<A::Grad>, [A::GradBuf], |s, f| s.iter().map(&mut f).collect();
-    [A: Arg<GradBuf: Sized>] Vec<A>, Vec<A::Twin>, Vec<A::Grad>, Vec<A::GradBuf>, |s, f| s.iter().map(&mut f).collect();
-    [A: Arg<GradBuf: Sized>, const N: usize] [A; N], [A::Twin; N], [A::Grad; N], [A::GradBuf; N], |s, f| std::array::from_fn(|i| f(&s[i])),
-        #[inline] fn slots(&self, s: &mut Slots) { self.iter().for_each(|a| a.slots(s)) };
+sequences! { [A], [A::GradBuf]; Vec<A>, Vec<A::GradBuf>; }
+impl<A: Arg<GradBuf: Sized>, const N: usize> Arg for [A; N] {
+    type Twin = [A::Twin; N];
+    type Grad = [A::Grad; N];
+    type GradBuf = [A::GradBuf; N];
+    fn visit(&self, v: &mut Visitor<'_>) {
+        v.key.fixed(N);
+        A::visit_all(self, v);
+    }
+    #[inline]
+    fn slots(&self, s: &mut Slots) {
+        A::slots_all(self, s);
+    }
+    fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
+        self.each_ref().map(|a| a.lift(l))
+    }
+    #[inline]
+    fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad {
+        A::collect_all(self, g)
+    }
+    fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) {
+        out.iter_mut().for_each(|a| A::bind(a, b));
+    }
+    fn fits(&self, out: &Self::GradBuf) -> bool {
+        self.iter().zip(out).all(|(a, o)| a.fits(o))
+    }
 }
 
 impl<A: Arg<GradBuf: Sized>> Arg for Option<A> {

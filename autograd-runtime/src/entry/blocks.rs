@@ -4,7 +4,6 @@
 use super::arrays::{NdArray, dimension, extents};
 use crate::{array::Float, real::Real, tensor::Tensor, ty::Shape};
 use ndarray::{Array, Array2, Dimension, Ix0, Ix1, Ix2, Ix3, Ix4, Ix5, Ix6, IxDyn};
-use smallvec::SmallVec;
 
 /// A value or gradient that matrices of derivatives are made of. "As many" below is a number of rows.
 pub trait Block: Sized {
@@ -28,16 +27,16 @@ pub trait Block: Sized {
     fn stacked(rows: Vec<Self>) -> Self::Stacked;
     /// See [`Block::Matrix`].
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
-    /// See [`Block::Fixed`].
-    fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N>;
+    /// See [`Block::Fixed`]. A row may be asked for more than once: what has parts asks for it once a part.
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N>;
     /// See [`Block::Shaped`].
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
     /// See [`Block::Cube`].
     fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Self::Cube;
     /// See [`Block::Under`].
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V>;
-    /// Takes a row for each of its floats; `None` if they run out.
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>>;
+    /// What has a row for each of its floats, which are those from `first` on. Only [`Block::fixed`] asks more than once.
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H>;
 }
 
 /// The number of axes of an array: what it is with those of another one behind.
@@ -90,8 +89,8 @@ macro_rules! __plain_rows {
         fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
             rows
         }
-        fn fixed<const __N: usize>(rows: [Self; __N]) -> [Self; __N] {
-            rows
+        fn fixed<const __N: usize>(row: impl ::core::ops::Fn(usize) -> Self) -> [Self; __N] {
+            ::core::array::from_fn(row)
         }
         fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {
             rows
@@ -139,14 +138,16 @@ macro_rules! floats {
             fn count(&self) -> usize { 1 }
             fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
             fn matrix(rows: Vec<Vec<$f>>) -> Array2<$f> { rectangle(rows) }
-            fn fixed<const N: usize>(rows: [$f; N]) -> [$f; N] { rows }
+            #[inline]
+            fn fixed<const N: usize>(row: impl Fn(usize) -> $f) -> [$f; N] { std::array::from_fn(row) }
             fn shaped(rows: Vec<$f>, shape: &[usize]) -> Tensor<$f> { Tensor::from_vec(rows, shape) }
             fn cube(rows: Vec<Vec<$f>>, shape: &[usize]) -> Tensor<$f> {
                 let n = rows.first().map_or(0, Vec::len);
                 Tensor::from_vec(rows.concat(), &[shape, &[n]].concat()[..])
             }
             fn under<V: Rank>(rows: Vec<$f>, dim: &V) -> Array<$f, V> { shaped(rows, dim.slice()) }
-            fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H> { rows.next() }
+            #[inline]
+            fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> H { row(first) }
         }
     )*};
 }
@@ -171,8 +172,8 @@ impl<T: Float> Block for Real<T> {
         let dim = ndarray::Dim([rows.len(), rows.first().map_or(0, Vec::len)]);
         NdArray::of_elements(rows.concat(), dim)
     }
-    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
-        rows
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+        std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Tensor<T> {
         NdArray::of_elements(rows, IxDyn(shape)).whole()
@@ -184,8 +185,8 @@ impl<T: Float> Block for Real<T> {
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V> {
         NdArray::of_elements(rows, dim.clone())
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H> {
-        rows.next()
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> H {
+        row(first)
     }
 }
 
@@ -206,8 +207,8 @@ impl<A: Block> Block for Vec<A> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N> {
-        A::matrix(rows.into())
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N> {
+        A::matrix((0..N).map(row).collect())
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows, shape)
@@ -215,8 +216,14 @@ impl<A: Block> Block for Vec<A> {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
-        self.iter().map(|a| a.over(rows)).collect::<Option<Vec<_>>>().map(Block::stacked)
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
+        let mut next = first;
+        let of_item = |a: &A| {
+            let at = next;
+            next += a.count();
+            a.over(at, row)
+        };
+        Block::stacked(self.iter().map(of_item).collect())
     }
 }
 
@@ -237,8 +244,8 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
-        rows
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+        std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
         A::cube(rows.into_iter().map(Vec::from).collect(), shape)
@@ -246,9 +253,10 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
-        let all = self.each_ref().map(|a| a.over(rows));
-        all.iter().all(Option::is_some).then(|| Block::fixed(all.map(|row| row.expect("all are there"))))
+    #[inline]
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
+        let before = |k: usize| self[..k].iter().map(A::count).sum::<usize>();
+        Block::fixed(|k| self[k].over(first + before(k), row))
     }
 }
 
@@ -270,8 +278,8 @@ impl<T: Float> Block for Tensor<T> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(rows: [Self; N]) -> [Self; N] {
-        rows
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+        std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
         let own: Shape = rows.first().map_or_else(Shape::new, |r| Shape::from_slice(r.shape()));
@@ -287,9 +295,8 @@ impl<T: Float> Block for Tensor<T> {
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Self::Cube {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Shaped> {
-        let rows: Vec<H> = rows.take(self.numel()).collect();
-        (rows.len() == self.numel()).then(|| H::shaped(rows, self.shape()))
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> H::Shaped {
+        H::shaped((first..first + self.numel()).map(row).collect(), self.shape())
     }
 }
 
@@ -299,11 +306,8 @@ impl<A: Block> Block for Option<A> {
     fn count(&self) -> usize {
         self.as_ref().map_or(0, A::count)
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
-        match self {
-            Some(a) => a.over(rows).map(Some),
-            None => Some(None),
-        }
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
+        self.as_ref().map(|a| a.over(first, row))
     }
 }
 
@@ -320,9 +324,8 @@ impl<T: Float, D: Rank> Block for Array<T, D> {
         let all = rows.into_iter().flatten().collect();
         shaped(all, &[dim.slice(), own.slice()].concat())
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
-        let rows: Vec<H> = rows.take(self.len()).collect();
-        (rows.len() == self.len()).then(|| H::under(rows, &self.raw_dim()))
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
+        H::under((first..first + self.len()).map(row).collect(), &self.raw_dim())
     }
 }
 
@@ -339,10 +342,8 @@ impl<T: Float, D: Rank> Block for NdArray<Real<T>, D> {
         let rows: Vec<Tensor<T>> = rows.iter().map(NdArray::whole).collect();
         NdArray::wrap(Tensor::shaped(rows, dim.slice()).reshape(&extents(&[dim.slice(), own.slice()].concat())))
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Self::Over<H>> {
-        let n = self.count();
-        let rows: Vec<H> = rows.take(n).collect();
-        (rows.len() == n).then(|| H::under(rows, &self.raw_dim()))
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
+        H::under((first..first + self.count()).map(row).collect(), &self.raw_dim())
     }
 }
 
@@ -353,7 +354,7 @@ macro_rules! statics {
             crate::__plain_block!();
             type Over<H: Block> = ();
             fn count(&self) -> usize { 0 }
-            fn over<H: Block>(&self, _: &mut impl Iterator<Item = H>) -> Option<()> { Some(()) }
+            fn over<H: Block>(&self, _: usize, _: &impl Fn(usize) -> H) {}
         }
     )*};
 }
@@ -384,10 +385,9 @@ macro_rules! tuples {
                 }
                 ($($t::matrix(parts.$i),)+)
             }
-            fn fixed<const N: usize>(rows: [Self; N]) -> Self::Fixed<N> {
-                // many of them do not lie on the stack once more
-                let mut rows: SmallVec<[_; 4]> = rows.into_iter().map(|r| ($(Some(r.$i),)+)).collect();
-                ($($t::fixed(std::array::from_fn(|k| rows[k].$i.take().expect("each is taken once"))),)+)
+            #[inline]
+            fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N> {
+                ($($t::fixed(|k| row(k).$i),)+)
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
                 let mut parts = ($(Vec::<$t>::new(),)+);
@@ -408,8 +408,14 @@ macro_rules! tuples {
                 rows.into_iter().for_each(|r| { $(parts.$i.push(r.$i);)+ });
                 ($($t::under(parts.$i, dim),)+)
             }
-            fn over<Rows: Block>(&self, rows: &mut impl Iterator<Item = Rows>) -> Option<Self::Over<Rows>> {
-                Some(($(self.$i.over(rows)?,)+))
+            #[inline]
+            fn over<Rows: Block>(&self, first: usize, row: &impl Fn(usize) -> Rows) -> Self::Over<Rows> {
+                let mut end = first;
+                ($({
+                    let n = self.$i.count();
+                    end += n;
+                    self.$i.over(end - n, row)
+                },)+)
             }
         }
     )*};

@@ -811,12 +811,12 @@ pub(super) fn run_slots(entry: &Entry, slots: &[u64], out: &mut [u64]) -> Option
 /// The gradient from slots.
 #[inline]
 pub(super) fn grads_of<F: Function>(args: F::Args<'_>, slots: &[u64]) -> F::Grads {
-    F::collect(args, &mut GradReader { grads: Source::Slots(&mut slots.iter()), listed: false })
+    F::collect(args, &mut GradReader { grads: Source::Slots(slots, 0), listed: false })
 }
 /// The value from slots.
 #[inline]
 pub(super) fn value_of<F: Function>(slots: &[u64], constants: &[Fixed]) -> F::Value {
-    F::read(&mut OutReader { outs: Source::Slots(&mut slots.iter()), constants: &mut constants.iter() })
+    F::read(&mut OutReader { outs: Source::Slots(slots, 0), constants: &mut constants.iter() })
 }
 
 /// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.

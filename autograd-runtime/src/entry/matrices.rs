@@ -199,19 +199,20 @@ fn at_once<F: Function, B: Block>(
     let Body::Compiled { program, .. } = &entry.body else { return None };
     let mut outs: SmallVec<[u64; 64]> = SmallVec::from_elem(0, program.outputs().len());
     run_slots(&entry, slots, &mut outs)?;
-    of_slots::<F, B>(&entry, args, &outs, form)
+    Some(of_slots::<F, B>(&entry, args, &outs, form))
 }
 
 /// The matrix that a program of scalars gives: what the rows belong to, then row by row.
+#[inline]
 pub(super) fn of_slots<F: Function, B: Block>(
     entry: &Entry,
     args: F::Args<'_>,
     slots: &[u64],
     form: impl FnOnce(&Entry, &[u64]) -> B,
-) -> Option<B::Over<F::Grads>> {
-    let (first, all) = slots.split_at_checked(entry.values)?;
-    let mut rows = all.chunks(entry.wrt.len().max(1)).map(|row| grads_of::<F>(args, row));
-    form(entry, first).over(&mut rows)
+) -> B::Over<F::Grads> {
+    let (first, all) = slots.split_at(entry.values);
+    let row = |k: usize| grads_of::<F>(args, &all[k * entry.wrt.len()..]);
+    form(entry, first).over(0, &row)
 }
 
 pub(super) fn jacobian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<Jacobian<F>> {
@@ -231,35 +232,55 @@ pub(super) fn jacobian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>
     } else {
         rows::<F>(args, kept, &states)?
     };
-    value.over(&mut rows.into_iter()).ok_or_else(|| Error::value(F::META.name, "expected as many rows as results"))
+    rows.over(&value)
+}
+
+/// The rows of a matrix, and what they were computed by.
+struct Rows<'a, F: Function> {
+    by: Products<'a, F>,
+    all: Vec<Vec<OutVal>>,
+}
+impl<'a, F: Function> Rows<'a, F> {
+    /// The matrix, in the form that what it is the derivative of says.
+    fn over<B: Block>(&self, form: &B) -> Result<B::Over<F::Grads>> {
+        if self.all.len() != form.count() {
+            return Err(Error::value(F::META.name, "expected as many rows as results"));
+        }
+        Ok(form.over(0, &|k| self.by.row(self.all[k].iter().cloned())))
+    }
+    /// A product with each unit vector.
+    fn by_units(by: Products<'a, F>, zeros: LeafList, states: &States) -> Result<Self> {
+        let mut all = Vec::new();
+        each_unit(zeros, |e| {
+            let o = states.again(|| by.times(e))?;
+            all.push(o.outs[o.values..].to_vec());
+            Ok(())
+        })?;
+        Ok(Rows { by, all })
+    }
 }
 
 /// Row by row.
-fn rows<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>, states: &States) -> Result<Vec<F::Grads>> {
-    let p = Products::<F>::new(args, Kind::Vjp, kept)?;
-    let mut rows = Vec::new();
-    each_unit(states.again(|| p.cotangents())?, |e| {
-        let o = states.again(|| p.times(e))?;
-        rows.push(p.row(o.outs[o.values..].iter().cloned()));
-        Ok(())
-    })?;
-    Ok(rows)
+fn rows<'a, F: Function>(args: F::Args<'a>, kept: Option<&CompiledFn>, states: &States) -> Result<Rows<'a, F>> {
+    let by = Products::<F>::new(args, Kind::Vjp, kept)?;
+    let zeros = states.again(|| by.cotangents())?;
+    Rows::by_units(by, zeros, states)
 }
 
 /// Column by column.
-fn columns<F: Function>(
-    args: F::Args<'_>,
+fn columns<'a, F: Function>(
+    args: F::Args<'a>,
     kept: Option<&CompiledFn>,
     states: &States,
     inputs: usize,
     outputs: usize,
-) -> Result<Vec<F::Grads>> {
-    let p = Products::<F>::new(args, Kind::Jvp, kept)?;
+) -> Result<Rows<'a, F>> {
+    let by = Products::<F>::new(args, Kind::Jvp, kept)?;
     let mut all = vec![0.0; inputs.saturating_mul(outputs)];
     let mut column = 0;
-    each_unit(p.tangents(), |e| {
-        let o = states.again(|| p.times(e))?;
-        let types = p.derivative_types(&o);
+    each_unit(by.tangents(), |e| {
+        let o = states.again(|| by.times(e))?;
+        let types = by.derivative_types(&o);
         let down = o.outs[o.values..].iter().zip(&types).flat_map(|(o, ty)| floats(o, ty));
         all.iter_mut().skip(column).step_by(inputs).zip(down).for_each(|(to, x)| *to = x);
         column += 1;
@@ -267,10 +288,10 @@ fn columns<F: Function>(
     })?;
     let row = |r: usize| {
         let mut from = all[r * inputs..(r + 1) * inputs].iter().copied();
-        let leaves = p.wrt.iter().map(|&i| &p.v.leaves[i]);
-        p.row(leaves.map(|leaf| gradient(leaf, &mut from)))
+        by.wrt.iter().map(|&i| gradient(&by.v.leaves[i], &mut from)).collect()
     };
-    Ok((0..outputs).map(row).collect())
+    let all = (0..outputs).map(row).collect();
+    Ok(Rows { by, all })
 }
 
 pub(super) fn hessian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>) -> Result<Hessian<F>> {
@@ -279,12 +300,7 @@ pub(super) fn hessian<F: Function>(args: F::Args<'_>, kept: Option<&CompiledFn>)
     }
     let states = States::now();
     let grads = Products::<F>::new(args, Kind::Grad, kept)?.times(&[])?.collect::<F>(args);
-    let p = Products::<F>::new(args, Kind::Hvp, kept)?;
-    let mut rows = Vec::new();
-    each_unit(p.tangents(), |e| {
-        let o = states.again(|| p.times(e))?;
-        rows.push(p.row(o.outs[o.values..].iter().cloned()));
-        Ok(())
-    })?;
-    grads.over(&mut rows.into_iter()).ok_or_else(|| Error::value(F::META.name, "expected as many rows as gradients"))
+    let by = Products::<F>::new(args, Kind::Hvp, kept)?;
+    let zeros = by.tangents();
+    Rows::by_units(by, zeros, &states)?.over(&grads)
 }

@@ -322,9 +322,12 @@ fn matrix<B: Block, G: Block>(
     rows: Vec<Value>,
     shape: impl Fn(&mut LeafReader<'_>) -> G,
 ) -> Result<B::Over<G>> {
-    let mut leaves = as_leaves(rows);
-    let mut rows = (0..of.count()).map(|_| shape(&mut leaves));
-    of.over(&mut rows).ok_or_else(|| Error::value(name, "expected as many rows as results"))
+    let count = of.count();
+    if !rows.len().is_multiple_of(count) {
+        return Err(Error::value(name, "expected as many rows as results"));
+    }
+    let width = rows.len().checked_div(count).unwrap_or(0);
+    Ok(of.over(0, &|k| shape(&mut as_leaves(rows[k * width..(k + 1) * width].to_vec()))))
 }
 
 /// Value and gradient of a twin, inside another twin.

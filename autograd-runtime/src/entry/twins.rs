@@ -1,7 +1,7 @@
 //! Twins as lists of leaves: results of a staged twin are taken apart and put together again, and derivatives
 //! inside annotated bodies run the twin on fresh leaves.
 
-use super::args::{Arg, OutVal, Source, scalar_of};
+use super::args::{Arg, OutVal, Source};
 use super::rolled::length_of;
 use crate::{
     Error, Result,
@@ -131,13 +131,9 @@ impl OutReader<'_> {
         let c = self.constants.next().expect("as many constants as were reported");
         length_of(c.0.as_any())
     }
-    #[inline]
+    #[inline(always)]
     fn scalar<T: Float>(&mut self) -> T {
-        match self.outs.next() {
-            Some(OutVal::Bits(b)) => T::from_bits(b),
-            Some(OutVal::Tensor(v)) => scalar_of(&v),
-            _ => T::default(),
-        }
+        self.outs.scalar()
     }
     pub(crate) fn tensor<T: Element>(&mut self) -> Tensor<T> {
         match self.outs.next() {

@@ -122,8 +122,8 @@ impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C
     fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
         rows
     }
-    fn fixed<const N: usize>(all: [Self; N]) -> DMatrix<T> {
-        rows(&all)
+    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> DMatrix<T> {
+        rows(&std::array::from_fn::<Self, N, _>(row))
     }
     fn shaped(all: Vec<Self>, _: &[usize]) -> DMatrix<T> {
         rows(&all)
@@ -131,9 +131,8 @@ impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C
     fn cube(rows: Vec<Vec<Self>>, _: &[usize]) -> Vec<Vec<Self>> {
         rows
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Stacked> {
-        let rows: Vec<H> = rows.take(R * C).collect();
-        (rows.len() == R * C).then(|| H::stacked(rows))
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> H::Stacked {
+        H::stacked((first..first + R * C).map(row).collect())
     }
 }
 impl<T: Scalar + Copy> Block for DMatrix<T> {
@@ -142,8 +141,7 @@ impl<T: Scalar + Copy> Block for DMatrix<T> {
     fn count(&self) -> usize {
         self.len()
     }
-    fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<H::Stacked> {
-        let rows: Vec<H> = rows.take(self.len()).collect();
-        (rows.len() == self.len()).then(|| H::stacked(rows))
+    fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> H::Stacked {
+        H::stacked((first..first + self.len()).map(row).collect())
     }
 }

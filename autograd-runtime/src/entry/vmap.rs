@@ -57,6 +57,9 @@ struct Many<F>(std::marker::PhantomData<F>);
 /// Items that a thread takes at a time: what goes in and out stays in the cache.
 const CHUNK: usize = 256;
 
+/// Items that pass between rows and columns at a time: as many elements of a column as a cache line has.
+const GROUP: usize = 8;
+
 /// The condition or the body of the loop, from its arguments.
 type Part<'f> = dyn for<'p> Fn(&'p Builder, &[Ex<'p>]) -> Result<Vec<NodeId>> + 'f;
 
@@ -131,35 +134,46 @@ fn chunk<F: Function, R>(
     program: &Program,
     range: std::ops::Range<usize>,
     each: &Item<'_, F>,
-    read: &(impl Fn(F::Args<'_>, &[u64]) -> Option<R> + Sync),
+    read: &(impl Fn(F::Args<'_>, &[u64]) -> R + Sync),
     all: &mut Vec<R>,
 ) -> Result<()> {
-    let (n, before) = (range.len(), all.len());
+    let n = range.len();
+    let groups =
+        || range.clone().step_by(GROUP).map(|first| (first - range.start, first..(first + GROUP).min(range.end)));
     let mut ins: Vec<Data> = program.inputs().iter().map(|t| Data::zeros(t.dtype, n)).collect();
-    for (at, i) in range.clone().enumerate() {
-        each(i, &mut |args, tangents| {
-            let mut slots = Slots::new();
-            F::slots(args, &mut slots);
-            if let Some(t) = tangents {
-                F::tangent_slots(t, &mut slots);
-            }
-            for (column, &bits) in ins.iter_mut().zip(slots.filled().unwrap_or_default()) {
-                column.set_bits(at, bits);
-            }
-        });
+    let width = ins.len();
+    let mut rows = vec![0u64; GROUP * width];
+    for (at, items) in groups() {
+        for (row, i) in rows.chunks_exact_mut(width).zip(items.clone()) {
+            each(i, &mut |args, tangents| {
+                let mut slots = Slots::new();
+                F::slots(args, &mut slots);
+                if let Some(t) = tangents {
+                    F::tangent_slots(t, &mut slots);
+                }
+                row.iter_mut().zip(slots.filled().unwrap_or_default()).for_each(|(to, bits)| *to = *bits);
+            });
+        }
+        for (k, column) in ins.iter_mut().enumerate() {
+            column.set_all_bits(at, rows.chunks_exact(width).map(|row| row[k]));
+        }
     }
     let mut outs: Vec<Option<Data>> = vec![None; program.outputs().len()];
     let inputs: Vec<Input<'_>> = ins.iter().map(|column| Input::Data(column, 0)).collect();
     program.run(&inputs, &mut outs.iter_mut().map(Output::List).collect::<SmallVec<[_; 8]>>())?;
     let outs: Vec<Data> = outs.into_iter().flatten().collect();
-    let mut row = vec![0u64; outs.len()];
-    for (at, i) in range.enumerate() {
-        for (bits, column) in row.iter_mut().zip(&outs) {
-            *bits = column.bits(at).unwrap_or_default();
+    let width = outs.len();
+    // none, if nothing is asked for
+    let mut rows = vec![0u64; GROUP * width.max(1)];
+    for (at, items) in groups() {
+        for (k, column) in outs.iter().enumerate() {
+            column.all_bits(at, rows.chunks_exact_mut(width).map(|row| &mut row[k]));
         }
-        each(i, &mut |args, _| all.extend(read(args, &row)));
+        for (row, i) in rows.chunks_exact(width.max(1)).zip(items) {
+            each(i, &mut |args, _| all.push(read(args, &row[..width])));
+        }
     }
-    if all.len() == before + n { Ok(()) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
+    Ok(())
 }
 
 /// The results for all items: by a loop, or one after the other.
@@ -167,7 +181,7 @@ fn all<F: Function, R: Send>(
     n: usize,
     each: &Item<'_, F>,
     kind: Kind,
-    read: impl Fn(&Entry, F::Args<'_>, &[u64]) -> Option<R> + Sync,
+    read: impl Fn(&Entry, F::Args<'_>, &[u64]) -> R + Sync,
     one: impl for<'a> Fn(F::Args<'a>, Option<F::Tangents<'a>>) -> Result<R>,
 ) -> Result<Vec<R>> {
     let mut entry = None;
@@ -207,7 +221,7 @@ fn all<F: Function, R: Send>(
 /// # Errors
 /// The first error of an item.
 pub fn vmap_value<F: Function<Value: Send>>(n: usize, each: &Item<'_, F>) -> Result<Vec<F::Value>> {
-    let read = |e: &Entry, _: F::Args<'_>, slots: &[u64]| Some(value_of::<F>(slots, &e.constants));
+    let read = |e: &Entry, _: F::Args<'_>, slots: &[u64]| value_of::<F>(slots, &e.constants);
     all::<F, _>(n, each, Kind::Value, read, |args, _| call::value::<F>(args))
 }
 /// The gradients.
@@ -215,7 +229,7 @@ pub fn vmap_value<F: Function<Value: Send>>(n: usize, each: &Item<'_, F>) -> Res
 /// # Errors
 /// The first error of an item.
 pub fn vmap_grad<F: Function<Grads: Send>>(n: usize, each: &Item<'_, F>) -> Result<Vec<F::Grads>> {
-    let read = |_: &Entry, args: F::Args<'_>, slots: &[u64]| Some(grads_of::<F>(args, slots));
+    let read = |_: &Entry, args: F::Args<'_>, slots: &[u64]| grads_of::<F>(args, slots);
     all::<F, _>(n, each, Kind::Grad, read, |args, _| call::grad::<F>(args))
 }
 /// Values and gradients.
@@ -227,8 +241,8 @@ pub fn vmap_value_and_grad<F: Function<Value: Send, Grads: Send>>(
     each: &Item<'_, F>,
 ) -> Result<Vec<(F::Value, F::Grads)>> {
     let read = |e: &Entry, args: F::Args<'_>, slots: &[u64]| {
-        let (value, grads) = slots.split_at_checked(e.values)?;
-        Some((value_of::<F>(value, &e.constants), grads_of::<F>(args, grads)))
+        let (value, grads) = slots.split_at(e.values);
+        (value_of::<F>(value, &e.constants), grads_of::<F>(args, grads))
     };
     all::<F, _>(n, each, Kind::ValueAndGrad, read, |args, _| call::value_and_grad::<F>(args))
 }
@@ -238,8 +252,8 @@ pub fn vmap_value_and_grad<F: Function<Value: Send, Grads: Send>>(
 /// The first error of an item.
 pub fn vmap_jvp<F: Function<Value: Send>>(n: usize, each: &Item<'_, F>) -> Result<Vec<(F::Value, F::Value)>> {
     let read = |e: &Entry, _: F::Args<'_>, slots: &[u64]| {
-        let (value, tangent) = slots.split_at_checked(e.values)?;
-        Some((value_of::<F>(value, &e.constants), value_of::<F>(tangent, &e.constants)))
+        let (value, tangent) = slots.split_at(e.values);
+        (value_of::<F>(value, &e.constants), value_of::<F>(tangent, &e.constants))
     };
     all::<F, _>(n, each, Kind::Jvp, read, |args, t| call::jvp::<F>(args, t.ok_or_else(missing::<F>)?))
 }
@@ -248,7 +262,7 @@ pub fn vmap_jvp<F: Function<Value: Send>>(n: usize, each: &Item<'_, F>) -> Resul
 /// # Errors
 /// The first error of an item.
 pub fn vmap_hvp<F: Function<Grads: Send>>(n: usize, each: &Item<'_, F>) -> Result<Vec<F::Grads>> {
-    let read = |_: &Entry, args: F::Args<'_>, slots: &[u64]| Some(grads_of::<F>(args, slots));
+    let read = |_: &Entry, args: F::Args<'_>, slots: &[u64]| grads_of::<F>(args, slots);
     all::<F, _>(n, each, Kind::Hvp, read, |args, t| call::hvp::<F>(args, t.ok_or_else(missing::<F>)?))
 }
 /// Jacobians.

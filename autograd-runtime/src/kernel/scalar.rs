@@ -362,6 +362,21 @@ impl ScalarProgram {
         };
         self.insts.iter().flat_map(of).collect()
     }
+    /// The choice that a condition decides on, if little and nothing but straight-line code comes after it: its number, what it
+    /// takes and its branches.
+    fn decides(&self, on: Id) -> Option<(usize, &[Id], &[ScalarProgram; 2])> {
+        const FEW: usize = 16;
+        let (id, args, branches) = self.insts.iter().enumerate().rev().find_map(|(id, i)| match i {
+            Inst::If { cond, args, branches } if *cond == on => Some((id, &args[..], &**branches)),
+            _ => None,
+        })?;
+        let after = &self.insts[id + 1..];
+        let control =
+            |i: &Inst| matches!(i, Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. });
+        let few = after.len() <= FEW + branches[0].outputs.len() && !after.iter().any(control);
+        // lists of a trip go at its end, which there is one of elsewhere
+        (few && !self.makes_lists()).then_some((id, args, branches))
+    }
     /// Whether it makes lists, sub-programs included.
     fn makes_lists(&self) -> bool {
         self.insts.iter().any(|i| match i {
@@ -827,14 +842,57 @@ fn region(
     program: &ScalarProgram,
     load: Load<'_>,
 ) -> Result<Vec<Val>, CompileError> {
-    let mut values: Vec<Val> = Vec::with_capacity(program.insts.len());
-    let mut results: FxHashMap<Id, Vec<Val>> = FxHashMap::default();
-    for (id, inst) in program.insts.iter().enumerate() {
+    let mut done = Done::default();
+    done.go_on(l, cx, program, program.insts.len(), load)?;
+    Ok(done.outputs(program))
+}
+
+/// What is known of a program's instructions, up to where its code has been written.
+#[derive(Clone, Default)]
+struct Done {
+    values: Vec<Val>,
+    results: FxHashMap<Id, Vec<Val>>,
+}
+
+impl Done {
+    fn outputs(&self, program: &ScalarProgram) -> Vec<Val> {
+        program.outputs.iter().map(|&o| self.values[o as usize]).collect()
+    }
+    /// Sets what a choice, a loop or a call gives.
+    fn control(&mut self, l: &mut Lanes<'_, '_>, outs: Vec<Val>) {
+        // the value is not read: results are
+        let first = outs.first().copied().unwrap_or_else(|| Val::Scalar(l.constant_bits(0, DType::Bool)));
+        self.results.insert(self.values.len() as Id, outs);
+        self.values.push(first);
+    }
+    /// Writes the instructions up to one.
+    fn go_on(
+        &mut self,
+        l: &mut Lanes<'_, '_>,
+        cx: &Cx<'_>,
+        program: &ScalarProgram,
+        end: usize,
+        load: Load<'_>,
+    ) -> Result<(), CompileError> {
+        for id in self.values.len()..end {
+            self.next(l, cx, &program.insts[id], id, load)?;
+        }
+        Ok(())
+    }
+    fn next(
+        &mut self,
+        l: &mut Lanes<'_, '_>,
+        cx: &Cx<'_>,
+        inst: &Inst,
+        id: usize,
+        load: Load<'_>,
+    ) -> Result<(), CompileError> {
+        let Done { values, results } = &*self;
         let at = |a: Id| values[a as usize];
         let of = |ids: &[Id]| ids.iter().map(|&a| at(a)).collect::<Vec<Val>>();
         let lane = |a: Id| at(a).lane();
         let value = match inst {
-            Inst::Node(n) => Val::Scalar(single(l, n, id, &values, load)?),
+            Inst::Node(n) => Val::Scalar(single(l, n, id, values, load)?),
             Inst::Argument(k) => load(l, *k),
             Inst::Result { of, index, .. } => results[of][*index],
             Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. } => {
@@ -863,10 +921,8 @@ fn region(
                     }
                     _ => Vec::new(),
                 };
-                // not read: results are
-                let first = outs.first().copied();
-                results.insert(id as Id, outs);
-                first.unwrap_or_else(|| Val::Scalar(l.constant_bits(0, DType::Bool)))
+                self.control(l, outs);
+                return Ok(());
             }
             Inst::Len(list) => Val::Scalar(lane(*list)),
             Inst::Get { list, index, place } => {
@@ -941,9 +997,9 @@ fn region(
                 Val::Scalar(divide(l, cx, args.map(lane), *signed, *remainder, *place))
             }
         };
-        values.push(value);
+        self.values.push(value);
+        Ok(())
     }
-    Ok(program.outputs.iter().map(|&o| values[o as usize]).collect())
 }
 
 pub(super) fn parts(v: Val) -> (Value, Value, DType) {
@@ -1189,24 +1245,58 @@ fn trip(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, body: &ScalarProgram, args: &[Val]) 
     Ok(outs)
 }
 
-/// What comes after a part that is left out unless something holds.
-struct Unless(Block, Vec<Val>);
-
-/// Begins a part that is left out unless `taken`; then these values stay as they are.
-fn unless(l: &mut Lanes<'_, '_>, taken: Lane, values: &[Val]) -> Unless {
-    let (go, (after, vals)) = (l.b.create_block(), block(l, &forms(values)));
-    let stay: Vec<BlockArg> = words(values).into_iter().map(BlockArg::Value).collect();
-    l.b.ins().brif(taken.value, go, &[], after, &stay);
-    enter(l, go);
-    Unless(after, vals)
-}
-impl Unless {
-    /// Ends the part with other values: what they are afterwards.
-    fn join(self, l: &mut Lanes<'_, '_>, values: impl IntoIterator<Item = Value>) -> Vec<Value> {
-        jump(l, self.0, values);
-        enter(l, self.0);
-        words(&self.1)
+/// A trip with a record: what goes on after it, first what is carried, then where the record is. `record` writes what the body
+/// gives behind what is carried. With `stay` the body says last whether that is done at all; if not, `stay` goes on.
+fn recorded_trip(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    body: &ScalarProgram,
+    args: &[Val],
+    carried: usize,
+    stay: Option<&[Val]>,
+    record: impl Fn(&mut Lanes<'_, '_>, &[Val]) -> Result<[Value; 2], CompileError>,
+) -> Result<Vec<Value>, CompileError> {
+    let parts = |outs: &[Val], place: &[Value]| [&words(&outs[..carried]), place].concat();
+    let (Some(stay), Some((&taken, recorded))) = (stay, body.outputs.split_last()) else {
+        let outs = trip(l, cx, body, args)?;
+        let place = record(l, &outs[carried..])?;
+        return Ok(parts(&outs, &place));
+    };
+    let recorded = carried..recorded.len();
+    let (after, ends) = block(l, &[forms(&args[..carried]), forms(stay)].concat());
+    match body.decides(taken) {
+        Some((choice, ids, branches)) => {
+            // what comes after the choice is written behind both of its branches, so that a trip asks once
+            let checked = cx.checked.borrow().clone();
+            let mut before = Done::default();
+            before.go_on(l, cx, body, choice, &mut |_, k| args[k])?;
+            let given: Vec<Val> = ids.iter().map(|&a| before.values[a as usize]).collect();
+            let starts = [l.b.create_block(), l.b.create_block()];
+            l.b.ins().brif(before.values[taken as usize].lane().value, starts[0], &[], starts[1], &[]);
+            for (k, (start, branch)) in starts.into_iter().zip(branches).enumerate() {
+                enter(l, start);
+                let mut done = before.clone();
+                let outs = inner(l, cx, branch, &given)?;
+                done.control(l, outs);
+                done.go_on(l, cx, body, body.insts.len(), &mut |_, k| args[k])?;
+                let outs = done.outputs(body);
+                let place = if k == 0 { record(l, &outs[recorded.clone()])?.to_vec() } else { words(stay) };
+                jump(l, after, parts(&outs, &place));
+            }
+            cx.checked.replace(checked);
+        }
+        None => {
+            let outs = trip(l, cx, body, args)?;
+            let go = l.b.create_block();
+            let on: Vec<BlockArg> = parts(&outs, &words(stay)).into_iter().map(BlockArg::Value).collect();
+            l.b.ins().brif(outs[recorded.end].lane().value, go, &[], after, &on);
+            enter(l, go);
+            let place = record(l, &outs[recorded])?;
+            jump(l, after, parts(&outs, &place));
+        }
     }
+    enter(l, after);
+    Ok(words(&ends))
 }
 
 fn repeat(
@@ -1260,30 +1350,29 @@ fn repeat(
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     let mut vals = cycle(l, &like, start, test, |l, vals| {
-        let mut outs = trip(l, cx, body, &now(vals))?;
-        let mut recorded = outs.split_off(carried);
-        let taken = if taken { recorded.pop().map(Val::lane) } else { None };
-        let mut values = words(&outs);
         if counted {
+            let mut outs = trip(l, cx, body, &now(vals))?;
             let trips = vals[carried].lane().value;
-            values.push(match taken {
+            let trips = match outs.get(carried) {
                 Some(taken) => {
-                    let one = l.b.ins().uextend(types::I64, taken.value);
+                    let one = l.b.ins().uextend(types::I64, taken.lane().value);
                     l.b.ins().iadd(trips, one)
                 }
                 None => l.b.ins().iadd_imm_s(trips, 1),
-            });
+            };
+            outs.truncate(carried);
+            return Ok([words(&outs), vec![trips]].concat());
         }
-        if let Some((at, _)) = at {
-            let rest = taken.map(|taken| unless(l, taken, &vals[carried..]));
-            let [to, limit] = [0, 1].map(|k| vals[carried + k].lane().value);
+        let [Some(to), Some(limit)] = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value)) else {
+            return Ok(words(&trip(l, cx, body, &now(vals))?));
+        };
+        let Some((at, _)) = at else { return malformed("a record without an arena") };
+        recorded_trip(l, cx, body, &now(vals), carried, taken.then_some(&vals[carried..]), |l, recorded| {
             let bytes = l.b.ins().iconst(types::I64, bytes);
             let room = Room { to, limit }.of(l, cx, at, bytes)?;
-            store_words(l, room.to, recorded.into_iter().map(Val::lane));
-            let after = Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words();
-            values.extend(rest.map_or(after.to_vec(), |rest| rest.join(l, after)));
-        }
-        Ok(values)
+            store_words(l, room.to, recorded.iter().map(|v| v.lane()));
+            Ok(Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words())
+        })
     })?;
     if let Some((at, len)) = at {
         // the next run of this loop records after these
@@ -1317,15 +1406,11 @@ fn repeat_linked(
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     cycle(l, &like, start, test, |l, vals| {
-        let mut outs = trip(l, cx, body, &now(vals))?;
-        let mut recorded = outs.split_off(carried);
-        let taken = if how.taken { recorded.pop().map(Val::lane) } else { None };
-        let rest = taken.map(|taken| unless(l, taken, &vals[carried..]));
         let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
-        let end = record(l, cx, at, recorded.into_iter().map(Val::lane).chain([before]).collect())?;
-        let after = [l.b.ins().iadd_imm_s(trips.value, 1), end];
-        let after = rest.map_or(after.to_vec(), |rest| rest.join(l, after));
-        Ok([words(&outs), after].concat())
+        recorded_trip(l, cx, body, &now(vals), carried, how.taken.then_some(&vals[carried..]), |l, recorded| {
+            let end = record(l, cx, at, recorded.iter().map(|v| v.lane()).chain([before]).collect())?;
+            Ok([l.b.ins().iadd_imm_s(trips.value, 1), end])
+        })
     })
 }
 

@@ -109,8 +109,8 @@ macro_rules! layers {
             crate::__plain_block!();
             type Over<H: Block> = Vec<H>;
             fn count(&self) -> usize { 0 $(+ Block::count(&self.$traced))* }
-            fn over<H: Block>(&self, rows: &mut impl Iterator<Item = H>) -> Option<Vec<H>> {
-                Some(rows.take(self.count()).collect())
+            fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Vec<H> {
+                (first..first + self.count()).map(row).collect()
             }
         }
     )*};

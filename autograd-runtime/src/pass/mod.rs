@@ -1,10 +1,13 @@
 //! Optimisation: named passes, each a function from a graph to a graph that mutates nothing and is
-//! idempotent. All are exact: they change no result, not by one bit.
+//! idempotent. All are exact: they change no result, not by one bit. Before differentiation [`picks`] runs, which is none of them:
+//! it leaves out what nobody reads, and may change the order of a sum.
 
 mod algebra;
 mod fold;
+mod picks;
 mod reductions;
 mod shapes;
+pub(crate) use picks::picks;
 pub(crate) use shapes::is_elementwise;
 
 use crate::{
