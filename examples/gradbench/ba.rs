@@ -84,17 +84,20 @@ const BATCH: usize = 1024;
 /// Writes the Jacobian over the last one, as a solver does in each of its steps.
 fn jacobian(of: &Problem, out: &mut Rows) -> Result<()> {
     let (n, m, p) = (of.cameras.len(), of.points.len(), of.weights.len());
-    out.starts.clear();
-    out.columns.clear();
-    out.values.clear();
-    out.starts.reserve(3 * p + 1);
-    out.columns.reserve(31 * p);
-    out.values.reserve(31 * p);
-    out.starts.push(0);
     // columns of cameras, then of points, then of weights
     let column = |block: usize| u32::try_from(block).context("expected fewer columns");
     let (points_at, weights_at) = (column(11 * n)?, column(11 * n + 3 * m)?);
     column(11 * n + 3 * m + p)?;
+    out.starts.resize(3 * p + 1, 0);
+    out.columns.resize(31 * p, 0);
+    out.values.resize(31 * p, 0.0);
+    // two rows of 15 elements for each observation, then one of one element
+    let (starts, starts_of_weights) = out.starts.split_at_mut(2 * p);
+    let (columns, columns_of_weights) = out.columns.split_at_mut(30 * p);
+    let (values, values_of_weights) = out.values.split_at_mut(30 * p);
+    starts.iter_mut().enumerate().for_each(|(row, start)| *start = 15 * row);
+    starts_of_weights.iter_mut().enumerate().for_each(|(row, start)| *start = 30 * p + row);
+    let mut rows = columns.as_chunks_mut::<15>().0.iter_mut().zip(values.as_chunks_mut::<15>().0);
     // as many observations at a time as stay in the cache on their way into the matrix
     for first in (0..p).step_by(BATCH) {
         let batch = first..(first + BATCH).min(p);
@@ -104,22 +107,18 @@ fn jacobian(of: &Problem, out: &mut Rows) -> Result<()> {
         let blocks = reprojection::vmap_jacobian(&cameras, &points, weights, seen)?;
         for (i, (in_camera, in_point, in_weight)) in batch.zip(&blocks) {
             let (camera, point) = (11 * (i % n) as u32, points_at + 3 * (i % m) as u32);
-            for row in 0..2 {
-                out.columns.extend(camera..camera + 11);
-                out.columns.extend(point..point + 3);
-                out.columns.push(weights_at + i as u32);
-                out.values.extend_from_slice(&in_camera[row]);
-                out.values.extend_from_slice(&in_point[row]);
-                out.values.push(in_weight[row]);
-                out.starts.push(out.values.len());
+            for (row, (columns, values)) in rows.by_ref().take(2).enumerate() {
+                (0..11).for_each(|k| columns[k] = camera + k as u32);
+                (0..3).for_each(|k| columns[11 + k] = point + k as u32);
+                columns[14] = weights_at + i as u32;
+                values[..11].copy_from_slice(&in_camera[row]);
+                values[11..14].copy_from_slice(&in_point[row]);
+                values[14] = in_weight[row];
             }
         }
     }
-    for (column, of_weight) in (weights_at..).zip(weight_error::vmap_grad(&of.weights)?) {
-        out.columns.push(column);
-        out.values.push(of_weight);
-        out.starts.push(out.values.len());
-    }
+    columns_of_weights.iter_mut().zip(weights_at..).for_each(|(to, column)| *to = column);
+    values_of_weights.copy_from_slice(&weight_error::vmap_grad(&of.weights)?);
     Ok(())
 }
 

@@ -28,7 +28,7 @@ pub trait Block: Sized {
     /// See [`Block::Matrix`].
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
     /// See [`Block::Fixed`]. A row may be asked for more than once: what has parts asks for it once a part.
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N>;
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> Self::Fixed<N>;
     /// See [`Block::Shaped`].
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
     /// See [`Block::Cube`].
@@ -38,6 +38,9 @@ pub trait Block: Sized {
     /// What has a row for each of its floats, which are those from `first` on. Only [`Block::fixed`] asks more than once.
     fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H>;
 }
+
+/// Rows with parts that lie on the stack before they are taken apart.
+const FEW: usize = 4;
 
 /// The number of axes of an array: what it is with those of another one behind.
 pub trait Rank: Dimension {
@@ -89,7 +92,7 @@ macro_rules! __plain_rows {
         fn matrix(rows: ::std::vec::Vec<::std::vec::Vec<Self>>) -> ::std::vec::Vec<::std::vec::Vec<Self>> {
             rows
         }
-        fn fixed<const __N: usize>(row: impl ::core::ops::Fn(usize) -> Self) -> [Self; __N] {
+        fn fixed<const __N: usize>(row: impl ::core::ops::FnMut(usize) -> Self) -> [Self; __N] {
             ::core::array::from_fn(row)
         }
         fn shaped(rows: ::std::vec::Vec<Self>, _: &[usize]) -> ::std::vec::Vec<Self> {
@@ -139,7 +142,7 @@ macro_rules! floats {
             fn stacked(rows: Vec<$f>) -> Vec<$f> { rows }
             fn matrix(rows: Vec<Vec<$f>>) -> Array2<$f> { rectangle(rows) }
             #[inline]
-            fn fixed<const N: usize>(row: impl Fn(usize) -> $f) -> [$f; N] { std::array::from_fn(row) }
+            fn fixed<const N: usize>(row: impl FnMut(usize) -> $f) -> [$f; N] { std::array::from_fn(row) }
             fn shaped(rows: Vec<$f>, shape: &[usize]) -> Tensor<$f> { Tensor::from_vec(rows, shape) }
             fn cube(rows: Vec<Vec<$f>>, shape: &[usize]) -> Tensor<$f> {
                 let n = rows.first().map_or(0, Vec::len);
@@ -172,7 +175,7 @@ impl<T: Float> Block for Real<T> {
         let dim = ndarray::Dim([rows.len(), rows.first().map_or(0, Vec::len)]);
         NdArray::of_elements(rows.concat(), dim)
     }
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> [Self; N] {
         std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Tensor<T> {
@@ -207,7 +210,7 @@ impl<A: Block> Block for Vec<A> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N> {
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> Self::Fixed<N> {
         A::matrix((0..N).map(row).collect())
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
@@ -244,7 +247,7 @@ impl<A: Block, const K: usize> Block for [A; K] {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> [Self; N] {
         std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
@@ -278,7 +281,7 @@ impl<T: Float> Block for Tensor<T> {
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix {
         rows
     }
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> [Self; N] {
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> [Self; N] {
         std::array::from_fn(row)
     }
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self {
@@ -386,8 +389,16 @@ macro_rules! tuples {
                 ($($t::matrix(parts.$i),)+)
             }
             #[inline]
-            fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> Self::Fixed<N> {
-                ($($t::fixed(|k| row(k).$i),)+)
+            fn fixed<const N: usize>(mut row: impl FnMut(usize) -> Self) -> Self::Fixed<N> {
+                if N > FEW {
+                    // so many do not lie on the stack once more
+                    return ($($t::fixed(|k| row(k).$i),)+);
+                }
+                let mut rows: [_; N] = std::array::from_fn(|k| {
+                    let row = row(k);
+                    ($(Some(row.$i),)+)
+                });
+                ($($t::fixed(|k| rows[k].$i.take().unwrap_or_else(|| row(k).$i)),)+)
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
                 let mut parts = ($(Vec::<$t>::new(),)+);

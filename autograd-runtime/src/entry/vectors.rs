@@ -122,7 +122,7 @@ impl<T: Scalar + Copy, const R: usize, const C: usize> Block for SMatrix<T, R, C
     fn matrix(rows: Vec<Vec<Self>>) -> Vec<Vec<Self>> {
         rows
     }
-    fn fixed<const N: usize>(row: impl Fn(usize) -> Self) -> DMatrix<T> {
+    fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> DMatrix<T> {
         rows(&std::array::from_fn::<Self, N, _>(row))
     }
     fn shaped(all: Vec<Self>, _: &[usize]) -> DMatrix<T> {

@@ -19,6 +19,7 @@ use crate::{
     emit::{Ex, apply, constant},
     graph::{Builder, Graph, NodeId},
     op::{Attr, Op, control, list},
+    pass,
     program::{Input, Output, Program},
     ty::{DType, Ty},
 };
@@ -119,6 +120,7 @@ fn many<F: Function>(args: F::Args<'_>, kind: Kind) -> Option<Arc<Entry>> {
                 return None;
             }
             let made = derive(source, &one.wrt, kind).and_then(|g| {
+                let g = pass::branchless(&g)?.unwrap_or(g);
                 let program = Program::compile_within(&repeated(&g)?, false, F::META.memory)?;
                 Ok(Body::Compiled { program, source: source.clone(), captures: Vec::new(), draws: draws.clone() })
             });

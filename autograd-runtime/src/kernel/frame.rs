@@ -294,6 +294,7 @@ pub(super) unsafe extern "C" fn fill(to: *mut u8, n: u64, size: u64, bits: u64) 
     // SAFETY: generated code passes memory for as many elements, aligned for them.
     unsafe {
         match size {
+            _ if bits == 0 => std::ptr::write_bytes(to, 0, n * size as usize),
             8 => std::slice::from_raw_parts_mut(to.cast::<u64>(), n).fill(bits),
             4 => std::slice::from_raw_parts_mut(to.cast::<u32>(), n).fill(bits as u32),
             _ => std::slice::from_raw_parts_mut(to, n).fill(bits as u8),

@@ -233,8 +233,14 @@ impl Regions<'_> {
                 (id, b)
             }
             None => {
+                // equal elements are written once more without being read
+                let n = self.g.node(x);
+                let copy = match n.args[..] {
+                    [value, len] if n.op.is(&list::FILL) => Inst::Fill { value: self.at(value)?, len: self.at(len)? },
+                    _ => Inst::Copy(id),
+                };
                 let b = self.buffer(true, None);
-                (self.push(Inst::Copy(id)), b)
+                (self.push(copy), b)
             }
         })
     }
