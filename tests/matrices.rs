@@ -208,3 +208,61 @@ fn a_hessian_wants_one_float() {
     let e = scaled::hessian(&[1.0, 2.0], 1.0).unwrap_err().to_string();
     assert!(e.contains("expected one float"), "{e}");
 }
+
+#[differentiable]
+fn powers(p: [f64; 2], a: f64) -> [[f64; 2]; 3] {
+    [[p[0] * a, p[1]], [p[0] * p[1], a * a], [p[1] * p[1], p[0]]]
+}
+#[differentiable]
+fn ramp(p: [f64; 2], a: f64) -> [f64; 6] {
+    [a, p[0], 2.0 * p[0], p[1] * a, p[0] * p[1], a * a * a]
+}
+
+#[test]
+fn many_rows_of_several_parameters() {
+    both(|| {
+        let (in_p, in_a): ([[[f64; 2]; 2]; 3], [[f64; 2]; 3]) = powers::jacobian([2.0, 3.0], 5.0)?;
+        assert_eq!(in_p, [[[5.0, 0.0], [0.0, 1.0]], [[3.0, 2.0], [0.0, 0.0]], [[0.0, 6.0], [1.0, 0.0]]]);
+        assert_eq!(in_a, [[2.0, 0.0], [0.0, 10.0], [0.0, 0.0]]);
+        let (in_p, in_a): ([[f64; 2]; 6], [f64; 6]) = ramp::jacobian([2.0, 3.0], 5.0)?;
+        assert_eq!(in_p, [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 5.0], [3.0, 2.0], [0.0, 0.0]]);
+        assert_eq!(in_a, [1.0, 0.0, 0.0, 3.0, 0.0, 75.0]);
+        Ok(())
+    });
+}
+
+/// Of a large product few rows and columns are read.
+#[differentiable(wrt(w, x))]
+fn picked(w: &Tensor<f64>, x: &Tensor<f64>, rows: &Tensor<i64>, columns: &Tensor<i64>) -> Tensor<f64> {
+    let all = (w.matmul(x).tanh() * x.sum_dim(&[0], true)).reshape(&[2, 3, -1]);
+    let moved = all.sum_dim(&[0], false);
+    moved.index_select(1, columns).square().sum() + w.matmul(x).sin().index_select(0, rows).sum()
+}
+
+#[test]
+fn rows_that_are_picked_have_the_derivatives_of_the_whole() {
+    let wave = |n: usize, seed: f64| (0..n).map(|i| (i as f64 * 0.7 + seed).sin()).collect::<Vec<f64>>();
+    let (w, x) = (Tensor::from_vec(wave(24, 0.1), [6, 4]), Tensor::from_vec(wave(120, 0.4), [4, 30]));
+    let (dw, dx) = (Tensor::from_vec(wave(24, 0.9), [6, 4]), Tensor::from_vec(wave(120, 0.2), [4, 30]));
+    let rows = Tensor::from_vec(vec![5i64, 0], [2]);
+    let columns = Tensor::from_vec(vec![29i64, 3, 3, 0], [4]);
+    let on = |engine| {
+        with_engine(engine, || {
+            let (value, (gw, gx)) = picked::value_and_grad(&w, &x, &rows, &columns)?;
+            let (_, along) = picked::jvp(&w, &x, &rows, &columns, &dw, &dx)?;
+            let (hw, hx) = picked::hvp(&w, &x, &rows, &columns, &dw, &dx)?;
+            Ok::<_, autograd::Error>([value, gw, gx, along, hw, hx].map(|t| t.to_vec()))
+        })
+        .unwrap()
+    };
+    for (got, want) in on(Engine::Compiled).iter().zip(&on(Engine::Dynamic)) {
+        assert_eq!(got.len(), want.len());
+        got.iter().zip(want).for_each(|(g, w)| near(*g, *w));
+    }
+    // the number of a row that there is not is an error in either
+    let beyond = Tensor::from_vec(vec![30i64], [1]);
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        let error = with_engine(engine, || picked::value(&w, &x, &rows, &beyond)).unwrap_err().to_string();
+        assert!(error.contains("indices below 30") && error.contains("found 30"), "{error}");
+    }
+}

@@ -352,3 +352,76 @@ fn second_order_and_bounded_memory() {
         assert!((hw - want).abs() <= 1e-11 * (1.0 + want.abs()), "{hw} {want}");
     }
 }
+
+/// A polynomial at points, each by a recurrence of its own.
+#[differentiable]
+fn polynomial(x: &[f64], points: usize) -> f64 {
+    let mut sum = 0.0;
+    let mut last = 0.0;
+    for i in 0..points {
+        let t = -1.0 + 2.0 * i as f64 / (points as f64 + 1.0);
+        let mut rest = if t > 0.25 { 1.0 } else { t };
+        let mut power = 1.0;
+        for j in 0..x.len() {
+            rest -= x[j] * power;
+            power *= t;
+        }
+        sum += rest * rest;
+        last -= power;
+    }
+    sum + 0.5 * last
+}
+
+/// Paths that damp and turn, from starts of their own, for as many steps as there are rates.
+#[differentiable]
+fn paths(rates: &[f64], starts: &[f64]) -> f64 {
+    let mut total = 0.0;
+    for start in starts {
+        let (mut x, mut v) = (*start, 1.0);
+        for rate in rates {
+            (x, v) = (x + 0.1 * v, v - 0.1 * (rate * x + 0.3 * v));
+        }
+        total += x * v;
+    }
+    total
+}
+
+/// The inner loop is as long as the number of the trip says.
+#[differentiable]
+fn triangle(x: &[f64], rows: usize) -> f64 {
+    let mut sum = 0.0;
+    for i in 0..rows {
+        let mut y = 0.5;
+        for j in 0..i {
+            y = y * x[j % x.len()] + 0.1;
+        }
+        sum += y;
+    }
+    sum
+}
+
+#[test]
+fn recurrences_inside_loops() {
+    let second = |f: &dyn Fn() -> autograd::Result<Vec<f64>>| {
+        let [got, want] = [Engine::Compiled, Engine::Dynamic].map(|engine| with_engine(engine, f).unwrap());
+        assert_eq!(got.len(), want.len());
+        for (a, b) in got.iter().zip(&want) {
+            assert!((a - b).abs() <= 1e-11 * (1.0 + b.abs()), "{a} is not {b}");
+        }
+    };
+    for n in [0, 1, 2, 3, 4, 5, 7, 8, 13] {
+        for m in [0, 1, 2, 9, 20] {
+            let (x, d) = (numbers(m, 0.4), numbers(m, 1.1));
+            agrees(&x, |x| polynomial(x, n), |x| polynomial::value_and_grad(x, n));
+            assert_eq!(polynomial::value(&x, n).unwrap().to_bits(), polynomial(&x, n).to_bits());
+            second(&|| polynomial::hvp(&x, n, &d));
+            let starts = numbers(n, 0.9);
+            agrees(&x, |x| paths(x, &starts), |x| paths::value_and_grad(x, &starts).map(|(v, g)| (v, g.0)));
+            agrees(&starts, |s| paths(&x, s), |s| paths::value_and_grad(&x, s).map(|(v, g)| (v, g.1)));
+            second(&|| paths::hvp(&x, &starts, &d, &starts).map(|(a, b)| [a, b].concat()));
+            if m > 0 {
+                agrees(&x, |x| triangle(x, n), |x| triangle::value_and_grad(x, n));
+            }
+        }
+    }
+}

@@ -120,3 +120,38 @@ fn the_first_error_is_returned() {
     let e = endless::vmap_grad(&[-1.0, 2.0, -3.0]).unwrap_err().to_string();
     assert!(e.contains("trips"), "{e}");
 }
+
+/// Branches of every form: an early return, one inside another, one around a function that is costly, an extremum.
+#[differentiable]
+fn branches(x: f64, p: [f64; 2]) -> [f64; 2] {
+    if x == 0.0 {
+        return [p[0] * 3.0, p[1]];
+    }
+    let mut y = (x * x).sqrt();
+    if x > 1.0 {
+        y *= if p[0] > p[1] { p[0].exp() } else { p[1] / x };
+    } else if y < 0.5 {
+        y += (x * p[1]).sin();
+    }
+    [y.max(p[0]), y / x]
+}
+
+#[test]
+fn branches_give_what_calls_one_by_one_give() {
+    let n = 700;
+    let xs: Vec<f64> = (0..n).map(|i| f64::from(i % 41 - 20) * 0.13).collect();
+    let ps: Vec<[f64; 2]> = (0..n).map(|i| [f64::from(i % 7) - 3.0, f64::from(i % 5) - 1.5]).collect();
+    let (dxs, dps) = (vec![0.5; xs.len()], vec![[1.0, -1.0]; xs.len()]);
+    let values = branches::vmap_value(&xs, &ps).unwrap();
+    let jacobians = branches::vmap_jacobian(&xs, &ps).unwrap();
+    let jvps = branches::vmap_jvp(&xs, &ps, &dxs, &dps).unwrap();
+    let bits = |all: &[f64]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for i in 0..xs.len() {
+        let (x, p) = (xs[i], ps[i]);
+        assert_eq!(bits(&values[i]), bits(&branches::value(x, p).unwrap()), "at {x} and {p:?}");
+        let (in_x, in_p) = branches::jacobian(x, p).unwrap();
+        assert_eq!(bits(&jacobians[i].0), bits(&in_x), "at {x} and {p:?}");
+        assert_eq!(bits(jacobians[i].1.as_flattened()), bits(in_p.as_flattened()), "at {x} and {p:?}");
+        assert_eq!(bits(&jvps[i].1), bits(&branches::jvp(x, p, 0.5, [1.0, -1.0]).unwrap().1), "at {x} and {p:?}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::{
     Error, Result, diff,
     graph::Graph,
     pass,
-    program::Program,
+    program::{self, Program},
     random::Draws,
     session::{self, TraceEnd, Traced},
     tensor::{Stretches, Value},
@@ -260,6 +260,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
 /// The graph of a kind of derivative. Inputs: those of the function, then cotangents or tangents.
 pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
     let g = &*pass::picks(g)?;
+    let g = &*program::jam(g)?;
     let n = g.outputs().len();
     let keep_tail = |g: Graph, from: usize| {
         let outs = g.outputs()[from..].to_vec();

@@ -12,6 +12,7 @@ mod flow;
 mod folds;
 pub mod fuse;
 mod hoist;
+mod jam;
 mod join;
 mod leaf;
 pub mod plan;
@@ -25,3 +26,4 @@ mod vector;
 
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};
+pub(crate) use jam::jam;
