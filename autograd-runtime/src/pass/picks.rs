@@ -2,7 +2,8 @@
 //! read are multiplied. `rows(f(x), i)` becomes `f(rows(x, i))` for what computes each row from the same row of its arguments, or
 //! moves rows as a whole. Runs before differentiation, so that derivatives are as small.
 //!
-//! Each element is computed from the same numbers as before; a sum may be added up in another order, which depends on shapes.
+//! Each element is computed from the same numbers as before; a sum, one in a product of matrices too, may be added up in another
+//! order, which depends on shapes.
 
 use crate::{
     error::Result,
@@ -210,7 +211,7 @@ mod tests {
         array::{Array, Data},
         emit::Ex,
         interp,
-        ty::{DType, Ty},
+        ty::{DType, Ty, broadcast},
     };
 
     fn wave(ty: &Ty, seed: usize) -> Array {
@@ -269,5 +270,81 @@ mod tests {
             checked(|x| vec![x[0].exp().gather(0, &x[4].slice(0, 0, 4, 1).reshape(&[1, 4]).expand(&[2, 4]))]),
             6
         );
+    }
+
+    /// Chains of everything that rows go through, with picks at their ends and between.
+    #[test]
+    fn any_graph_gives_what_it_gave() {
+        let mut moved_some = 0;
+        for seed in 1..400u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut below = |n: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % n.max(1)
+            };
+            let b = Builder::new();
+            let tys: Vec<Ty> =
+                [[4, 6, 2], [1, 6, 8], [3, 2, 4]].iter().map(|s| Ty::new(DType::F64, s).unwrap()).collect();
+            let mut all: Vec<Ex<'_>> = tys.iter().map(|t| b.ex(b.input(t))).collect();
+            let index = Ty::new(DType::I64, &[3]).unwrap();
+            let numbers = b.ex(b.input(&index));
+            let mut outs = Vec::new();
+            for _ in 0..14 {
+                let x = all[below(all.len())].clone();
+                let shape = x.shape();
+                let (r, axis) = (shape.len(), below(shape.len()));
+                let turned: Vec<usize> = (0..r).map(|d| (d + 1) % r).collect();
+                let made = match below(11) {
+                    0 => x.exp(),
+                    1 => &x * &x.sum(Some(&[axis as i64]), true),
+                    2 => {
+                        let fits = |y: &&Ex<'_>| broadcast(&y.shape(), &shape).is_some();
+                        let others: Vec<&Ex<'_>> = all.iter().filter(fits).collect();
+                        &x + others[below(others.len())]
+                    }
+                    3 => x.permute(&turned),
+                    4 => x.reshape(&[&shape[..axis], &[1], &shape[axis..]].concat()),
+                    5 => x.reshape(&[shape[..axis].iter().product(), shape[axis..].iter().product()]),
+                    6 => x.slice(axis, shape[axis] / 3, shape[axis] - shape[axis] / 3, 1),
+                    7 => x.flip(&[axis]),
+                    8 => Ex::concat(&[x.clone(), x.sin()], axis),
+                    9 if r > 1 => x.matmul(&x.mt()),
+                    _ => x.expand(&[&[2][..], &shape].concat()),
+                };
+                // what grows too large is left out
+                if made.node().is_none_or(|id| b.ty_of(id).rank() > 4 || b.ty_of(id).numel() > 4000) || made.rank() == 0
+                {
+                    continue;
+                }
+                let (axis, shape) = (below(made.rank()), made.shape());
+                // numbers below 2
+                if shape[axis] >= 2 && below(3) == 0 {
+                    let rows = made.index_select(axis as i64, &numbers);
+                    outs.push(rows.clone());
+                    all.push(rows);
+                }
+                all.push(made);
+            }
+            if below(3) == 0 {
+                outs.push(all[below(all.len())].clone());
+            }
+            let g = b.snapshot(outs.iter().filter_map(Ex::node).collect()).unwrap();
+            let moved = picks(&g).unwrap();
+            moved.verify().unwrap();
+            moved_some += usize::from(matches!(moved, Cow::Owned(_)));
+            let mut args: Vec<Array> = tys.iter().enumerate().map(|(k, t)| wave(t, k)).collect();
+            args.push(Array::from_data(Data::I64(vec![1, 0, 1]), &[3]));
+            let (before, after) = (interp::run(&g, &args).unwrap(), interp::run(&moved, &args).unwrap());
+            for (x, y) in before.iter().zip(&after) {
+                assert_eq!(x.ty(), y.ty(), "seed {seed}");
+                for (x, y) in x.to_f64_vec().into_iter().zip(y.to_f64_vec()) {
+                    assert!(
+                        x == y || (x - y).abs() <= 1e-12 * x.abs() || x.is_nan() && y.is_nan(),
+                        "seed {seed}: {x}, {y}"
+                    );
+                }
+            }
+        }
+        assert!(moved_some > 40, "{moved_some}");
     }
 }
