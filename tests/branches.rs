@@ -196,3 +196,34 @@ fn functions_that_call_themselves_where_a_branch_is_taken() {
     let g = with_engine(Engine::Dynamic, || subsets::hvp(&w, 0.7, 0, 2, &wave(5, 0.3), 0.5)).unwrap();
     common::alike(&h.flat(), &g.flat(), 1e-11);
 }
+
+/// An element that is read behind a choice that decides whether the trip is recorded.
+#[differentiable(wrt(a))]
+fn read_behind(a: f64, x: &[f64], y: &[f64]) -> f64 {
+    let mut s = a;
+    for i in 0..x.len() {
+        if x[i] > 0.0 {
+            for j in 0..i + 1 {
+                s = (s * 0.7 + x[j]).sin();
+            }
+        }
+        s = y[i] + s;
+    }
+    s
+}
+
+#[test]
+fn indices_behind_a_choice_are_compared_in_both_branches() {
+    for x in [[1.0, -1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, 1.0], [-1.0; 4], [1.0; 4]] {
+        for n in 0..4 {
+            let y = &[0.5, 0.25, 0.125][..n];
+            for engine in [Engine::Compiled, Engine::Dynamic] {
+                let error = with_engine(engine, || read_behind::value_and_grad(0.3, &x, y)).unwrap_err().to_string();
+                assert!(error.contains(&format!("below the length {n}, found {n}")), "{engine:?}: {error}");
+            }
+        }
+        let both = [Engine::Compiled, Engine::Dynamic]
+            .map(|e| with_engine(e, || read_behind::value_and_grad(0.3, &x, &[0.5, 0.25, 0.125, 1.0])).unwrap());
+        assert!((both[0].0 - both[1].0).abs() < 1e-12 && (both[0].1 - both[1].1).abs() < 1e-12, "{both:?}");
+    }
+}

@@ -266,3 +266,39 @@ fn rows_that_are_picked_have_the_derivatives_of_the_whole() {
         assert!(error.contains("indices below 30") && error.contains("found 30"), "{error}");
     }
 }
+
+/// Rows that are all the same, and one of which there is only one.
+#[differentiable(wrt(x))]
+fn repeated(x: &Tensor<f64>, rows: &Tensor<i64>) -> Tensor<f64> {
+    x.expand([50, 4]).index_select(0, rows).sin() * 2.0
+}
+#[differentiable(wrt(x))]
+fn single(x: &Tensor<f64>, rows: &Tensor<i64>) -> Tensor<f64> {
+    x.sin().index_select(0, rows)
+}
+/// The slope of the root of nothing is infinite; nobody reads it.
+#[differentiable(wrt(x))]
+fn roots(x: &Tensor<f64>, rows: &Tensor<i64>) -> Tensor<f64> {
+    x.sqrt().index_select(0, rows).sum()
+}
+
+#[test]
+fn picks_of_none_of_one_and_of_too_many() {
+    let x = Tensor::from_vec(vec![0.5, 1.0, 1.5, 2.0], [1, 4]);
+    let rows = |all: &[i64]| Tensor::from_vec(all.to_vec(), [all.len()]);
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        with_engine(engine, || {
+            assert_eq!(single::value(&x, &rows(&[])).unwrap().shape(), [0, 4], "{engine:?}");
+            assert_eq!(single::value(&x, &rows(&[0, 0])).unwrap().shape(), [2, 4], "{engine:?}");
+            assert_eq!(repeated::value(&x, &rows(&[49, 0])).unwrap().shape(), [2, 4], "{engine:?}");
+            for error in [repeated::value(&x, &rows(&[60])), single::value(&x, &rows(&[1]))] {
+                assert!(error.unwrap_err().to_string().contains("expected indices below"), "{engine:?}");
+            }
+            for n in [3, 4, 9] {
+                let x = Tensor::from_vec((0..n).map(f64::from).collect(), [n as usize]);
+                let g = roots::grad(&x, &rows(&[1])).unwrap().to_vec();
+                assert!(g[0].is_nan() && g[1] == 0.5, "{engine:?}: {g:?}");
+            }
+        });
+    }
+}

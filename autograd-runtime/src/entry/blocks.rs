@@ -27,7 +27,7 @@ pub trait Block: Sized {
     fn stacked(rows: Vec<Self>) -> Self::Stacked;
     /// See [`Block::Matrix`].
     fn matrix(rows: Vec<Vec<Self>>) -> Self::Matrix;
-    /// See [`Block::Fixed`]. A row may be asked for more than once: what has parts asks for it once a part.
+    /// See [`Block::Fixed`]. Each row is asked for once.
     fn fixed<const N: usize>(row: impl FnMut(usize) -> Self) -> Self::Fixed<N>;
     /// See [`Block::Shaped`].
     fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped;
@@ -35,11 +35,11 @@ pub trait Block: Sized {
     fn cube(rows: Vec<Vec<Self>>, shape: &[usize]) -> Self::Cube;
     /// See [`Block::Under`].
     fn under<V: Rank>(rows: Vec<Self>, dim: &V) -> Self::Under<V>;
-    /// What has a row for each of its floats, which are those from `first` on. Only [`Block::fixed`] asks more than once.
+    /// What has a row for each of its floats, which are those from `first` on.
     fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H>;
 }
 
-/// Rows with parts that lie on the stack before they are taken apart.
+/// As many rows with parts lie on the stack before they are taken apart.
 const FEW: usize = 4;
 
 /// The number of axes of an array: what it is with those of another one behind.
@@ -258,8 +258,12 @@ impl<A: Block, const K: usize> Block for [A; K] {
     }
     #[inline]
     fn over<H: Block>(&self, first: usize, row: &impl Fn(usize) -> H) -> Self::Over<H> {
-        let before = |k: usize| self[..k].iter().map(A::count).sum::<usize>();
-        Block::fixed(|k| self[k].over(first + before(k), row))
+        let mut next = first;
+        let starts = self.each_ref().map(|a| {
+            next += a.count();
+            next - a.count()
+        });
+        Block::fixed(|k| self[k].over(starts[k], row))
     }
 }
 
@@ -390,14 +394,12 @@ macro_rules! tuples {
             }
             #[inline]
             fn fixed<const N: usize>(mut row: impl FnMut(usize) -> Self) -> Self::Fixed<N> {
+                let apart = |row: Self| ($(Some(row.$i),)+);
                 if N > FEW {
-                    // so many do not lie on the stack once more
-                    return ($($t::fixed(|k| row(k).$i),)+);
+                    let mut rows: Vec<_> = (0..N).map(|k| apart(row(k))).collect();
+                    return ($($t::fixed(|k| rows[k].$i.take().unwrap_or_else(|| row(k).$i)),)+);
                 }
-                let mut rows: [_; N] = std::array::from_fn(|k| {
-                    let row = row(k);
-                    ($(Some(row.$i),)+)
-                });
+                let mut rows: [_; N] = std::array::from_fn(|k| apart(row(k)));
                 ($($t::fixed(|k| rows[k].$i.take().unwrap_or_else(|| row(k).$i)),)+)
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {

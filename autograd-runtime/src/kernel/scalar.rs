@@ -1273,8 +1273,11 @@ fn recorded_trip(
             let given: Vec<Val> = ids.iter().map(|&a| before.values[a as usize]).collect();
             let starts = [l.b.create_block(), l.b.create_block()];
             l.b.ins().brif(before.values[taken as usize].lane().value, starts[0], &[], starts[1], &[]);
+            let known = cx.checked.borrow().clone();
             for (k, (start, branch)) in starts.into_iter().zip(branches).enumerate() {
                 enter(l, start);
+                // what is compared behind one branch is not known behind the other
+                cx.checked.replace(known.clone());
                 let mut done = before.clone();
                 let outs = inner(l, cx, branch, &given)?;
                 done.control(l, outs);

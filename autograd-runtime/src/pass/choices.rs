@@ -1,5 +1,6 @@
-//! If-conversion: from a graph of scalars with choices to one without. Both branches are computed, and each result is selected,
-//! which has the same bits. Side by side in vector lanes that is the faster way, where branches compute little and cannot fail.
+//! If-conversion (Allen, Kennedy, Porterfield and Warren, Conversion of Control Dependence to Data Dependence, 1983): from a graph of
+//! scalars with choices to one without. Both branches are computed, and each result is selected, which has the same bits. It is
+//! what lets calls run side by side in vector lanes; branches that may fail, loop or call stay.
 
 use crate::{
     error::Result,
