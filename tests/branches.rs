@@ -2,7 +2,7 @@
 //! recorded, in all derivatives, against the dynamic engine and differences.
 
 // bodies index as their users would
-#![allow(clippy::manual_is_multiple_of, clippy::needless_range_loop)]
+#![allow(clippy::assign_op_pattern, clippy::manual_is_multiple_of, clippy::needless_range_loop)]
 
 mod common;
 

@@ -1,8 +1,7 @@
 //! An entry point at many arguments in one call. Of a function of scalars the derivative becomes the body of one loop over
 //! lists, a list for each scalar that goes in or comes out, its choices become selections, and it is compiled and vectorised as any
-//! other loop; large
-//! batches are shared between the threads of the current `rayon` pool. Any other function is called for one item after the
-//! other.
+//! other loop; large batches are shared between the threads of the current `rayon` pool. Any other function is called for one item
+//! after the other.
 
 use super::{
     Engine, Function, Jacobian, Kind,

@@ -63,6 +63,9 @@ fn depend(g: &Graph, on: impl Iterator<Item = usize>) -> FxHashSet<NodeId> {
     on.flat_map(|k| dependants(g, g.inputs()[k])).collect()
 }
 
+/// What makes the results of a graph of its inputs.
+type Part<'f> = &'f dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>;
+
 /// A loop that can run several trips at a time.
 struct Jam<'g> {
     op: &'g Op,
@@ -215,7 +218,7 @@ impl Jam<'_> {
                 }
             }
         }
-        let graph = |write: &dyn Fn(&Builder, &[NodeId]) -> Result<Vec<NodeId>>| -> Result<Arc<Graph>> {
+        let graph = |write: Part<'_>| -> Result<Arc<Graph>> {
             let b = Builder::new();
             let ins: Vec<NodeId> = args.iter().map(|&a| b.input(&p.ty_of(a))).collect();
             let outs = write(&b, &ins)?;
