@@ -1,5 +1,5 @@
 //! Optimisation: named passes, each a function from a graph to a graph that mutates nothing and is
-//! idempotent. All are exact: they change no result, not by one bit. Before differentiation [`picks`] runs, which is none of them:
+//! idempotent. All are exact: they change no result, not by one bit. Before differentiation `picks` runs, which is none of them:
 //! it leaves out what nobody reads, and may change the order of a sum.
 
 mod algebra;
