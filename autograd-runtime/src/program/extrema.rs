@@ -51,7 +51,7 @@ pub(super) fn extremum(op: &Op) -> Option<Extremum> {
     if cond.live()[cond.inputs()[value].index()] {
         return None;
     }
-    let all = dependants(body, x);
+    let all = dependants(body, [x]);
     let f = fold(body, x, out, &all)?;
     let (term, sign) = (f.single()?, if f.kind == ReduceKind::Max { -1.0 } else { 1.0 });
     let n = body.node(term);

@@ -8,11 +8,10 @@ use crate::{
 };
 use rustc_hash::FxHashSet;
 
-/// All that depends on a node, itself included, as far as the results need it.
-pub(super) fn dependants(g: &Graph, of: NodeId) -> FxHashSet<NodeId> {
+/// All that depends on some nodes, themselves included, as far as the results need it.
+pub(super) fn dependants(g: &Graph, of: impl IntoIterator<Item = NodeId>) -> FxHashSet<NodeId> {
     let live = g.live();
-    let mut all = FxHashSet::default();
-    all.insert(of);
+    let mut all: FxHashSet<NodeId> = of.into_iter().collect();
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
         if n.args.iter().any(|a| all.contains(a)) {
             all.insert(id);

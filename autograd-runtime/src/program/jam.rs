@@ -3,8 +3,9 @@
 //! around it do not, and run in its shadow.
 //!
 //! `while i < n { .., while j < m { y = f(y, j, ..) }, s = s + t(y) }` becomes the same over four trips i at a time, with one inner loop
-//! over four y, and the loop itself for the trips that are left. Every number is computed as before, and sums are added up in the
-//! same order. Runs before differentiation: the loops of the derivative come out side by side too.
+//! over four y, and the loop itself for the trips that are left. Values are computed as before, sums in the same order; cotangents of
+//! what several trips read are added up in another one. If trips fail, the error may be that of a later one. Runs before
+//! differentiation: the loops of the derivative come out side by side too.
 
 use super::{folds::dependants, prune::lost};
 use crate::{
@@ -24,6 +25,8 @@ use std::{borrow::Cow, sync::Arc};
 const WAYS: i64 = 4;
 /// Nodes of a trip of the inner loop: with more there is enough to do in the shadow of one another.
 const MOST: usize = 16;
+/// Nodes of a trip of the loop around it.
+const AROUND: usize = 256;
 
 /// A loop that counts up by one to a limit that does not change.
 struct Counted {
@@ -60,7 +63,7 @@ fn sums(g: &Graph, k: usize, loose: &FxHashSet<NodeId>) -> bool {
 
 /// All nodes that depend on some of the carried values.
 fn depend(g: &Graph, on: impl Iterator<Item = usize>) -> FxHashSet<NodeId> {
-    on.flat_map(|k| dependants(g, g.inputs()[k])).collect()
+    dependants(g, on.map(|k| g.inputs()[k]))
 }
 
 /// What makes the results of a graph of its inputs.
@@ -80,17 +83,21 @@ struct Jam<'g> {
 fn plan(op: &Op) -> Option<Jam<'_>> {
     let (body, carried) = (op.graph(1), op.int(2) as usize);
     let (outer, live) = (counted(op)?, body.live());
+    let mut loops = body.nodes().filter(|(id, n)| live[id.index()] && holds_loops(n));
+    let ((inner, n), None) = (loops.next()?, loops.next()) else { return None };
+    if !n.op.is(&WHILE) {
+        return None;
+    }
+    // all of it is written four times
+    if live.iter().filter(|l| **l).count() > AROUND {
+        return None;
+    }
     let others = || (0..carried).filter(|&k| k != outer.counter);
     let scalar = |g: &Graph, k: usize| g.ty(g.inputs()[k]).rank() == 0;
     let state = depend(body, others());
     let own = others().all(|k| scalar(body, k) && sums(body, k, &state));
     // each sum and what it is next, and nothing else
     if !own || state.len() != 2 * (carried - 1) {
-        return None;
-    }
-    let mut loops = body.nodes().filter(|(id, n)| live[id.index()] && holds_loops(n));
-    let ((inner, n), None) = (loops.next()?, loops.next()) else { return None };
-    if !n.op.is(&WHILE) {
         return None;
     }
     let (step, count) = (n.op.graph(1), counted(&n.op)?);
@@ -105,7 +112,7 @@ fn plan(op: &Op) -> Option<Jam<'_>> {
     if !recurrence || !plain || !same || !rest().all(|k| scalar(step, k)) {
         return None;
     }
-    let after = dependants(body, inner);
+    let after = dependants(body, [inner]);
     Some(Jam { op, outer, inner, counter: count.counter, sums: state, after })
 }
 

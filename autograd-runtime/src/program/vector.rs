@@ -91,7 +91,7 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
     let mut folded: FxHashSet<NodeId> = FxHashSet::default();
     for k in t.carried.clone().filter(|&k| roles[k] == Role::Changes) {
         let at = k - t.carried.start;
-        let all = dependants(g, g.inputs()[k]);
+        let all = dependants(g, [g.inputs()[k]]);
         let fold = fold(g, g.inputs()[k], g.outputs()[at], &all)?;
         let others = g.outputs().iter().enumerate().any(|(i, o)| i != at && all.contains(o));
         if others || all.iter().any(|n| folded.contains(n)) {
