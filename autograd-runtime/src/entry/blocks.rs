@@ -394,13 +394,17 @@ macro_rules! tuples {
             }
             #[inline]
             fn fixed<const N: usize>(mut row: impl FnMut(usize) -> Self) -> Self::Fixed<N> {
-                let apart = |row: Self| ($(Some(row.$i),)+);
+                let mut apart = |k| {
+                    let row = row(k);
+                    ($(Some(row.$i),)+)
+                };
+                let parts = |rows: &mut [($(Option<$t>,)+)]| {
+                    ($($t::fixed(|k| rows[k].$i.take().expect("each is asked for once")),)+)
+                };
                 if N > FEW {
-                    let mut rows: Vec<_> = (0..N).map(|k| apart(row(k))).collect();
-                    return ($($t::fixed(|k| rows[k].$i.take().unwrap_or_else(|| row(k).$i)),)+);
+                    return parts(&mut (0..N).map(apart).collect::<Vec<_>>());
                 }
-                let mut rows: [_; N] = std::array::from_fn(|k| apart(row(k)));
-                ($($t::fixed(|k| rows[k].$i.take().unwrap_or_else(|| row(k).$i)),)+)
+                parts(&mut std::array::from_fn::<_, N, _>(&mut apart))
             }
             fn shaped(rows: Vec<Self>, shape: &[usize]) -> Self::Shaped {
                 let mut parts = ($(Vec::<$t>::new(),)+);

@@ -19,8 +19,7 @@ use crate::{
     emit::{Ex, apply, constant},
     graph::{Builder, Graph, NodeId},
     op::{Attr, Op, control, list},
-    pass,
-    program::{Input, Output, Program},
+    program::{self, Input, Output, Program},
     ty::{DType, Ty},
 };
 use rayon::prelude::*;
@@ -120,7 +119,7 @@ fn many<F: Function>(args: F::Args<'_>, kind: Kind) -> Option<Arc<Entry>> {
                 return None;
             }
             let made = derive(source, &one.wrt, kind).and_then(|g| {
-                let g = pass::branchless(&g)?.unwrap_or(g);
+                let g = program::branchless(&g)?.unwrap_or(g);
                 let program = Program::compile_within(&repeated(&g)?, false, F::META.memory)?;
                 Ok(Body::Compiled { program, source: source.clone(), captures: Vec::new(), draws: draws.clone() })
             });
@@ -139,7 +138,7 @@ fn chunk<F: Function, R>(
     read: &(impl Fn(F::Args<'_>, &[u64]) -> R + Sync),
     all: &mut Vec<R>,
 ) -> Result<()> {
-    let n = range.len();
+    let (n, before) = (range.len(), all.len());
     let groups =
         || range.clone().step_by(GROUP).map(|first| (first - range.start, first..(first + GROUP).min(range.end)));
     let mut ins: Vec<Data> = program.inputs().iter().map(|t| Data::zeros(t.dtype, n)).collect();
@@ -164,18 +163,18 @@ fn chunk<F: Function, R>(
     let inputs: Vec<Input<'_>> = ins.iter().map(|column| Input::Data(column, 0)).collect();
     program.run(&inputs, &mut outs.iter_mut().map(Output::List).collect::<SmallVec<[_; 8]>>())?;
     let outs: Vec<Data> = outs.into_iter().flatten().collect();
-    let width = outs.len();
-    // none, if nothing is asked for
-    let mut rows = vec![0u64; GROUP * width.max(1)];
+    // something, if nothing is asked for
+    let width = outs.len().max(1);
+    let mut rows = vec![0u64; GROUP * width];
     for (at, items) in groups() {
         for (k, column) in outs.iter().enumerate() {
             column.all_bits(at, rows.chunks_exact_mut(width).map(|row| &mut row[k]));
         }
-        for (row, i) in rows.chunks_exact(width.max(1)).zip(items) {
-            each(i, &mut |args, _| all.push(read(args, &row[..width])));
+        for (row, i) in rows.chunks_exact(width).zip(items) {
+            each(i, &mut |args, _| all.push(read(args, row)));
         }
     }
-    Ok(())
+    if all.len() == before + n { Ok(()) } else { Err(Error::value(F::META.name, "expected as many rows as results")) }
 }
 
 /// The results for all items: by a loop, or one after the other.

@@ -874,130 +874,119 @@ impl Done {
         end: usize,
         load: Load<'_>,
     ) -> Result<(), CompileError> {
-        for id in self.values.len()..end {
-            self.next(l, cx, &program.insts[id], id, load)?;
-        }
-        Ok(())
-    }
-    fn next(
-        &mut self,
-        l: &mut Lanes<'_, '_>,
-        cx: &Cx<'_>,
-        inst: &Inst,
-        id: usize,
-        load: Load<'_>,
-    ) -> Result<(), CompileError> {
-        let Done { values, results } = &*self;
-        let at = |a: Id| values[a as usize];
-        let of = |ids: &[Id]| ids.iter().map(|&a| at(a)).collect::<Vec<Val>>();
-        let lane = |a: Id| at(a).lane();
-        let value = match inst {
-            Inst::Node(n) => Val::Scalar(single(l, n, id, values, load)?),
-            Inst::Argument(k) => load(l, *k),
-            Inst::Result { of, index, .. } => results[of][*index],
-            Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. } => {
-                let outs = match inst {
-                    Inst::Call { function, args, results } => call(l, cx, function.as_ref(), &of(args), results)?,
-                    Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
-                    Inst::While { cond, body, args, carried, record: Some(record), .. } if record.linked => {
-                        repeat_linked(l, cx, [cond, body], &of(args), *carried, *record)?
-                    }
-                    Inst::While { cond, body, args, carried, record, vector } => {
-                        repeat(l, cx, [cond, body], &of(args), *carried, *record, vector.as_deref())?
-                    }
-                    Inst::Back { step, args, carried, arena, record, linked: true, .. } => {
-                        back_linked(l, cx, step, &of(args), *carried, *arena, record)?
-                    }
-                    Inst::Back { step, args, carried, arena, record, last, vector, .. } => {
-                        let outs = back(l, cx, step, &of(args), *carried, *arena, record, vector.as_deref())?;
-                        if *last {
-                            // the record makes room for the next one
-                            let [trips, end] = [args[0], args[1]].map(|a| lane(a).value);
-                            let by = l.b.ins().imul_imm_s(trips, record.len() as i64 * 8);
-                            let (at, start) = (address(l, cx, *arena), l.b.ins().isub(end, by));
-                            l.b.ins().store(mem(), start, at, frame::LEN);
+        for (id, inst) in program.insts[..end].iter().enumerate().skip(self.values.len()) {
+            let Done { values, results } = &*self;
+            let at = |a: Id| values[a as usize];
+            let of = |ids: &[Id]| ids.iter().map(|&a| at(a)).collect::<Vec<Val>>();
+            let lane = |a: Id| at(a).lane();
+            let value = match inst {
+                Inst::Node(n) => Val::Scalar(single(l, n, id, values, load)?),
+                Inst::Argument(k) => load(l, *k),
+                Inst::Result { of, index, .. } => results[of][*index],
+                Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. } => {
+                    let outs = match inst {
+                        Inst::Call { function, args, results } => call(l, cx, function.as_ref(), &of(args), results)?,
+                        Inst::If { cond, args, branches } => choice(l, cx, lane(*cond), &of(args), branches)?,
+                        Inst::While { cond, body, args, carried, record: Some(record), .. } if record.linked => {
+                            repeat_linked(l, cx, [cond, body], &of(args), *carried, *record)?
                         }
-                        outs
-                    }
-                    _ => Vec::new(),
-                };
-                self.control(l, outs);
-                return Ok(());
-            }
-            Inst::Len(list) => Val::Scalar(lane(*list)),
-            Inst::Get { list, index, place } => {
-                let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
-                let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
-                Val::Scalar(Lane { value, dtype })
-            }
-            Inst::Put { list, index, value, add, place } => {
-                let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
-                let mut new = lane(*value);
-                if *add {
+                        Inst::While { cond, body, args, carried, record, vector } => {
+                            repeat(l, cx, [cond, body], &of(args), *carried, *record, vector.as_deref())?
+                        }
+                        Inst::Back { step, args, carried, arena, record, linked: true, .. } => {
+                            back_linked(l, cx, step, &of(args), *carried, *arena, record)?
+                        }
+                        Inst::Back { step, args, carried, arena, record, last, vector, .. } => {
+                            let outs = back(l, cx, step, &of(args), *carried, *arena, record, vector.as_deref())?;
+                            if *last {
+                                // the record makes room for the next one
+                                let [trips, end] = [args[0], args[1]].map(|a| lane(a).value);
+                                let by = l.b.ins().imul_imm_s(trips, record.len() as i64 * 8);
+                                let (at, start) = (address(l, cx, *arena), l.b.ins().isub(end, by));
+                                l.b.ins().store(mem(), start, at, frame::LEN);
+                            }
+                            outs
+                        }
+                        _ => Vec::new(),
+                    };
+                    self.control(l, outs);
+                    continue;
+                }
+                Inst::Len(list) => Val::Scalar(lane(*list)),
+                Inst::Get { list, index, place } => {
+                    let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
                     let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
-                    new = l.add(Lane { value, dtype }, new);
+                    Val::Scalar(Lane { value, dtype })
                 }
-                l.b.ins().store(mem(), new.value, address, 0);
-                at(*list)
-            }
-            Inst::Copy(list) => {
-                let (from, len, dtype) = parts(at(*list));
-                let to = take(l, cx, len, dtype);
-                moved(l, frame::copy as *const () as usize, to, from, len, dtype);
-                Val::List { at: to, len, dtype }
-            }
-            Inst::Overwrite { list, from } => {
-                let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*from)));
-                as_long(l, cx, len, other);
-                moved(l, frame::copy as *const () as usize, to, from, len, dtype);
-                at(*list)
-            }
-            Inst::AddTo { list, term } => {
-                let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*term)));
-                as_long(l, cx, len, other);
-                moved(l, frame::add as *const () as usize, to, from, len, dtype);
-                at(*list)
-            }
-            Inst::Fill { value, len } => {
-                let (value, len) = (lane(*value), lane(*len).value);
-                let to = take(l, cx, len, value.dtype);
-                let size = l.b.ins().iconst(types::I64, size_of(value.dtype) as i64);
-                let bits = bits(l, value);
-                let p = types::I64;
-                l.call(frame::fill as *const () as usize, &[p, p, p, p], None, &[to, len, size, bits]);
-                Val::List { at: to, len, dtype: value.dtype }
-            }
-            Inst::Of(dtype, items) => {
-                let len = l.b.ins().iconst(types::I64, items.len() as i64);
-                let to = take(l, cx, len, *dtype);
-                for (k, &item) in items.iter().enumerate() {
-                    l.b.ins().store(mem(), lane(item).value, to, (k * size_of(*dtype)) as i32);
+                Inst::Put { list, index, value, add, place } => {
+                    let (address, dtype) = element(l, cx, at(*list), lane(*index).value, *place);
+                    let mut new = lane(*value);
+                    if *add {
+                        let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+                        new = l.add(Lane { value, dtype }, new);
+                    }
+                    l.b.ins().store(mem(), new.value, address, 0);
+                    at(*list)
                 }
-                Val::List { at: to, len, dtype: *dtype }
-            }
-            Inst::Sum(list) => Val::Scalar(sum(l, at(*list))?),
-            Inst::Within { number, limit, range, place } => {
-                let (number, limit) = (lane(*number), lane(*limit).value);
-                if *range {
-                    let above = l.b.ins().icmp(IntCC::UnsignedGreaterThan, number.value, limit);
-                    guard(l, cx, above, frame::RANGE, *place, [number.value, limit]);
-                } else {
-                    below(l, cx, number.value, limit, *place);
+                Inst::Copy(list) => {
+                    let (from, len, dtype) = parts(at(*list));
+                    let to = take(l, cx, len, dtype);
+                    moved(l, frame::copy as *const () as usize, to, from, len, dtype);
+                    Val::List { at: to, len, dtype }
                 }
-                Val::Scalar(number)
-            }
-            Inst::Trip { number, limit, place } => {
-                let number = lane(*number);
-                let limit = l.b.ins().iconst(types::I64, *limit);
-                let over = l.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, number.value, limit);
-                guard(l, cx, over, frame::TRIPS, *place, [number.value, limit]);
-                Val::Scalar(number)
-            }
-            Inst::Divide { args, signed, remainder, place } => {
-                Val::Scalar(divide(l, cx, args.map(lane), *signed, *remainder, *place))
-            }
-        };
-        self.values.push(value);
+                Inst::Overwrite { list, from } => {
+                    let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*from)));
+                    as_long(l, cx, len, other);
+                    moved(l, frame::copy as *const () as usize, to, from, len, dtype);
+                    at(*list)
+                }
+                Inst::AddTo { list, term } => {
+                    let ((to, len, dtype), (from, other, _)) = (parts(at(*list)), parts(at(*term)));
+                    as_long(l, cx, len, other);
+                    moved(l, frame::add as *const () as usize, to, from, len, dtype);
+                    at(*list)
+                }
+                Inst::Fill { value, len } => {
+                    let (value, len) = (lane(*value), lane(*len).value);
+                    let to = take(l, cx, len, value.dtype);
+                    let size = l.b.ins().iconst(types::I64, size_of(value.dtype) as i64);
+                    let bits = bits(l, value);
+                    let p = types::I64;
+                    l.call(frame::fill as *const () as usize, &[p, p, p, p], None, &[to, len, size, bits]);
+                    Val::List { at: to, len, dtype: value.dtype }
+                }
+                Inst::Of(dtype, items) => {
+                    let len = l.b.ins().iconst(types::I64, items.len() as i64);
+                    let to = take(l, cx, len, *dtype);
+                    for (k, &item) in items.iter().enumerate() {
+                        l.b.ins().store(mem(), lane(item).value, to, (k * size_of(*dtype)) as i32);
+                    }
+                    Val::List { at: to, len, dtype: *dtype }
+                }
+                Inst::Sum(list) => Val::Scalar(sum(l, at(*list))?),
+                Inst::Within { number, limit, range, place } => {
+                    let (number, limit) = (lane(*number), lane(*limit).value);
+                    if *range {
+                        let above = l.b.ins().icmp(IntCC::UnsignedGreaterThan, number.value, limit);
+                        guard(l, cx, above, frame::RANGE, *place, [number.value, limit]);
+                    } else {
+                        below(l, cx, number.value, limit, *place);
+                    }
+                    Val::Scalar(number)
+                }
+                Inst::Trip { number, limit, place } => {
+                    let number = lane(*number);
+                    let limit = l.b.ins().iconst(types::I64, *limit);
+                    let over = l.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, number.value, limit);
+                    guard(l, cx, over, frame::TRIPS, *place, [number.value, limit]);
+                    Val::Scalar(number)
+                }
+                Inst::Divide { args, signed, remainder, place } => {
+                    Val::Scalar(divide(l, cx, args.map(lane), *signed, *remainder, *place))
+                }
+            };
+            self.values.push(value);
+        }
         Ok(())
     }
 }

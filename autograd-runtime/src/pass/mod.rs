@@ -3,12 +3,10 @@
 //! it leaves out what nobody reads, and may change the order of a sum.
 
 mod algebra;
-mod choices;
 mod fold;
 mod picks;
 mod reductions;
 mod shapes;
-pub(crate) use choices::branchless;
 pub(crate) use picks::picks;
 pub(crate) use shapes::is_elementwise;
 

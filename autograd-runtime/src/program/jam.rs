@@ -7,13 +7,13 @@
 //! what several trips read are added up in another one. If trips fail, the error may be that of a later one. Runs before
 //! differentiation: the loops of the derivative come out side by side too.
 
-use super::{folds::dependants, prune::lost};
+use super::{folds::dependants, prune::lost, split::rebuild};
 use crate::{
     error::Result,
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
         Op, arith, compare,
-        control::{PROJ, WHILE, results, while_op},
+        control::{PROJ, WHILE, while_op},
         create,
     },
     ty::{DType, Ty},
@@ -260,29 +260,12 @@ pub(crate) fn jam(g: &Graph) -> Result<Cow<'_, Graph>> {
     if plans.is_empty() {
         return Ok(Cow::Borrowed(g));
     }
-    let b = Builder::with_capacity(g.len());
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    g.inputs().iter().for_each(|&i| map[i.index()] = Some(b.input(g.ty(i))));
-    let mut made: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
-    for (id, n) in g.nodes() {
-        if !live[id.index()] || map[id.index()].is_some() {
-            continue;
-        }
+    let write = |b: &Builder, id, n: &Node, map: &[Option<NodeId>]| {
+        let Some(jam) = plans.get(&id) else { return Ok(None) };
         let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
-        map[id.index()] = Some(match (plans.get(&id), n.args.first().and_then(|a| made.get(a))) {
-            (Some(jam), _) => {
-                let outs = jam.write(&b, &args)?;
-                debug_assert_eq!(outs.len(), results(&n.op).len(), "as many results");
-                let first = outs[0];
-                made.insert(id, outs);
-                first
-            }
-            (None, Some(outs)) if n.op.is(&PROJ) => outs[n.op.int(0) as usize],
-            _ => b.add(n.op.clone(), &args)?,
-        });
-    }
-    let outs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<Vec<_>>>().ok_or_else(lost)?;
-    b.finish(outs).map(Cow::Owned)
+        jam.write(b, &args).map(Some)
+    };
+    rebuild(g, &mut |b, id, n, map| write(b, id, n, map), &|_| Vec::new()).map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Control flow over scalars and lists is one function (`scalar`), in which `vector` finds the loops whose trips run side by side.
 
 mod checkpoint;
+mod choices;
 mod compile;
 mod elements;
 mod exec;
@@ -24,6 +25,7 @@ mod sums;
 mod taken;
 mod vector;
 
+pub(crate) use choices::branchless;
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};
 pub(crate) use jam::jam;

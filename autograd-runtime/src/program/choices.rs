@@ -2,16 +2,16 @@
 //! scalars with choices to one without. Both branches are computed, and each result is selected, which has the same bits. It is
 //! what lets calls run side by side in vector lanes; branches that may fail, loop or call stay.
 
+use super::{prune::lost, split::rebuild};
 use crate::{
     error::Result,
-    graph::{Args, Builder, Graph, NodeId},
+    graph::{Args, Graph, NodeId},
     op::{
         Lower, Op, compare,
         control::{IF, PROJ},
         create,
     },
 };
-use rustc_hash::FxHashMap;
 
 /// More nodes than this are too much to be computed where half of them may not be wanted.
 const MOST: usize = 4096;
@@ -24,47 +24,40 @@ pub(crate) fn branchless(g: &Graph) -> Result<Option<Graph>> {
     if !g.nodes().any(|(_, n)| n.op.is(&IF)) {
         return Ok(None);
     }
-    let b = Builder::with_capacity(g.len());
-    let inputs: Vec<NodeId> = g.input_types().map(|t| b.input(t)).collect();
-    match write(&b, g, &inputs)? {
-        Some(outs) if b.len() <= MOST => b.finish(outs).map(Some),
-        _ => Ok(None),
+    if !pure(g) {
+        return Ok(None);
     }
+    flat(g).map(|g| (g.len() <= MOST).then_some(g))
 }
 
-/// Writes a graph; its outputs. As deep as the source nests choices.
-fn write(b: &Builder, g: &Graph, inputs: &[NodeId]) -> Result<Option<Vec<NodeId>>> {
+/// Whether all may be computed where it is not asked for: nothing fails, draws or repeats. As deep as the source nests choices.
+fn pure(g: &Graph) -> bool {
     let live = g.live();
-    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-    g.inputs().iter().zip(inputs).for_each(|(i, &to)| map[i.index()] = Some(to));
-    let mut chosen: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
-    for (id, n) in g.nodes() {
-        if !live[id.index()] || map[id.index()].is_some() {
-            continue;
-        }
-        if n.op.is(&PROJ) {
-            map[id.index()] = chosen.get(&n.args[0]).and_then(|all| all.get(n.op.int(0) as usize)).copied();
-            continue;
-        }
-        let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
-        if n.op.is(&IF) {
-            let [yes, no] = [0, 1].map(|k| write(b, n.op.graph(k), &args[1..]));
-            let (Some(yes), Some(no)) = (yes?, no?) else { return Ok(None) };
-            let select = |(&x, &y): (&NodeId, &NodeId)| match x == y {
+    g.nodes().filter(|(id, _)| live[id.index()]).all(|(_, n)| {
+        let inside = n.op.is(&IF) && n.subgraphs().all(pure);
+        let plain = !matches!(n.op.def.lower, Lower::Library | Lower::MatMul) && n.ty.rank() == 0;
+        inside || plain || n.op.is(&PROJ) || n.op.is(&create::INPUT)
+    })
+}
+
+/// The graph with selections, in its branches too.
+fn flat(g: &Graph) -> Result<Graph> {
+    rebuild(
+        g,
+        &mut |b, _, n, map| {
+            if !n.op.is(&IF) {
+                return Ok(None);
+            }
+            let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+            let branch = |k: usize| b.inline(&flat(n.op.graph(k))?, &args[1..]);
+            let select = |(x, y): (NodeId, NodeId)| match x == y {
                 true => Ok(x),
                 false => b.add(Op::new(&compare::SELECT), &[args[0], x, y]),
             };
-            chosen.insert(id, yes.iter().zip(&no).map(select).collect::<Result<_>>()?);
-            continue;
-        }
-        // what fails, draws or repeats must not where it is not asked for
-        let pure = !matches!(n.op.def.lower, Lower::Library | Lower::MatMul) || n.op.is(&create::INPUT);
-        if !pure || n.ty.rank() != 0 || b.len() > MOST {
-            return Ok(None);
-        }
-        map[id.index()] = Some(b.add(n.op.clone(), &args)?);
-    }
-    Ok(g.outputs().iter().map(|o| map[o.index()]).collect())
+            branch(0)?.into_iter().zip(branch(1)?).map(select).collect::<Result<_>>().map(Some)
+        },
+        &|_| Vec::new(),
+    )
 }
 
 #[cfg(test)]
@@ -72,6 +65,7 @@ mod tests {
     use super::*;
     use crate::{
         array::{Array, Data},
+        graph::Builder,
         interp,
         op::Attr,
         ty::{DType, Ty},
