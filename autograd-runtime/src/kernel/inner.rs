@@ -8,7 +8,8 @@ use super::lanes::{Lane, Shape, mem, scalar_type};
 use super::plan::{Phase, Source, Stage, Step};
 use super::{CompileError, Id, NodeKind, OPEN, ReduceKind, identity, node, size_of, split};
 use crate::ty::DType;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ struct Accumulator {
     dtype: DType,
     /// One for each unrolled copy, in the plan's shape; empty if no vector loop runs.
     wide: SmallVec<[Variable; 4]>,
-    /// For the scalar remainder, if any.
+    /// For the scalar remainder, if any, which goes on from what the wide ones come to.
     scalar: Option<Variable>,
 }
 
@@ -63,8 +64,10 @@ impl Loops {
     }
 }
 
-/// Lengths that between them need every loop, and none of them for certain: those of a range whose length is open.
+/// Lengths that between them need every loop, and none of them for certain: those of a block of a range whose length is open.
 const ANY: [usize; 3] = [1, 15, 16];
+/// The same where such a range is one block: it has as many elements at least.
+const ENOUGH: [usize; 3] = [super::vector::FEWEST as usize + 1, 15, 16];
 
 /// Copies of a loop body: enough to hide the latency of an accumulator and the loop's overhead.
 fn unroll(phase: &Phase) -> usize {
@@ -98,21 +101,38 @@ impl Emitter<'_, '_, '_> {
             }
             return self.block(stage, inner0, inner1, &lengths);
         }
-        let mut totals: SmallVec<[(Variable, DType); 4]> = smallvec![];
-        for r in &stage.reductions {
+        let totals = stage.reductions.iter().map(|r| {
             let dtype = self.k.nodes[r.node as usize].dtype;
-            let start = self.neutral(r.kind, dtype);
-            let variable = self.l.b.declare_var(scalar_type(dtype));
-            self.l.b.def_var(variable, start.value);
-            totals.push((variable, dtype));
-        }
+            (self.l.b.declare_var(scalar_type(dtype)), dtype)
+        });
+        let totals: SmallVec<[(Variable, DType); 4]> = totals.collect();
         let mut lengths: SmallVec<[usize; 3]> = smallvec![stage.block];
         lengths.extend(Some(n % stage.block).filter(|&r| r > 0));
         if n == OPEN {
             lengths = SmallVec::from(ANY);
         }
-        // The loop counts to the end rounded up to whole blocks, so that its steps come out even.
         let span = self.l.b.ins().isub(inner1, inner0);
+        // most open ranges are short: one that is a single block needs no loop around it
+        let join = if n == OPEN && stage.phases.iter().all(|p| p.calls.is_empty()) {
+            let [alone, several, join] = [(); 3].map(|()| self.l.b.create_block());
+            let one = self.l.b.ins().icmp_imm_u(IntCC::UnsignedLessThanOrEqual, span, stage.block as i64);
+            self.l.b.ins().brif(one, alone, &[], several, &[]);
+            self.enter(alone);
+            let results = self.block(stage, inner0, inner1, &ENOUGH)?;
+            for (&(variable, _), result) in totals.iter().zip(results) {
+                self.l.b.def_var(variable, result.value);
+            }
+            self.l.b.ins().jump(join, &[]);
+            self.enter(several);
+            Some(join)
+        } else {
+            None
+        };
+        for (r, &(variable, dtype)) in stage.reductions.iter().zip(&totals) {
+            let start = self.neutral(r.kind, dtype);
+            self.l.b.def_var(variable, start.value);
+        }
+        // The loop counts to the end rounded up to whole blocks, so that its steps come out even.
         let up = self.l.b.ins().iadd_imm_u(span, stage.block as i64 - 1);
         let whole = self.l.b.ins().band_imm_s(up, -(stage.block as i64));
         let end = self.l.b.ins().iadd(inner0, whole);
@@ -128,8 +148,18 @@ impl Emitter<'_, '_, '_> {
             self.l.b.def_var(variable, total.value);
         }
         self.loop_end(at, end, stage.block, body, exit);
+        if let Some(join) = join {
+            self.l.b.ins().jump(join, &[]);
+            self.enter(join);
+        }
         let lanes = totals.iter().map(|&(variable, dtype)| Lane { value: self.l.b.use_var(variable), dtype });
         Ok(lanes.collect())
+    }
+
+    /// Goes on in a block that everything jumps to that ever will.
+    fn enter(&mut self, block: Block) {
+        self.l.b.seal_block(block);
+        self.l.b.switch_to_block(block);
     }
 
     /// What an accumulator begins with, in the current shape. That of an open range is added to a sum that there is
@@ -226,12 +256,7 @@ impl Emitter<'_, '_, '_> {
                 }
                 self.l.shape = Shape::Scalar;
             }
-            if loops.some[2] {
-                let start = self.neutral(r.kind, dtype);
-                let variable = self.l.b.declare_var(scalar_type(dtype));
-                self.l.b.def_var(variable, start.value);
-                a.scalar = Some(variable);
-            }
+            a.scalar = loops.some[2].then(|| self.l.b.declare_var(scalar_type(dtype)));
             accumulators.push(a);
         }
 
@@ -249,6 +274,12 @@ impl Emitter<'_, '_, '_> {
                 let whole = self.l.b.ins().band_imm_s(left, -(step as i64));
                 self.l.b.ins().iadd(from, whole)
             };
+            if which == 2 {
+                for a in &accumulators {
+                    let start = self.collapse(a);
+                    a.scalar.into_iter().for_each(|variable| self.l.b.def_var(variable, start.value));
+                }
+            }
             let i = self.l.b.declare_var(types::I64);
             let (body, exit) = self.loop_begin(i, from, to, loops.every[which]);
             let at = self.l.b.use_var(i);
@@ -264,7 +295,11 @@ impl Emitter<'_, '_, '_> {
             self.loop_end(i, to, step, body, exit);
             from = to;
         }
-        accumulators.iter().map(|a| self.collapse(a)).collect()
+        let result = |a: &Accumulator| match a.scalar {
+            Some(variable) => Lane { value: self.l.b.use_var(variable), dtype: a.dtype },
+            None => self.collapse(a),
+        };
+        Ok(accumulators.iter().map(result).collect())
     }
 
     #[allow(clippy::too_many_arguments)] // the parts of one loop, not worth a struct
@@ -433,27 +468,24 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    /// Combines the accumulators of a reduction: copies pairwise, then lanes, then the remainder.
-    fn collapse(&mut self, a: &Accumulator) -> Result<Lane, CompileError> {
+    /// Combines the wide accumulators of a reduction: copies pairwise, then lanes.
+    fn collapse(&mut self, a: &Accumulator) -> Lane {
+        if a.wide.is_empty() {
+            return self.neutral(a.kind, a.dtype);
+        }
         let lane = |value| Lane { value, dtype: a.dtype };
         self.l.shape = self.plan.shape;
         let mut parts: SmallVec<[Lane; 4]> = a.wide.iter().map(|&v| lane(self.l.b.use_var(v))).collect();
         while parts.len() > 1 {
             parts = parts.chunks(2).map(|p| self.pair(a.kind, p)).collect();
         }
-        let mut scalars: SmallVec<[Lane; 4]> = smallvec![];
-        if let Some(&vector) = parts.first() {
-            scalars = (0..self.l.shape.lanes()).map(|k| self.l.extract(vector, k)).collect();
-        }
+        let mut scalars: SmallVec<[Lane; 4]> =
+            (0..self.l.shape.lanes()).map(|k| self.l.extract(parts[0], k)).collect();
         self.l.shape = Shape::Scalar;
         while scalars.len() > 1 {
             scalars = scalars.chunks(2).map(|p| self.pair(a.kind, p)).collect();
         }
-        scalars.extend(a.scalar.map(|v| lane(self.l.b.use_var(v))));
-        if scalars.is_empty() {
-            return Err(CompileError::Malformed("reduction without elements".into()));
-        }
-        Ok(self.pair(a.kind, &scalars))
+        scalars[0]
     }
 
     fn pair(&mut self, kind: ReduceKind, pair: &[Lane]) -> Lane {

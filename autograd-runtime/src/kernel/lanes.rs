@@ -11,7 +11,9 @@ mod convert;
 use super::ReduceKind;
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{AbiParam, Endianness, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, Endianness, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef, Signature, Type, Value, types,
+};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
@@ -113,12 +115,25 @@ impl<'a, 'b> Lanes<'a, 'b> {
         matches!(dtype, DType::F32 | DType::F64)
     }
 
+    /// What a float is the negative of, if it is written as such.
+    fn negated(&self, x: Value) -> Option<Value> {
+        let dfg = &self.b.func.dfg;
+        match dfg.insts[dfg.value_def(x).inst()?] {
+            InstructionData::Unary { opcode: Opcode::Fneg, arg } => Some(arg),
+            _ => None,
+        }
+    }
+
     /// `a + b`; wraps for I64.
     pub fn add(&mut self, a: Lane, b: Lane) -> Lane {
         let value = match a.dtype {
             DType::I64 => self.b.ins().iadd(a.value, b.value),
             DType::Bool => return self.refuse("add", a),
-            _ => self.b.ins().fadd(a.value, b.value),
+            // a + (−x) = a − x
+            _ => match self.negated(b.value) {
+                Some(x) => self.b.ins().fsub(a.value, x),
+                None => self.b.ins().fadd(a.value, b.value),
+            },
         };
         self.lane(value, a.dtype)
     }

@@ -95,7 +95,7 @@ pub enum Nan {
 }
 
 /// Fewer trips than this are left to the loop itself.
-const FEWEST: i64 = 8;
+pub(super) const FEWEST: i64 = 8;
 /// More are too; a length is smaller.
 const MOST: i64 = 1 << 40;
 
@@ -179,21 +179,15 @@ pub(super) fn begin(
     for origin in &v.buffers {
         let &Origin::List { list, index, stride } = origin else { continue };
         let (first, (_, len, _)) = (head[index].lane().value, parts(args[list]));
-        let inside = l.b.ins().icmp(IntCC::UnsignedLessThan, first, len);
-        ok = Some(both(l, ok, inside));
-        // the last index is first + (trips − 1) · stride
+        // from the lowest to the highest index; the number of trips and a stride are too small for this to wrap
         let after = l.b.ins().iadd_imm_s(trips, -1);
-        let room = match stride {
-            0 => continue,
-            1.. => {
-                let left = l.b.ins().isub(len, first);
-                l.b.ins().iadd_imm_s(left, -1)
-            }
-            _ => first,
-        };
-        let by = stride.unsigned_abs() as i64;
-        let steps = if by == 1 { room } else { l.b.ins().udiv_imm_u(room, by) };
-        let inside = l.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, after, steps);
+        let span = l.b.ins().imul_imm_s(after, stride.abs());
+        let lowest = if stride < 0 { l.b.ins().isub(first, span) } else { first };
+        // where the lowest may be; both are the same in all trips of a loop around this one, mostly
+        let left = l.b.ins().isub(len, span);
+        let none = l.b.ins().iconst(types::I64, 0);
+        let room = l.b.ins().smax(left, none);
+        let inside = l.b.ins().icmp(IntCC::UnsignedLessThan, lowest, room);
         ok = Some(both(l, ok, inside));
     }
     for (next, value) in v.next.iter().zip(state) {
@@ -251,7 +245,10 @@ pub(super) fn run(
             Given::Head(k) => attempt.head[k].lane(),
         });
     }
-    let scratch = l.b.ins().load(types::I64, mem(), cx.frame, frame::SCRATCH);
+    let scratch = match v.plan.scratch_bytes {
+        0 => attempt.trips,
+        _ => l.b.ins().load(types::I64, mem(), cx.frame, frame::SCRATCH),
+    };
     let lanes = Lanes::new(&mut *l.b, l.fma, l.call_conv);
     let results = emit::open(&v.kernel, &v.plan, lanes, buffers.clone(), given, scratch, attempt.trips)?;
     let result = |id: Id| results.iter().find(|r| r.0 == id).map(|r| r.1).ok_or_else(|| emit::missing(id));
