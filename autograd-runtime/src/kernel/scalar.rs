@@ -314,6 +314,12 @@ fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {
     Err(CompileError::Malformed(message.into()))
 }
 
+impl Inst {
+    fn is_control(&self) -> bool {
+        matches!(self, Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. })
+    }
+}
+
 impl ScalarProgram {
     /// Whether it needs memory to work in.
     pub fn needs_frame(&self) -> bool {
@@ -362,20 +368,23 @@ impl ScalarProgram {
         };
         self.insts.iter().flat_map(of).collect()
     }
-    /// The choice that a condition decides on, if little and nothing but straight-line code comes after it: its number, what it
-    /// takes and its branches.
-    fn decides(&self, on: Id) -> Option<(usize, &[Id], &[ScalarProgram; 2])> {
+    /// The last choice, if little and nothing but straight-line code comes after it: its number, its condition, what it takes and
+    /// its branches.
+    fn last_choice(&self) -> Option<(usize, Id, &[Id], &[ScalarProgram; 2])> {
         const FEW: usize = 16;
-        let (id, args, branches) = self.insts.iter().enumerate().rev().find_map(|(id, i)| match i {
-            Inst::If { cond, args, branches } if *cond == on => Some((id, &args[..], &**branches)),
+        let (id, cond, args, branches) = self.insts.iter().enumerate().rev().find_map(|(id, i)| match i {
+            Inst::If { cond, args, branches } => Some((id, *cond, &args[..], &**branches)),
             _ => None,
         })?;
         let after = &self.insts[id + 1..];
-        let control =
-            |i: &Inst| matches!(i, Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. });
-        let few = after.len() <= FEW + branches[0].outputs.len() && !after.iter().any(control);
+        let few = after.len() <= FEW + branches[0].outputs.len() && !after.iter().any(Inst::is_control);
         // lists of a trip go at its end, which there is one of elsewhere
-        (few && !self.makes_lists()).then_some((id, args, branches))
+        (few && !self.makes_lists()).then_some((id, cond, args, branches))
+    }
+    /// Whether it is so little straight-line code that it may be written several times.
+    fn is_little(&self) -> bool {
+        const LITTLE: usize = 8;
+        self.insts.len() <= LITTLE && !self.insts.iter().any(Inst::is_control)
     }
     /// Whether it makes lists, sub-programs included.
     fn makes_lists(&self) -> bool {
@@ -1060,13 +1069,13 @@ fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
     let like = [Form::Scalar(DType::I64), Form::Scalar(dtype)];
     let below =
         |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(l.b.ins().icmp(IntCC::UnsignedLessThan, vals[0].lane().value, len));
-    let vals = cycle(l, &like, [none, zero.value], below, |l, vals| {
+    let vals = cycle(l, &like, [none, zero.value], true, below, |l, vals, go_on| {
         let (i, sum) = (vals[0].lane().value, vals[1].lane());
         let by = l.b.ins().imul_imm_s(i, size_of(dtype) as i64);
         let address = l.b.ins().iadd(at, by);
         let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
-        let next = l.add(sum, Lane { value, dtype });
-        Ok(vec![l.b.ins().iadd_imm_s(i, 1), next.value])
+        let (next, sum) = (l.b.ins().iadd_imm_s(i, 1), l.add(sum, Lane { value, dtype }));
+        go_on(l, &[next, sum.value])
     })?;
     Ok(vals[1].lane())
 }
@@ -1161,30 +1170,48 @@ pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
     l.b.seal_block(block);
 }
 
-/// A loop over values of these forms: while `test` gives something for them, `trip` gives the next ones. The values at its end.
+/// Goes on with the next trip, or behind the loop, with these words.
+type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), CompileError>;
+
+/// A loop over values of these forms: while `test` gives something for them, `trip` gives the next ones to what it ends with,
+/// once or behind each of several branches. The values at the loop's end.
 ///
-/// It is tested in front of the first trip and at the end of each. With one test at its head the way out would be reached from
+/// It is tested in front of the first trip and at the end of each, behind each of those branches if the test is `little`. With one test at its head the way out would be reached from
 /// there, and Cranelift, which leaves a loop behind when it comes to its way out, would move nothing out of the trips that come
 /// after that.
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     like: &[Form],
     start: impl IntoIterator<Item = Value>,
+    little: bool,
     test: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<Value, CompileError>,
-    trip: impl FnOnce(&mut Lanes<'a, 'b>, &[Val]) -> Result<Vec<Value>, CompileError>,
+    trip: impl FnOnce(&mut Lanes<'a, 'b>, &[Val], Next<'_, 'a, 'b>) -> Result<(), CompileError>,
 ) -> Result<Vec<Val>, CompileError> {
     let args = |values: &[Value]| values.iter().copied().map(BlockArg::Value).collect::<Vec<_>>();
     let start: Vec<Value> = start.into_iter().collect();
     let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like), block(l, like));
+    let end = |l: &mut Lanes<'a, 'b>, next: &[Value]| {
+        let more = test(l, &of_words(like, next)?)?;
+        l.b.ins().brif(more, head, &args(next), exit, &args(next));
+        Ok(())
+    };
     let some = test(l, &of_words(like, &start)?)?;
     l.b.ins().brif(some, first, &[], exit, &args(&start));
     // what all trips have in common goes here
     enter(l, first);
     jump(l, head, start);
     l.b.switch_to_block(head);
-    let next = trip(l, &vals)?;
-    let more = test(l, &of_words(like, &next)?)?;
-    l.b.ins().brif(more, head, &args(&next), exit, &args(&next));
+    if little {
+        trip(l, &vals, &end)?;
+    } else {
+        let (tail, nexts) = block(l, like);
+        trip(l, &vals, &|l, next| {
+            jump(l, tail, next.iter().copied());
+            Ok(())
+        })?;
+        enter(l, tail);
+        end(l, &words(&nexts))?;
+    }
     l.b.seal_block(head);
     enter(l, exit);
     Ok(ends)
@@ -1234,65 +1261,80 @@ fn trip(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, body: &ScalarProgram, args: &[Val]) 
     Ok(outs)
 }
 
-/// A trip with a record: what goes on after it, first what is carried, then where the record is. `record` writes what the body
-/// gives behind what is carried. With `stay` the body says last whether that is done at all; if not, `stay` goes on.
-fn recorded_trip(
-    l: &mut Lanes<'_, '_>,
+/// The body of a trip of a loop, and behind it `end`: behind both branches of a choice that it ends with, so that what a branch
+/// leaves alone stays where it is; `end` is told which branch it is then, and what decides.
+fn ending<'a, 'b>(
+    l: &mut Lanes<'a, 'b>,
+    cx: &Cx<'_>,
+    body: &ScalarProgram,
+    args: &[Val],
+    end: &mut dyn FnMut(&mut Lanes<'a, 'b>, Vec<Val>, Option<(Id, bool)>) -> Result<(), CompileError>,
+) -> Result<(), CompileError> {
+    let Some((choice, cond, ids, branches)) = body.last_choice() else {
+        let outs = trip(l, cx, body, args)?;
+        return end(l, outs, None);
+    };
+    let checked = cx.checked.borrow().clone();
+    let mut before = Done::default();
+    before.go_on(l, cx, body, choice, &mut |_, k| args[k])?;
+    let given: Vec<Val> = ids.iter().map(|&a| before.values[a as usize]).collect();
+    let starts = [l.b.create_block(), l.b.create_block()];
+    l.b.ins().brif(before.values[cond as usize].lane().value, starts[0], &[], starts[1], &[]);
+    let known = cx.checked.borrow().clone();
+    for (holds, (start, branch)) in [true, false].into_iter().zip(starts.into_iter().zip(branches)) {
+        enter(l, start);
+        // what is compared behind one branch is not known behind the other
+        cx.checked.replace(known.clone());
+        let mut done = before.clone();
+        let outs = inner(l, cx, branch, &given)?;
+        done.control(l, outs);
+        done.go_on(l, cx, body, body.insts.len(), &mut |_, k| args[k])?;
+        end(l, done.outputs(body), Some((cond, holds)))?;
+    }
+    cx.checked.replace(checked);
+    Ok(())
+}
+
+/// A trip with a record, which ends with what is carried, then with where the record is. `record` writes what the body gives
+/// behind what is carried. With `stay` the body says last whether that is done at all; if not, `stay` goes on.
+#[allow(clippy::too_many_arguments)] // the parts of one trip
+fn recorded_trip<'a, 'b>(
+    l: &mut Lanes<'a, 'b>,
     cx: &Cx<'_>,
     body: &ScalarProgram,
     args: &[Val],
     carried: usize,
     stay: Option<&[Val]>,
-    record: impl Fn(&mut Lanes<'_, '_>, &[Val]) -> Result<[Value; 2], CompileError>,
-) -> Result<Vec<Value>, CompileError> {
+    record: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<[Value; 2], CompileError>,
+    next: Next<'_, 'a, 'b>,
+) -> Result<(), CompileError> {
     let parts = |outs: &[Val], place: &[Value]| [&words(&outs[..carried]), place].concat();
     let (Some(stay), Some((&taken, recorded))) = (stay, body.outputs.split_last()) else {
         let outs = trip(l, cx, body, args)?;
         let place = record(l, &outs[carried..])?;
-        return Ok(parts(&outs, &place));
+        return next(l, &parts(&outs, &place));
     };
     let recorded = carried..recorded.len();
-    let (after, ends) = block(l, &[forms(&args[..carried]), forms(stay)].concat());
-    match body.decides(taken) {
-        Some((choice, ids, branches)) => {
-            // what comes after the choice is written behind both of its branches, so that a trip asks once
-            let checked = cx.checked.borrow().clone();
-            let mut before = Done::default();
-            before.go_on(l, cx, body, choice, &mut |_, k| args[k])?;
-            let given: Vec<Val> = ids.iter().map(|&a| before.values[a as usize]).collect();
-            let starts = [l.b.create_block(), l.b.create_block()];
-            l.b.ins().brif(before.values[taken as usize].lane().value, starts[0], &[], starts[1], &[]);
-            let known = cx.checked.borrow().clone();
-            for (k, (start, branch)) in starts.into_iter().zip(branches).enumerate() {
-                enter(l, start);
-                // what is compared behind one branch is not known behind the other
-                cx.checked.replace(known.clone());
-                let mut done = before.clone();
-                let outs = inner(l, cx, branch, &given)?;
-                done.control(l, outs);
-                done.go_on(l, cx, body, body.insts.len(), &mut |_, k| args[k])?;
-                let outs = done.outputs(body);
-                let place = if k == 0 { record(l, &outs[recorded.clone()])?.to_vec() } else { words(stay) };
-                jump(l, after, parts(&outs, &place));
+    ending(l, cx, body, args, &mut |l, outs, branch| {
+        let stays = parts(&outs, &words(stay));
+        match branch {
+            Some((cond, false)) if cond == taken => return next(l, &stays),
+            Some((cond, true)) if cond == taken => {}
+            _ => {
+                let (go, leave) = (l.b.create_block(), l.b.create_block());
+                l.b.ins().brif(outs[recorded.end].lane().value, go, &[], leave, &[]);
+                enter(l, leave);
+                next(l, &stays)?;
+                enter(l, go);
             }
-            cx.checked.replace(checked);
         }
-        None => {
-            let outs = trip(l, cx, body, args)?;
-            let go = l.b.create_block();
-            let on: Vec<BlockArg> = parts(&outs, &words(stay)).into_iter().map(BlockArg::Value).collect();
-            l.b.ins().brif(outs[recorded.end].lane().value, go, &[], after, &on);
-            enter(l, go);
-            let place = record(l, &outs[recorded])?;
-            jump(l, after, parts(&outs, &place));
-        }
-    }
-    enter(l, after);
-    Ok(words(&ends))
+        let place = record(l, &outs[recorded.clone()])?;
+        next(l, &parts(&outs, &place))
+    })
 }
 
-fn repeat(
-    l: &mut Lanes<'_, '_>,
+fn repeat<'a, 'b>(
+    l: &mut Lanes<'a, 'b>,
     cx: &Cx<'_>,
     [cond, body]: [&ScalarProgram; 2],
     args: &[Val],
@@ -1341,29 +1383,31 @@ fn repeat(
     }
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
-    let mut vals = cycle(l, &like, start, test, |l, vals| {
-        if counted {
-            let mut outs = trip(l, cx, body, &now(vals))?;
-            let trips = vals[carried].lane().value;
-            let trips = match outs.get(carried) {
-                Some(taken) => {
-                    let one = l.b.ins().uextend(types::I64, taken.lane().value);
-                    l.b.ins().iadd(trips, one)
-                }
-                None => l.b.ins().iadd_imm_s(trips, 1),
+    let mut vals = cycle(l, &like, start, cond.is_little(), test, |l, vals, next| {
+        let room = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value));
+        if let ([Some(to), Some(limit)], Some((at, _))) = (room, at) {
+            let stay = taken.then_some(&vals[carried..]);
+            let record = |l: &mut Lanes<'a, 'b>, recorded: &[Val]| {
+                let bytes = l.b.ins().iconst(types::I64, bytes);
+                let room = Room { to, limit }.of(l, cx, at, bytes)?;
+                store_words(l, room.to, recorded.iter().map(|v| v.lane()));
+                Ok(Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words())
             };
-            outs.truncate(carried);
-            return Ok([words(&outs), vec![trips]].concat());
+            return recorded_trip(l, cx, body, &now(vals), carried, stay, record, next);
         }
-        let [Some(to), Some(limit)] = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value)) else {
-            return Ok(words(&trip(l, cx, body, &now(vals))?));
-        };
-        let Some((at, _)) = at else { return malformed("a record without an arena") };
-        recorded_trip(l, cx, body, &now(vals), carried, taken.then_some(&vals[carried..]), |l, recorded| {
-            let bytes = l.b.ins().iconst(types::I64, bytes);
-            let room = Room { to, limit }.of(l, cx, at, bytes)?;
-            store_words(l, room.to, recorded.iter().map(|v| v.lane()));
-            Ok(Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words())
+        ending(l, cx, body, &now(vals), &mut |l, outs, _| {
+            let mut all = words(&outs[..carried]);
+            if counted {
+                let trips = vals[carried].lane().value;
+                all.push(match outs.get(carried) {
+                    Some(taken) => {
+                        let one = l.b.ins().uextend(types::I64, taken.lane().value);
+                        l.b.ins().iadd(trips, one)
+                    }
+                    None => l.b.ins().iadd_imm_s(trips, 1),
+                });
+            }
+            next(l, &all)
         })
     })?;
     if let Some((at, len)) = at {
@@ -1382,8 +1426,8 @@ fn repeat(
 
 /// As [`repeat`] with a record, where the records of inner calls come between those of the trips: each ends with where the
 /// one before it ends.
-fn repeat_linked(
-    l: &mut Lanes<'_, '_>,
+fn repeat_linked<'a, 'b>(
+    l: &mut Lanes<'a, 'b>,
     cx: &Cx<'_>,
     [cond, body]: [&ScalarProgram; 2],
     args: &[Val],
@@ -1397,12 +1441,14 @@ fn repeat_linked(
     let start = words(&args[..carried]).into_iter().chain([none, none]);
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
-    cycle(l, &like, start, test, |l, vals| {
+    cycle(l, &like, start, cond.is_little(), test, |l, vals, next| {
         let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
-        recorded_trip(l, cx, body, &now(vals), carried, how.taken.then_some(&vals[carried..]), |l, recorded| {
+        let stay = how.taken.then_some(&vals[carried..]);
+        let write = |l: &mut Lanes<'a, 'b>, recorded: &[Val]| {
             let end = record(l, cx, at, recorded.iter().map(|v| v.lane()).chain([before]).collect())?;
             Ok([l.b.ins().iadd_imm_s(trips.value, 1), end])
-        })
+        };
+        recorded_trip(l, cx, body, &now(vals), carried, stay, write, next)
     })
 }
 
@@ -1422,7 +1468,7 @@ fn back_linked(
     let mut like = vec![Form::Scalar(DType::I64); 2];
     like.extend(forms(state));
     let start = words(&args[..2]).into_iter().chain(words(state));
-    let vals = cycle(l, &like, start, left, |l, vals| {
+    let vals = cycle(l, &like, start, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
         let from = before(l, records, vals[1].lane().value, record.len() + 1);
         let mut now = recorded(l, from, record);
@@ -1430,8 +1476,7 @@ fn back_linked(
         now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
         now.extend_from_slice(captures);
         now.extend_from_slice(&vals[2..]);
-        let outs = trip(l, cx, step, &now)?;
-        Ok([number, before].into_iter().chain(words(&outs)).collect())
+        ending(l, cx, step, &now, &mut |l, outs, _| next(l, &[&[number, before], &words(&outs)[..]].concat()))
     })?;
     Ok(vals[2..].to_vec())
 }
@@ -1513,7 +1558,7 @@ fn back(
         let done = std::iter::once(none).chain(words(&outs)).collect();
         start = vector::end(l, attempt, &like, done, start);
     }
-    let vals = cycle(l, &like, start, left, |l, vals| {
+    let vals = cycle(l, &like, start, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
         let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
         let from = l.b.ins().iadd(first, by);
@@ -1521,8 +1566,7 @@ fn back(
         now.push(Val::Scalar(Lane { value: number, dtype: DType::I64 }));
         now.extend_from_slice(captures);
         now.extend_from_slice(&vals[1..]);
-        let outs = trip(l, cx, step, &now)?;
-        Ok(std::iter::once(number).chain(words(&outs)).collect())
+        ending(l, cx, step, &now, &mut |l, outs, _| next(l, &[&[number], &words(&outs)[..]].concat()))
     })?;
     Ok(vals[1..].to_vec())
 }
