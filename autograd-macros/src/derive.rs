@@ -112,6 +112,9 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
         quote!(::autograd::__private::Arg::visit(#arg, v);)
     });
     let slots = fields.iter().map(|field| {
+        if field.role == Role::Constant {
+            return quote!(s.refuse(););
+        }
         let arg = protocol_arg(field);
         quote!(::autograd::__private::Arg::slots(#arg, s);)
     });
@@ -205,7 +208,10 @@ fn implementations(input: &DeriveInput, shape: &Fields, fields: &[Field]) -> Tok
             }
 
             #[inline]
-            fn slots(&self, s: &mut ::autograd::__private::Slots) {
+            fn slots<'__s>(&self, s: &mut ::autograd::__private::Slots<'__s>)
+            where
+                Self: '__s,
+            {
                 #(#slots)*
             }
 

@@ -153,13 +153,16 @@ fn implementation(function: &Function, calls: &Ident) -> TokenStream {
             }
 
             #[inline]
-            fn slots(args: Self::Args<'_>, s: &mut ::autograd::__private::Slots) {
+            fn slots<'__s>(args: Self::Args<'__s>, s: &mut ::autograd::__private::Slots<'__s>) {
                 let (#(#names,)*) = args;
                 #(#slots)*
             }
 
             #[inline]
-            fn tangent_slots(tangents: Self::Tangents<'_>, s: &mut ::autograd::__private::Slots) {
+            fn tangent_slots<'__s>(
+                tangents: Self::Tangents<'__s>,
+                s: &mut ::autograd::__private::Slots<'__s>,
+            ) {
                 let (#(#tangent_names,)*) = tangents;
                 #(::autograd::__private::Arg::slots(#tangent_args, s);)*
             }

@@ -3,9 +3,11 @@
 //! leaves in the same order.
 
 use super::key::Sink;
+pub use crate::program::Slots;
 use crate::{
     Error, Place, Result,
     array::{Element, Float},
+    program::Results,
     real::Real,
     session,
     tensor::{Repr, Tensor, Value},
@@ -28,10 +30,14 @@ pub trait Arg {
     type GradBuf: ?Sized;
     /// Reports the leaves and static values.
     fn visit(&self, v: &mut Visitor<'_>);
-    /// The leaves of a type that has only scalars, always as many, and nothing static: with them a call needs no key.
+    /// The leaves of a type that has only scalars, always as many, and lists of any length, and nothing static: with them a call
+    /// needs no key.
     #[inline]
-    fn slots(&self, s: &mut Slots) {
-        s.fits = false;
+    fn slots<'s>(&self, s: &mut Slots<'s>)
+    where
+        Self: 's,
+    {
+        s.refuse();
     }
     /// Reports the leaves of all items of a sequence.
     #[doc(hidden)]
@@ -44,9 +50,9 @@ pub trait Arg {
     /// As [`Arg::slots`], of all items of a sequence.
     #[doc(hidden)]
     #[inline]
-    fn slots_all(items: &[Self], s: &mut Slots)
+    fn slots_all<'s>(items: &[Self], s: &mut Slots<'s>)
     where
-        Self: Sized,
+        Self: Sized + 's,
     {
         items.iter().for_each(|a| a.slots(s));
     }
@@ -142,43 +148,6 @@ pub struct Visitor<'v> {
 /// Shorter sequences are never one leaf.
 const WHOLE: usize = 16;
 
-/// Arguments and results that fit the stack of a call of a scalar function.
-pub(crate) const SLOTS: usize = 24;
-
-/// The bits of scalar arguments, on the stack.
-pub struct Slots {
-    bits: [u64; SLOTS],
-    n: usize,
-    fits: bool,
-}
-impl Slots {
-    #[inline]
-    pub(crate) fn new() -> Slots {
-        Slots { bits: [0; SLOTS], n: 0, fits: true }
-    }
-    #[inline]
-    pub(crate) fn scalar(&mut self, bits: u64) {
-        match self.bits.get_mut(self.n) {
-            Some(slot) => *slot = bits,
-            None => self.fits = false,
-        }
-        self.n += 1;
-    }
-    #[inline]
-    fn scalars<T: Float>(&mut self, all: &[T]) {
-        match self.bits.get_mut(self.n..self.n + all.len()) {
-            Some(slots) => slots.iter_mut().zip(all).for_each(|(slot, x)| *slot = x.bits()),
-            None => self.fits = false,
-        }
-        self.n += all.len();
-    }
-    /// All leaves, if they are scalars and few.
-    #[inline]
-    pub(crate) fn filled(&self) -> Option<&[u64]> {
-        if self.fits { self.bits.get(..self.n) } else { None }
-    }
-}
-
 impl<'v> Visitor<'v> {
     #[inline]
     pub(crate) fn new(key: Sink<'v>) -> Self {
@@ -234,12 +203,7 @@ impl<'v> Visitor<'v> {
     pub(crate) fn list<T: Float>(&mut self, x: &[T]) {
         self.rolled = true;
         self.scalars = false;
-        self.key.list(T::DTYPE);
-        let mut data = crate::tensor::pool::take(T::DTYPE, x.len());
-        if let Some(to) = T::slice_mut(&mut data) {
-            to.copy_from_slice(x);
-        }
-        self.push(LeafIn::List(Value::from_data(Ty { dtype: T::DTYPE, shape: smallvec::smallvec![x.len()] }, data)));
+        self.push(LeafIn::List(stored(x)));
     }
     fn tensor(&mut self, v: &Value) {
         self.scalars = false;
@@ -247,6 +211,15 @@ impl<'v> Visitor<'v> {
         self.key.tensor(v.ty());
         self.push(LeafIn::Tensor(v.clone()));
     }
+}
+
+/// The elements of a list.
+fn stored<T: Float>(x: &[T]) -> Value {
+    let mut data = crate::tensor::pool::take(T::DTYPE, x.len());
+    if let Some(to) = T::slice_mut(&mut data) {
+        to.copy_from_slice(x);
+    }
+    Value::from_data(Ty { dtype: T::DTYPE, shape: smallvec::smallvec![x.len()] }, data)
 }
 
 /// Hands out lifted leaves.
@@ -276,6 +249,8 @@ pub(crate) enum OutVal {
 pub(crate) enum Source<'o> {
     /// Scalars, and which is next.
     Slots(&'o [u64], usize),
+    /// Scalars and lists of a run.
+    Run(Results<'o>),
     Iter(&'o mut dyn Iterator<Item = OutVal>),
 }
 impl Source<'_> {
@@ -287,6 +262,7 @@ impl Source<'_> {
                 *next += 1;
                 T::from_bits(all.get(*next - 1).copied().unwrap_or_default())
             }
+            Source::Run(r) => r.scalar().map(T::from_bits).unwrap_or_default(),
             Source::Iter(items) => scalar_from(items.next()),
         }
     }
@@ -301,12 +277,34 @@ impl Source<'_> {
         }
         std::array::from_fn(|_| self.scalar())
     }
+    /// The elements of the next list.
+    fn with_list<T: Float, R>(&mut self, f: impl FnOnce(&[T]) -> R) -> R {
+        if let Source::Run(r) = self {
+            return f(r.list());
+        }
+        match self.next() {
+            Some(OutVal::Tensor(v)) => v.with_elements(f),
+            _ => f(&[]),
+        }
+    }
+    fn tensor<T: Float>(&mut self) -> Tensor<T> {
+        match self.next() {
+            Some(OutVal::Tensor(v)) => Tensor::from_value(v),
+            Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
+            None => Tensor::scalar(T::default()),
+        }
+    }
     pub fn next(&mut self) -> Option<OutVal> {
         match self {
             Source::Slots(all, next) => {
                 *next += 1;
                 all.get(*next - 1).map(|&bits| OutVal::Bits(bits))
             }
+            Source::Run(r) => match r.is_list() {
+                None => r.scalar().map(OutVal::Bits),
+                Some(DType::F32) => Some(OutVal::Tensor(stored(r.list::<f32>()))),
+                Some(_) => Some(OutVal::Tensor(stored(r.list::<f64>()))),
+            },
             Source::Iter(i) => i.next(),
         }
     }
@@ -330,24 +328,14 @@ pub struct GradReader<'g> {
 impl GradReader<'_> {
     /// The elements of a list.
     pub(crate) fn list<T: Float>(&mut self) -> Vec<T> {
-        self.with_list(<[T]>::to_vec)
-    }
-    fn with_list<T: Float, R>(&mut self, f: impl FnOnce(&[T]) -> R) -> R {
-        match self.grads.next() {
-            Some(OutVal::Tensor(v)) => v.with_elements(f),
-            _ => f(&[]),
-        }
+        self.grads.with_list(<[T]>::to_vec)
     }
     #[inline(always)]
     fn scalar<T: Float>(&mut self) -> T {
         self.grads.scalar()
     }
     pub(crate) fn tensor<T: Float>(&mut self) -> Tensor<T> {
-        match self.grads.next() {
-            Some(OutVal::Tensor(v)) => Tensor::from_value(v),
-            Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
-            None => Tensor::scalar(T::default()),
-        }
+        self.grads.tensor()
     }
 }
 
@@ -364,7 +352,7 @@ pub struct Binder<'b> {
 }
 pub(crate) enum BindPass<'b> {
     Learn(&'b mut Destinations),
-    Write(&'b mut dyn Iterator<Item = OutVal>),
+    Write(Source<'b>),
 }
 /// The destination of each gradient leaf; `None` for scalars. Those after the last tensor are only counted: a slice may be
 /// long.
@@ -377,7 +365,7 @@ impl Binder<'_> {
     fn scalar<T: Float>(&mut self, out: &mut T) {
         match &mut self.pass {
             BindPass::Learn(d) => d.scalars += 1,
-            BindPass::Write(r) => *out = GradReader { grads: Source::Iter(*r), listed: self.listed }.scalar(),
+            BindPass::Write(r) => *out = r.scalar(),
         }
     }
     /// Whether a list is now as many scalars.
@@ -387,8 +375,7 @@ impl Binder<'_> {
     /// The elements of a list.
     pub(crate) fn list<T: Float>(&mut self, out: &mut [T]) {
         if let BindPass::Write(r) = &mut self.pass {
-            let mut reader = GradReader { grads: Source::Iter(*r), listed: false };
-            reader.with_list(|elements: &[T]| out.iter_mut().zip(elements).for_each(|(o, x)| *o = *x));
+            r.with_list(|elements: &[T]| out.iter_mut().zip(elements).for_each(|(o, x)| *o = *x));
         }
     }
     /// The next result, of a buffer that is no tensor, once there are results.
@@ -398,7 +385,7 @@ impl Binder<'_> {
                 d.scalars += 1;
                 None
             }
-            BindPass::Write(r) => Some(GradReader { grads: Source::Iter(*r), listed: self.listed }.tensor()),
+            BindPass::Write(r) => Some(r.tensor()),
         }
     }
     fn tensor<T: Float>(&mut self, out: &mut Tensor<T>) {
@@ -429,12 +416,12 @@ macro_rules! floats {
             fn visit(&self, v: &mut Visitor<'_>) { v.scalar(<$f>::DTYPE, self.bits()); }
             #[inline]
             fn visit_all(items: &[$f], v: &mut Visitor<'_>) {
-                if v.whole && items.len() >= WHOLE { v.list(items) } else { items.iter().for_each(|a| a.visit(v)) }
+                if v.whole && items.len() >= WHOLE { v.key.list(<$f>::DTYPE); v.list(items) } else { items.iter().for_each(|a| a.visit(v)) }
             }
             #[inline]
-            fn slots(&self, s: &mut Slots) { s.scalar(self.bits()); }
+            fn slots<'s>(&self, s: &mut Slots<'s>) where Self: 's { s.scalar(self.bits()); }
             #[inline]
-            fn slots_all(items: &[$f], s: &mut Slots) { s.scalars(items); }
+            fn slots_all<'s>(items: &[$f], s: &mut Slots<'s>) where Self: 's { s.scalars(items); }
             #[inline]
             fn collect_all<const N: usize>(_: &[$f; N], g: &mut GradReader<'_>) -> [$f; N] { g.grads.scalars() }
             fn lift(&self, l: &mut Lifter<'_>) -> Real<$f> { Real::from_value(l.next()) }
@@ -536,7 +523,10 @@ impl<A: Arg + ?Sized> Arg for &A {
         A::visit(self, v);
     }
     #[inline]
-    fn slots(&self, s: &mut Slots) {
+    fn slots<'s>(&self, s: &mut Slots<'s>)
+    where
+        Self: 's,
+    {
         A::slots(self, s);
     }
     fn lift(&self, l: &mut Lifter<'_>) -> A::Twin {
@@ -579,11 +569,13 @@ impl<A: Arg<GradBuf: Sized>, const N: usize> Arg for [A; N] {
     type Grad = [A::Grad; N];
     type GradBuf = [A::GradBuf; N];
     fn visit(&self, v: &mut Visitor<'_>) {
-        v.key.fixed(N);
         A::visit_all(self, v);
     }
     #[inline]
-    fn slots(&self, s: &mut Slots) {
+    fn slots<'s>(&self, s: &mut Slots<'s>)
+    where
+        Self: 's,
+    {
         A::slots_all(self, s);
     }
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
@@ -631,7 +623,7 @@ macro_rules! tuples {
             type GradBuf = ($($t::GradBuf,)+);
             fn visit(&self, v: &mut Visitor<'_>) { $(self.$i.visit(v);)+ }
             #[inline]
-            fn slots(&self, s: &mut Slots) { $(self.$i.slots(s);)+ }
+            fn slots<'s>(&self, s: &mut Slots<'s>) where Self: 's { $(self.$i.slots(s);)+ }
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin { ($(self.$i.lift(l),)+) }
             fn collect(&self, g: &mut GradReader<'_>) -> Self::Grad { ($(self.$i.collect(g),)+) }
             fn bind(out: &mut Self::GradBuf, b: &mut Binder<'_>) { $($t::bind(&mut out.$i, b);)+ }

@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     pub scalar: Vec<bool>,
     /// Whether all arguments, captures and results are scalars.
     pub all_scalar: bool,
+    /// Whether its program takes nothing but the arguments.
+    pub closed: bool,
     /// Static parts of the value.
     pub constants: Vec<Fixed>,
     /// Time from the call to the finished trace and derivative.
@@ -77,6 +79,7 @@ impl Entry {
             values: 0,
             scalar: Vec::new(),
             all_scalar: false,
+            closed: false,
             constants: Vec::new(),
             trace_time: Duration::ZERO,
             diff_time: Duration::ZERO,
@@ -242,8 +245,8 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
             vec![true; entry.values * (n + 1)]
         }
     };
-    entry.all_scalar =
-        v.scalars && traced.captures.is_empty() && traced.draws.is_empty() && entry.scalar.iter().all(|s| *s);
+    entry.closed = traced.captures.is_empty() && traced.draws.is_empty();
+    entry.all_scalar = v.scalars && entry.closed && entry.scalar.iter().all(|s| *s);
     let clock = Instant::now();
     let graph = derive(&traced.graph, &entry.wrt, kind)?;
     entry.diff_time = clock.elapsed();

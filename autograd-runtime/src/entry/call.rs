@@ -4,7 +4,7 @@
 use super::{
     Engine, Function, KINDS, Kind,
     args::{
-        BindPass, Binder, Destinations, GradReader, LeafIn, LeafList, Lifter, OutVal, SLOTS, Slots, Source, Visitor,
+        BindPass, Binder, Destinations, GradReader, LeafIn, LeafList, Lifter, OutVal, Slots, Source, Visitor,
         destination,
     },
     build::{self, Body, Entry, accept_dynamic},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     array::Data,
-    program::{Input, Output, Program},
+    program::{Input, Output, Program, Results},
     random::{Draws, States},
     session,
     tensor::{Locked, Repr, Storage, Stretches, Sweep, Target, Value},
@@ -125,7 +125,7 @@ impl<F: Function> Extra<'_, F> {
         let alike =
             given.leaves.len() == wrt.len() && wrt.iter().zip(&given.leaves).all(|(&i, d)| v.leaves[i].is_like(d));
         // scalars may be items of sequences, and of another sequence than they should be
-        let placed = slots.filled().is_some() || !given.leaves.iter().any(|l| matches!(l, LeafIn::Bits(..)));
+        let placed = slots.scalars_only().is_some() || !given.leaves.iter().any(|l| matches!(l, LeafIn::Bits(..)));
         if alike && placed {
             return Ok(given.leaves);
         }
@@ -492,22 +492,24 @@ fn stored_of(v: &Value) -> Result<Window<'_>> {
 }
 
 pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
-    Ok(run::<F>(args, visit::<F>(args, Kind::Value), Kind::Value, Extra::None, None)?.read::<F>())
+    let kind = Kind::Value;
+    match looked_up::<F, _>(args, kind, |e, mut r| read_value::<F>(e, &mut r)) {
+        Some(value) => Ok(value),
+        None => Ok(run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?.read::<F>()),
+    }
 }
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
-    let mut o = [0; SLOTS];
-    if let Some(n) = look_up_on_slots::<F>(args, Kind::Grad, &mut o) {
-        return Ok(grads_of::<F>(args, &o[..n]));
+    let kind = Kind::Grad;
+    match looked_up::<F, _>(args, kind, |_, r| read_grads::<F>(args, r)) {
+        Some(grads) => Ok(grads),
+        None => Ok(run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?.collect::<F>(args)),
     }
-    Ok(run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, None)?.collect::<F>(args))
 }
 pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
     let kind = Kind::ValueAndGrad;
-    let mut o = [0; SLOTS];
-    if let Some(n) = look_up_on_slots::<F>(args, kind, &mut o) {
-        // what has a gradient has one float as its value
-        let (value, grads) = o[..n].split_at(1);
-        return Ok((value_of::<F>(value, &[]), grads_of::<F>(args, grads)));
+    let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, r));
+    if let Some(both) = looked_up::<F, _>(args, kind, read) {
+        return Ok(both);
     }
     let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
@@ -535,18 +537,25 @@ fn into(
     bind(&mut Binder { pass: BindPass::Learn(&mut dests), listed: false });
     let o = run(&dests.all)?;
     let mut grads = o.outs[o.values..].iter().cloned();
-    bind(&mut Binder { pass: BindPass::Write(&mut grads), listed: o.listed });
+    bind(&mut Binder { pass: BindPass::Write(Source::Iter(&mut grads)), listed: o.listed });
     Ok(o)
 }
-pub(super) fn grad_into<F: Function>(args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-    into(bind, |d| run::<F>(args, visit::<F>(args, Kind::Grad), Kind::Grad, Extra::None, Some(d))).map(drop)
+pub(super) fn grad_into<F: Function>(args: F::Args<'_>, mut bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
+    let kind = Kind::Grad;
+    match looked_up::<F, _>(args, kind, |_, r| write_grads(&mut bind, r)) {
+        Some(()) => Ok(()),
+        None => into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d))).map(drop),
+    }
 }
 pub(super) fn value_and_grad_into<F: Function>(
     args: F::Args<'_>,
-    bind: impl FnMut(&mut Binder<'_>),
+    mut bind: impl FnMut(&mut Binder<'_>),
 ) -> Result<F::Value> {
     let kind = Kind::ValueAndGrad;
-    Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d)))?.read::<F>())
+    match looked_up::<F, _>(args, kind, |e, r| write_both::<F>(e, &mut bind, r)) {
+        Some(value) => Ok(value),
+        None => Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d)))?.read::<F>()),
+    }
 }
 
 /// A function's pull-back at some arguments: maps a cotangent of the result to gradients.
@@ -819,18 +828,54 @@ pub(super) fn value_of<F: Function>(slots: &[u64], constants: &[Fixed]) -> F::Va
     F::read(&mut OutReader { outs: Source::Slots(slots, 0), constants: &mut constants.iter() })
 }
 
-/// As a kept function's call, with a look-up in the cache; for functions of scalars without static results.
+/// Runs an entry on slots, if it is such an entry; `read` reads the results, those of the value with its constants first.
 #[inline]
-fn look_up_on_slots<F: Function>(args: F::Args<'_>, kind: Kind, out: &mut [u64; SLOTS]) -> Option<usize> {
-    let mut slots = Slots::new();
-    F::slots(args, &mut slots);
-    let slots = slots.filled()?;
-    // scalars add nothing to a key
-    let entry = cache::get(&Key::new(TypeId::of::<F>(), kind))?;
-    if !entry.constants.is_empty() {
+fn run_borrowed<R>(entry: &Entry, slots: &Slots<'_>, read: impl FnOnce(&Entry, Results<'_>) -> R) -> Option<R> {
+    let Body::Compiled { program, .. } = &entry.body else { return None };
+    if !entry.closed || current_engine() == Engine::Dynamic {
         return None;
     }
-    run_slots(&entry, slots, out)
+    program.run_borrowed(slots, |results| read(entry, results))
+}
+
+/// As a kept function's call, with a look-up in the cache: through slots on the stack. `None` where that does not apply; the
+/// usual way then says why.
+#[inline]
+fn looked_up<F: Function, R>(args: F::Args<'_>, kind: Kind, read: impl FnOnce(&Entry, Results<'_>) -> R) -> Option<R> {
+    let mut slots = Slots::new();
+    F::slots(args, &mut slots);
+    slots.filled()?;
+    // scalars and lists add nothing to a key
+    let entry = cache::get(&Key::new(TypeId::of::<F>(), kind))?;
+    run_borrowed(&entry, &slots, read)
+}
+
+/// The value, which comes first among the results.
+fn read_value<F: Function>(entry: &Entry, results: &mut Results<'_>) -> F::Value {
+    let mut constants = entry.constants.iter();
+    let mut r = OutReader { outs: Source::Run(*results), constants: &mut constants };
+    let value = F::read(&mut r);
+    if let Source::Run(read) = r.outs {
+        results.skip_to(read);
+    }
+    value
+}
+fn read_grads<F: Function>(args: F::Args<'_>, results: Results<'_>) -> F::Grads {
+    F::collect(args, &mut GradReader { grads: Source::Run(results), listed: false })
+}
+/// Writes gradients into the caller's buffers.
+fn write_grads(bind: &mut impl FnMut(&mut Binder<'_>), results: Results<'_>) {
+    bind(&mut Binder { pass: BindPass::Write(Source::Run(results)), listed: false });
+}
+/// As [`write_grads`], and gives the value.
+fn write_both<F: Function>(
+    entry: &Entry,
+    bind: &mut impl FnMut(&mut Binder<'_>),
+    mut results: Results<'_>,
+) -> F::Value {
+    let value = read_value::<F>(entry, &mut results);
+    write_grads(bind, results);
+    value
 }
 
 /// What a [`Compiled`] holds: the programs for one form of arguments.
@@ -896,19 +941,20 @@ impl CompiledFn {
         let entry = self.entry::<F>(args, &v, kind)?;
         run_entry::<F>(entry, args, &v, kind, extra, dests)
     }
+    /// What is read of the results, through slots on the stack: a call costs little more than its arithmetic. `None` where that
+    /// does not apply; the usual way then says why.
     #[inline]
-    fn constants(&self) -> &[Fixed] {
-        self.entries[Kind::ValueAndGrad as usize].get().map_or(&[], |e| &e.constants)
-    }
-    /// The results of a function of scalars, through slots on the stack: a call costs little more than its
-    /// arithmetic. `None` where that does not apply; the usual way then says why.
-    #[inline]
-    fn on_slots<F: Function>(&self, kind: Kind, args: F::Args<'_>, out: &mut [u64; SLOTS]) -> Option<usize> {
+    fn on_slots<F: Function, R>(
+        &self,
+        kind: Kind,
+        args: F::Args<'_>,
+        read: impl FnOnce(&Entry, Results<'_>) -> R,
+    ) -> Option<R> {
         // integers are part of the key of one that is for them alone
         let entry = self.entries[kind as usize].get().filter(|_| !self.listed)?;
         let mut slots = Slots::new();
         F::slots(args, &mut slots);
-        run_slots(entry, slots.filled()?, out)
+        run_borrowed(entry, &slots, read)
     }
     /// The gradient.
     ///
@@ -916,11 +962,10 @@ impl CompiledFn {
     /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
-        let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(Kind::Grad, args, &mut o) {
-            return Ok(grads_of::<F>(args, &o[..n]));
+        match self.on_slots::<F, _>(Kind::Grad, args, |_, r| read_grads::<F>(args, r)) {
+            Some(grads) => Ok(grads),
+            None => Ok(self.run::<F>(args, Kind::Grad, Extra::None, None)?.collect::<F>(args)),
         }
-        Ok(self.run::<F>(args, Kind::Grad, Extra::None, None)?.collect::<F>(args))
     }
     /// Value and gradient.
     ///
@@ -928,10 +973,9 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
-        let mut o = [0; SLOTS];
-        if let Some(n) = self.on_slots::<F>(Kind::ValueAndGrad, args, &mut o) {
-            let (value, grads) = o[..n].split_at(1);
-            return Ok((value_of::<F>(value, self.constants()), grads_of::<F>(args, grads)));
+        let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, r));
+        if let Some(both) = self.on_slots::<F, _>(Kind::ValueAndGrad, args, read) {
+            return Ok(both);
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, Extra::None, None)?;
         Ok((o.read::<F>(), o.collect::<F>(args)))
@@ -940,8 +984,12 @@ impl CompiledFn {
     ///
     /// # Errors
     /// As [`CompiledFn::grad`].
+    #[inline]
     pub fn value<F: Function>(&self, args: F::Args<'_>) -> Result<F::Value> {
-        Ok(self.run::<F>(args, Kind::Value, Extra::None, None)?.read::<F>())
+        match self.on_slots::<F, _>(Kind::Value, args, |e, mut r| read_value::<F>(e, &mut r)) {
+            Some(value) => Ok(value),
+            None => Ok(self.run::<F>(args, Kind::Value, Extra::None, None)?.read::<F>()),
+        }
     }
     /// The value and a pull-back.
     ///
@@ -991,8 +1039,11 @@ impl CompiledFn {
     ///
     /// # Errors
     /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
-    pub fn grad_into<F: Function>(&self, args: F::Args<'_>, bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-        into(bind, |d| self.run::<F>(args, Kind::Grad, Extra::None, Some(d))).map(drop)
+    pub fn grad_into<F: Function>(&self, args: F::Args<'_>, mut bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
+        match self.on_slots::<F, _>(Kind::Grad, args, |_, r| write_grads(&mut bind, r)) {
+            Some(()) => Ok(()),
+            None => into(bind, |d| self.run::<F>(args, Kind::Grad, Extra::None, Some(d))).map(drop),
+        }
     }
     /// The gradient into the caller's buffers; returns the value.
     ///
@@ -1001,8 +1052,11 @@ impl CompiledFn {
     pub fn value_and_grad_into<F: Function>(
         &self,
         args: F::Args<'_>,
-        bind: impl FnMut(&mut Binder<'_>),
+        mut bind: impl FnMut(&mut Binder<'_>),
     ) -> Result<F::Value> {
-        Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Extra::None, Some(d)))?.read::<F>())
+        match self.on_slots::<F, _>(Kind::ValueAndGrad, args, |e, r| write_both::<F>(e, &mut bind, r)) {
+            Some(value) => Ok(value),
+            None => Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Extra::None, Some(d)))?.read::<F>()),
+        }
     }
 }

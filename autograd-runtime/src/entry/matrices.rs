@@ -187,7 +187,7 @@ fn at_once<F: Function, B: Block>(
     }
     let mut slots = Slots::new();
     F::slots(args, &mut slots);
-    let slots = slots.filled()?;
+    let slots = slots.scalars_only()?;
     // scalars add nothing to a key
     let entry = match kept {
         Some(_) => prepare::<F>(args, kind, kept).ok()?.0?,

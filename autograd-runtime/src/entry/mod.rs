@@ -101,10 +101,10 @@ pub trait Function: 'static {
     fn calls(c: CompiledFn) -> Self::Calls;
     /// Visits all arguments.
     fn visit(args: Self::Args<'_>, v: &mut Visitor<'_>);
-    /// The arguments of a function of nothing but scalars.
-    fn slots(args: Self::Args<'_>, s: &mut Slots);
-    /// The directions of a function of nothing but scalars.
-    fn tangent_slots(tangents: Self::Tangents<'_>, s: &mut Slots);
+    /// The arguments of a function of nothing but scalars and lists.
+    fn slots<'s>(args: Self::Args<'s>, s: &mut Slots<'s>);
+    /// The directions of a function of nothing but scalars and lists.
+    fn tangent_slots<'s>(tangents: Self::Tangents<'s>, s: &mut Slots<'s>);
     /// Visits all directions.
     fn visit_tangents(tangents: Self::Tangents<'_>, v: &mut Visitor<'_>);
     /// Runs the staged twin.

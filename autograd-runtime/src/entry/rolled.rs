@@ -43,7 +43,10 @@ macro_rules! rolled_integers {
                 if v.listed { v.key.fixed(*self.0) } else { v.integer((*self.0).as_()) }
             }
             #[inline]
-            fn slots(&self, s: &mut Slots) {
+            fn slots<'s>(&self, s: &mut Slots<'s>)
+            where
+                Self: 's,
+            {
                 let x: i64 = (*self.0).as_();
                 s.scalar(x.cast_unsigned());
             }
@@ -65,6 +68,14 @@ macro_rules! rolled_lists {
             type GradBuf = $buf;
             fn visit(&self, v: &mut Visitor<'_>) {
                 if v.listed { self.0.visit(v) } else { v.list(&self.0[..]) }
+            }
+            #[inline]
+            fn slots<'s>(&self, s: &mut Slots<'s>)
+            where
+                Self: 's,
+            {
+                let all: &'s $t = self.0;
+                s.list(&all[..]);
             }
             fn lift(&self, l: &mut Lifter<'_>) -> List<T> {
                 if l.listed {
@@ -109,6 +120,14 @@ macro_rules! rolled_tables {
                     v.key.fixed(self.0.len());
                 }
                 v.list(self.0.as_flattened());
+            }
+            #[inline]
+            fn slots<'s>(&self, s: &mut Slots<'s>)
+            where
+                Self: 's,
+            {
+                let all: &'s $t = self.0;
+                if N == 0 { s.refuse() } else { s.list(all.as_flattened()) }
             }
             fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {
                 if l.listed {

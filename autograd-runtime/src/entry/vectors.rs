@@ -48,7 +48,10 @@ where
     fn visit(&self, v: &mut Visitor<'_>) {
         self.iter().for_each(|x| x.visit(v));
     }
-    fn slots(&self, s: &mut Slots) {
+    fn slots<'s>(&self, s: &mut Slots<'s>)
+    where
+        Self: 's,
+    {
         self.iter().for_each(|x| x.slots(s));
     }
     fn lift(&self, l: &mut Lifter<'_>) -> Self::Twin {

@@ -4,8 +4,7 @@
 //! after the other.
 
 use super::{
-    Engine, Function, Jacobian, Kind,
-    args::Slots,
+    Engine, Function, Jacobian, Kind, Slots,
     build::{Body, Entry, derive},
     cache,
     call::{self, grads_of, lookup, value_of, visit},
@@ -106,7 +105,7 @@ fn repeated(g: &Graph) -> Result<Graph> {
 fn many<F: Function>(args: F::Args<'_>, kind: Kind) -> Option<Arc<Entry>> {
     let mut slots = Slots::new();
     F::slots(args, &mut slots);
-    if current_engine() == Engine::Dynamic || slots.filled().is_none_or(<[u64]>::is_empty) {
+    if current_engine() == Engine::Dynamic || slots.scalars_only().is_none_or(<[u64]>::is_empty) {
         return None;
     }
     let key = Key::new(TypeId::of::<Many<F>>(), kind);
@@ -152,7 +151,7 @@ fn chunk<F: Function, R>(
                 if let Some(t) = tangents {
                     F::tangent_slots(t, &mut slots);
                 }
-                row.iter_mut().zip(slots.filled().unwrap_or_default()).for_each(|(to, bits)| *to = *bits);
+                row.iter_mut().zip(slots.scalars_only().unwrap_or_default()).for_each(|(to, bits)| *to = *bits);
             });
         }
         for (k, column) in ins.iter_mut().enumerate() {

@@ -479,8 +479,7 @@ impl Emitter<'_, '_, '_> {
         while parts.len() > 1 {
             parts = parts.chunks(2).map(|p| self.pair(a.kind, p)).collect();
         }
-        let mut scalars: SmallVec<[Lane; 4]> =
-            (0..self.l.shape.lanes()).map(|k| self.l.extract(parts[0], k)).collect();
+        let mut scalars: SmallVec<[Lane; 4]> = (0..self.l.shape.lanes()).map(|k| self.l.extract(parts[0], k)).collect();
         self.l.shape = Shape::Scalar;
         while scalars.len() > 1 {
             scalars = scalars.chunks(2).map(|p| self.pair(a.kind, p)).collect();

@@ -8,6 +8,7 @@ use super::{
     fuse::{Fused, StepKind, fuse},
     plan::{Place, plan, resolve},
     scalar::{is_scalar, scalar_program},
+    slots::Form,
     steps::{Flow, Functions, is_closed},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) enum Body {
         calls: bool,
         /// Slots of the arguments and of the results: one for each element, two for a list.
         slots: (usize, usize),
+        /// What is in them, if they fit the stack.
+        forms: Option<[Form; 2]>,
     },
     /// Steps over buffers.
     Steps {
@@ -184,7 +187,9 @@ impl Program {
                 stats.kernels.extend(loops);
                 let scratch = vectors.iter().map(|v| v.plan.scratch_bytes).max().unwrap_or(0);
                 let calls = program.calls();
-                (Body::Scalar { f, frame, arenas: *arenas, scratch, calls, slots }, code)
+                let of = |tys: &mut dyn Iterator<Item = &Ty>| Form::of(&tys.cloned().collect::<Vec<Ty>>());
+                let forms = of(&mut g.input_types()).zip(of(&mut g.output_types())).map(<[Form; 2]>::from);
+                (Body::Scalar { f, frame, arenas: *arenas, scratch, calls, slots, forms }, code)
             }
             None => {
                 let fused = fuse(g)?;

@@ -7,6 +7,7 @@
 use super::{
     compile::{Body, Program},
     plan::Place,
+    slots::{Results, SLOTS, Slots},
     steps::{Context, Flow, Records},
 };
 use crate::{
@@ -195,6 +196,28 @@ impl Program {
         }
         // SAFETY: no argument is a list.
         unsafe { self.run_frame(args, outs, |_| ()) }.is_ok()
+    }
+
+    /// Runs a program over slots of this form; `read` reads the results. `None` if it takes others, or something went wrong:
+    /// [`Program::run`] says what.
+    #[inline]
+    pub(crate) fn run_borrowed<R>(&self, args: &Slots<'_>, read: impl FnOnce(Results<'_>) -> R) -> Option<R> {
+        let Body::Scalar { f, frame, forms: Some([takes, gives]), .. } = &self.body else { return None };
+        let (bits, form) = args.filled()?;
+        if form != *takes {
+            return None;
+        }
+        let mut outs = [0; SLOTS];
+        let outs = outs.get_mut(..gives.slots())?;
+        // SAFETY: lists that the program gives are as long as they say, and are there while its memory and its arguments are.
+        let read = |outs: &[u64]| read(unsafe { Results::new(outs, *gives) });
+        if !frame {
+            // SAFETY: the slots are those of the arguments and results; the function uses no memory of its own.
+            let status = unsafe { f(bits.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) };
+            return (status == 0).then(|| read(outs));
+        }
+        // SAFETY: lists among the arguments are borrowed for as long as `args` is, and as long as they say.
+        unsafe { self.run_frame(bits, outs, read) }.ok()
     }
 
     /// Runs a scalar program in memory of its own; `read` reads the results while that is there.

@@ -54,7 +54,7 @@ use std::{
 /// many bytes a loop may record, if that is bounded.
 pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Graph> {
     let memory = Cell::new(memory.filter(|_| scalar));
-    let lowering = Lowering { scalar, pairs: RefCell::default(), memory, function: Cell::default() };
+    let lowering = Lowering { scalar, pairs: RefCell::default(), memory, function: RefCell::default() };
     let g = prune(&lowering.finish(&lowering.expand(g, None)?)?)?;
     if scalar { join(&g) } else { Ok(g) }
 }
@@ -124,10 +124,12 @@ impl Pair {
 struct CallPair {
     /// The function, which also gives what is recorded of a call.
     save: Graph,
-    /// The way back: a record, the lists among the arguments, cotangents and sums.
+    /// The way back: a record, the arguments that it takes, cotangents and sums.
     back: Arc<Graph>,
     /// Values in the record of a call.
     record: usize,
+    /// The arguments that the way back takes.
+    takes: Vec<usize>,
 }
 
 /// What a number of an arena stands for.
@@ -142,8 +144,8 @@ struct Lowering {
     pairs: RefCell<Vec<Recorded>>,
     /// What a loop may record, where it may be run once more for less.
     memory: Cell<Option<u64>>,
-    /// Whether what is being lowered is a function that calls itself.
-    function: Cell<bool>,
+    /// If what is being lowered is a function that calls itself, the arguments that its way back takes.
+    function: RefCell<Option<Vec<usize>>>,
 }
 
 /// What is known of the inputs of a graph that is going to be cut.
@@ -377,7 +379,7 @@ impl Lowering {
         } else {
             Some((first, Cow::Borrowed(halves)))
         };
-        if self.function.get() {
+        if self.function.borrow().is_some() {
             // what the loop takes would be recorded of each call
             let open: Vec<bool> = body.input_types().zip(open).map(|(ty, &open)| open && ty.is_list()).collect();
             let halves = self.halves(op, captured, &open, false)?;
@@ -453,14 +455,16 @@ impl Lowering {
     /// function, where both are known, −1.
     fn calls(&self, op: &Op) -> Result<(Recorded, i64)> {
         let Attr::Graph(body) = &op.attrs[0] else {
-            let own = CallPair { save: Graph::default(), back: Arc::default(), record: 0 };
+            let takes = self.function.borrow().clone().unwrap_or_default();
+            let own = CallPair { save: Graph::default(), back: Arc::default(), record: 0, takes };
             return Ok((Recorded::Call(Arc::new(own)), -1));
         };
         // what a call leaves lies between what its inner calls leave: nothing of it is run in stretches
-        let (memory, outside) = (self.memory.take(), self.function.replace(true));
+        let body = if self.scalar { &Arc::new(leaf::ends(body, &Signature::of(body))?) } else { body };
+        let (memory, outside) = (self.memory.take(), self.function.replace(Some(same_in_calls(body))));
         let pair = Recorded::Call(Arc::new(self.call_pair(body)?));
         self.memory.set(memory);
-        self.function.set(outside);
+        self.function.replace(outside);
         self.pairs.borrow_mut().push(pair.clone());
         Ok((pair, self.pairs.borrow().len() as i64 - 1))
     }
@@ -468,7 +472,7 @@ impl Lowering {
     /// See [`CallPair`].
     fn call_pair(&self, body: &Arc<Graph>) -> Result<CallPair> {
         let s = Signature::of(body);
-        let body = if self.scalar { &Arc::new(leaf::ends(body, &s)?) } else { body };
+        let takes = self.function.borrow().clone().unwrap_or_default();
         let (n, sums) = (s.ins.len(), float_lists(&s));
         let grads = diff::call_step(body)?;
         let b = Builder::new();
@@ -486,15 +490,14 @@ impl Lowering {
         debug_assert_eq!(first.len(), sums.len());
         let step = pass::optimise(&b.finish([first, rest].concat())?)?;
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
-        let free: Vec<bool> = (0..step.inputs().len()).map(|i| i < n && s.ins[i].is_list()).collect();
+        let free: Vec<bool> = (0..step.inputs().len()).map(|i| takes.contains(&i)).collect();
         let inputs = Inputs { unknown: &unknown, free: &free, same: &vec![false; unknown.len()] };
         let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
         let record = cut.known.outputs().len();
         let inner = Builder::new();
         let saved: Vec<NodeId> = cut.known.output_types().map(|ty| inner.input(ty)).collect();
-        let lists: Vec<(usize, NodeId)> =
-            (0..n).filter(|&i| s.ins[i].is_list()).map(|i| (i, inner.input(&s.ins[i]))).collect();
-        let read = cut.free.iter().map(|k| lists.iter().find(|l| l.0 == *k).expect("lists are free").1);
+        let taken: Vec<(usize, NodeId)> = takes.iter().map(|&i| (i, inner.input(&s.ins[i]))).collect();
+        let read = cut.free.iter().map(|k| taken.iter().find(|t| t.0 == *k).expect("what it takes is free").1);
         let rest = step.inputs()[n..].iter().map(|&i| inner.input(step.ty(i)));
         let (read, rest): (Vec<NodeId>, Vec<NodeId>) = (read.collect(), rest.collect());
         let outs = inner.inline(&cut.unknown, &[saved, read, rest].concat())?;
@@ -507,7 +510,7 @@ impl Lowering {
         // what no derivative is taken of is called as from outside
         let plain = Arc::new(self.finish(&self.expand(&pass::settle(body)?, None)?)?);
         let bound = |g: &Graph| control::bind(g, &s, &plain);
-        Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record })
+        Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record, takes })
     }
 
     /// As [`Lowering::pair`], within so much memory.
@@ -846,6 +849,39 @@ fn float_lists(s: &Signature) -> Vec<usize> {
     s.float_ins().into_iter().filter(|&i| s.ins[i].is_list()).collect()
 }
 
+/// The arguments of a function that are the same in all its calls of itself, or lists: its way back takes them as they are.
+fn same_in_calls(body: &Graph) -> Vec<usize> {
+    let own = Signature::of(body);
+    let mut same = vec![true; own.ins.len()];
+    // graphs, and of the inputs of each which argument of the function it is
+    let mut todo: Vec<(&Graph, Vec<Option<usize>>)> = vec![(body, (0..same.len()).map(Some).collect())];
+    while let Some((g, inputs)) = todo.pop() {
+        let argument = |a: &NodeId| {
+            let n = g.node(*a);
+            if n.op.is(&create::INPUT) { inputs.get(n.op.int(0) as usize).copied().flatten() } else { None }
+        };
+        for (_, n) in g.nodes() {
+            if is_call(&n.op) {
+                if let Attr::Own(_) = &n.op.attrs[0] {
+                    same.iter_mut().zip(&n.args).enumerate().for_each(|(i, (s, a))| *s &= argument(a) == Some(i));
+                }
+                continue;
+            }
+            // what a loop carries may change
+            let (first, carried) = match () {
+                () if n.op.is(&IF) => (1, 0),
+                () if n.op.is(&WHILE) || n.op.is(&WHILE_VJP) => (0, n.op.int(2) as usize),
+                () => (0, n.args.len()),
+            };
+            for inner in n.subgraphs() {
+                let of = |(k, a): (usize, &NodeId)| if k < carried { None } else { argument(a) };
+                todo.push((inner, n.args[first..].iter().enumerate().map(of).collect()));
+            }
+        }
+    }
+    (0..same.len()).filter(|&i| same[i] || own.ins[i].is_list()).collect()
+}
+
 /// The way back of a call: the cotangents that a `call_vjp` asks for.
 fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &Recorded) -> Result<Vec<NodeId>> {
     let Recorded::Call(pair) = made else { return Err(Error::Compile("bug: a call is taken for a loop".into())) };
@@ -854,7 +890,7 @@ fn call_back(b: &Builder, n: &Node, args: &[NodeId], values: &[NodeId], made: &R
     let sums = float_lists(&s);
     let end = *values.last().ok_or_else(|| Error::Compile("bug: a call without results".into()))?;
     let mut given = vec![end];
-    given.extend((0..s.ins.len()).filter(|&i| s.ins[i].is_list()).map(|i| call_args[i]));
+    given.extend(pair.takes.iter().map(|&i| call_args[i]));
     given.extend(cotangents);
     given.extend(sums.iter().filter_map(|&i| b.ex(call_args[i]).full_like(0.0).node()));
     let scalars = s.float_ins().into_iter().filter(|i| !sums.contains(i));

@@ -12,7 +12,7 @@ use crate::{
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
         Attr, Op,
-        control::{IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, is_call, is_control, results},
+        control::{CALL_BACK, CALL_SAVE, IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, is_call, is_control, results},
     },
 };
 use rustc_hash::FxHashMap;
@@ -114,13 +114,13 @@ impl Pruning {
                 continue;
             }
             let kept = match wanted.remove(&id) {
-                Some(wanted) if !is_call(&n.op) => {
+                Some(wanted) => {
                     let kept = self.node(n, wanted);
                     let args = kept.args.clone();
                     left.insert(id, kept);
                     args
                 }
-                _ => vec![true; n.args.len()],
+                None => vec![true; n.args.len()],
             };
             for (a, _) in n.args.iter().zip(kept).filter(|(_, k)| *k) {
                 live[a.index()] = true;
@@ -129,8 +129,20 @@ impl Pruning {
         (live, left)
     }
 
-    /// What is left of a choice or loop of which these results are asked for.
+    /// What is left of a choice, a loop or a call of which these results are asked for.
     fn node(&mut self, n: &Node, mut results: Vec<bool>) -> Left {
+        if is_call(&n.op) {
+            // its results and arguments stay: it is called from several places
+            if let Attr::Graph(f) = &n.op.attrs[0] {
+                let read = self.read(f, &self.given(n));
+                if n.op.is(&CALL_BACK) {
+                    let record = n.op.int(1) as usize;
+                    let slots = self.slots.entry(n.op.int(3)).or_insert_with(|| vec![false; record]);
+                    join(slots, &read.inputs[..record]);
+                }
+            }
+            return Left { results: vec![true; results.len()], args: vec![true; n.args.len()], places: at(n) };
+        }
         if n.op.is(&IF) {
             let (mut read, other) = (self.read(n.op.graph(0), &results), self.read(n.op.graph(1), &results));
             join(&mut read.inputs, &other.inputs);
@@ -172,6 +184,17 @@ impl Pruning {
         // the number of trips and where the record ends go together
         let ends = vec![results[k..].contains(&true); results.len() - k];
         Left { results: [state, ends].concat(), args, places }
+    }
+
+    /// What a function gives that is read: its results, and of its record what a way back reads.
+    fn given(&self, n: &Node) -> Vec<bool> {
+        let outs = n.op.called().outs.len();
+        if !n.op.is(&CALL_SAVE) {
+            return vec![true; outs];
+        }
+        let results = n.op.int(1) as usize;
+        let read = self.slots.get(&n.op.int(2)).cloned().unwrap_or_else(|| vec![false; outs - results]);
+        [vec![true; results], read].concat()
     }
 
     /// What a loop forwards records that is read.
@@ -218,9 +241,21 @@ impl Pruning {
         b.finish(outs.collect::<Option<_>>().ok_or_else(lost)?)
     }
 
-    /// What a choice or loop becomes.
+    /// What a choice, a loop or a call becomes.
     fn op(&mut self, n: &Node, left: &Left) -> Result<Op> {
         let attrs = &n.op.attrs;
+        if is_call(&n.op) {
+            let Attr::Graph(f) = &attrs[0] else { return Ok(n.op.clone()) };
+            let mut op = n.op.clone();
+            let mut ins = vec![true; f.inputs().len()];
+            if n.op.is(&CALL_BACK) {
+                let slots = self.slots.get(&n.op.int(3)).cloned().unwrap_or_default();
+                ins[..slots.len()].copy_from_slice(&slots);
+                op.attrs[1] = Attr::Int(count(&slots));
+            }
+            op.attrs[0] = Attr::Graph(Arc::new(self.rebuild(f, &self.given(n), &ins)?));
+            return Ok(op);
+        }
         if n.op.is(&IF) {
             return n.op.map_graphs(|g| self.rebuild(g, &left.results, &left.args[1..]));
         }
