@@ -142,7 +142,7 @@ impl<'e> Ex<'e> {
     binary_methods! {
         add = arith::ADD; sub = arith::SUB; mul = arith::MUL; div = arith::DIV; maximum = arith::MAXIMUM;
         minimum = arith::MINIMUM; pow = elementary::POW; atan2 = elementary::ATAN2; hypot = elementary::HYPOT;
-        copysign = arith::COPYSIGN; rem = arith::REM;
+        copysign = arith::COPYSIGN; rem = arith::REM; fmax = arith::FMAX; fmin = arith::FMIN;
         lt = compare::LT; le = compare::LE; gt = compare::GT; ge = compare::GE; eq = compare::EQ; ne = compare::NE;
         logical_and = compare::AND; logical_or = compare::OR; logical_xor = compare::XOR;
     }

@@ -216,12 +216,12 @@ impl<T: Float> Real<T> {
     /// As `f64::max`: a NaN operand gives the other.
     #[track_caller]
     pub fn max(self, o: impl Into<Real<T>>) -> Self {
-        self.zip(o.into(), |a, b| Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.maximum(&b))))
+        self.zip(o.into(), |a, b| a.fmax(&b))
     }
     /// As `f64::min`: a NaN operand gives the other.
     #[track_caller]
     pub fn min(self, o: impl Into<Real<T>>) -> Self {
-        self.zip(o.into(), |a, b| Ex::select(&b.is_nan(), &a, &Ex::select(&a.is_nan(), &b, &a.minimum(&b))))
+        self.zip(o.into(), |a, b| a.fmin(&b))
     }
     #[track_caller]
     pub fn clamp(self, lo: impl Into<Real<T>>, hi: impl Into<Real<T>>) -> Self {

@@ -140,9 +140,9 @@ impl<'b> Make<'b> {
             7 => {
                 let ((x, _), (y, _)) = (self.tight(a)?, self.tight(b)?);
                 let y = self.fit(&x, &y);
-                let names = ["maximum", "minimum", "copysign", "div", "pow", "atan2", "hypot"];
+                let names = ["maximum", "minimum", "copysign", "fmax", "fmin", "div", "pow", "atan2", "hypot"];
                 let name = names[at(names.len(), c)];
-                let guarded = self.smooth && at(names.len(), c) >= 3;
+                let guarded = self.smooth && at(names.len(), c) >= 5;
                 let (x, y) = if guarded { (self.tame(&x.sin()), self.tame(&y.sin())) } else { (x, y) };
                 (self.op(name, vec![], &[&x, &y]), false)
             }

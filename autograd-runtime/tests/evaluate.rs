@@ -280,6 +280,8 @@ fn pointwise_operations_are_what_they_say() {
     check(&arith::COPYSIGN, |a, b| a.copysign(b));
     check(&arith::MAXIMUM, |a, b| if a.is_nan() || a > b { a } else { b });
     check(&arith::MINIMUM, |a, b| if a.is_nan() || a < b { a } else { b });
+    check(&arith::FMAX, |a, b| if a > b || b.is_nan() { a } else { b });
+    check(&arith::FMIN, |a, b| if a < b || b.is_nan() { a } else { b });
     check(&elementary::ATAN2, |a, b| {
         <f64 as autograd_runtime::elementary::Element>::binary(autograd_runtime::elementary::Binary::Atan2, a, b)
     });

@@ -149,6 +149,8 @@ fn rows() -> Vec<Row> {
             2,
             Some(|a| a.f[0].minimum(&a.f[1])),
         ),
+        op_row("fmax", &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))], vec![], 2, None),
+        op_row("fmin", &[("f64[2,1]", Given(&[0.3, -0.7])), ("f64[3]", Given(&[0.1, 0.9, -1.0]))], vec![], 2, None),
         binary!("copysign", OFF, OFF, 2, None),
         binary!("rem", Given(&[5.3, -7.9, 2.2, 8.8, -3.1, 6.4]), Given(&[2.0, 3.0, 0.9, -2.5, 0.8, 1.7]), 2, None),
         op_row(

@@ -49,7 +49,7 @@ fn choose<'b>(mask: &Ex<'b>, yes: &Ex<'b>, no: &Ex<'b>) -> Ex<'b> {
 }
 /// Rust's `x.max(t)` of floats.
 fn float_max<'b>(x: &Ex<'b>, t: &Ex<'b>) -> Ex<'b> {
-    choose(&t.is_nan(), x, &choose(&x.is_nan(), t, &x.maximum(t)))
+    x.fmax(t)
 }
 
 /// From the counter, the state and what is captured to the next state.
@@ -497,7 +497,7 @@ fn the_share_of_each_element_in_an_extremum() {
         |b, x, _, w| {
             each(b, &len(x), std::slice::from_ref(w), std::slice::from_ref(x), |_, i, s, c| {
                 let (x, t) = (&s[0], get(&c[0], i));
-                vec![choose(&x.is_nan(), &t, &choose(&t.is_nan(), x, &t.minimum(x)))]
+                vec![t.fmin(x)]
             })
         },
         // in a loop, and over elements that the loop around has changed

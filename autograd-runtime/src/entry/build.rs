@@ -263,6 +263,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
 /// The graph of a kind of derivative. Inputs: those of the function, then cotangents or tangents.
 pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
     let g = &*pass::picks(g)?;
+    let g = &*program::chain(g)?;
     let g = &*program::jam(g)?;
     let n = g.outputs().len();
     let keep_tail = |g: Graph, from: usize| {

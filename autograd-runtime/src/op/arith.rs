@@ -20,7 +20,7 @@ use crate::{
 /// All operations of this family.
 pub static ALL: &[&OpDef] = &[
     &NEG, &ABS, &SIGN, &FLOOR, &CEIL, &TRUNC, &ROUND, &SQRT, &RSQRT, &RECIP, &SQUARE, &RELU, &DETACH, &COPY, &ADD,
-    &SUB, &MUL, &DIV, &REM, &MAXIMUM, &MINIMUM, &COPYSIGN, &CLAMP,
+    &SUB, &MUL, &DIV, &REM, &MAXIMUM, &MINIMUM, &FMAX, &FMIN, &COPYSIGN, &CLAMP,
 ];
 
 /// The loops of a unary operation on floats, one closure for both widths.
@@ -300,6 +300,46 @@ pub static MINIMUM: OpDef = binary(
     3,
     |l, a, _| l.min(a[0], a[1]),
 );
+
+/// The share of the cotangent that argument `i` of fmax(a, b) gets where `wins` says which argument is larger: all where it is
+/// larger or the only number, half at a tie; of two NaN the first gets it. What is asked of a and b are two truth values, which is
+/// all that a loop has to record.
+fn extremum_of_numbers<'e>(cx: &Cx<'e>, i: usize, t: &Ex<'e>, wins: fn(&Ex<'e>, &Ex<'e>) -> Ex<'e>) -> Option<Ex<'e>> {
+    let (a, b) = (&cx.args[0], &cx.args[1]);
+    let (first, tie) = (wins(a, b).logical_or(&b.is_nan()), a.eq(b));
+    let share = Ex::select(&tie, &(t * 0.5), t);
+    Some(share.masked(&if i == 0 { first.logical_or(&tie) } else { first.logical_not() }))
+}
+/// y = max(a, b), the number if one is none;  ties share the cotangent
+pub static FMAX: OpDef = OpDef {
+    infer: infer::floats,
+    ..binary(
+        "fmax",
+        eval_binary!(a, b, if a > b || b.is_nan() { a } else { b }, a.max(b)),
+        Derivative::Elementwise(|cx, i, t| extremum_of_numbers(cx, i, t, Ex::gt)),
+        3,
+        |l, a, _| {
+            let (larger, none) = (l.gt(a[0], a[1]), l.is_nan(a[1]));
+            let first = l.or(larger, none);
+            l.select(first, a[0], a[1])
+        },
+    )
+};
+/// y = min(a, b), likewise
+pub static FMIN: OpDef = OpDef {
+    infer: infer::floats,
+    ..binary(
+        "fmin",
+        eval_binary!(a, b, if a < b || b.is_nan() { a } else { b }, a.min(b)),
+        Derivative::Elementwise(|cx, i, t| extremum_of_numbers(cx, i, t, Ex::lt)),
+        3,
+        |l, a, _| {
+            let (smaller, none) = (l.lt(a[0], a[1]), l.is_nan(a[1]));
+            let first = l.or(smaller, none);
+            l.select(first, a[0], a[1])
+        },
+    )
+};
 /// y = |a| with the sign of b;  da = ct where the signs agree, −ct where not;  db = 0
 pub static COPYSIGN: OpDef = OpDef {
     infer: infer::floats,

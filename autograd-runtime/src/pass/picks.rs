@@ -71,7 +71,7 @@ fn pick(g: &Graph, n: &Node) -> Option<(usize, NodeId)> {
 /// no product of zero and infinity, whether it is computed or not.
 fn finite(n: &Node) -> bool {
     let smooth = ["add", "sub", "neg", "mul", "square", "sin", "cos", "tanh"];
-    let pieces = ["abs", "relu", "maximum", "minimum", "select", "cast", "copy", "detach"];
+    let pieces = ["abs", "relu", "maximum", "minimum", "fmax", "fmin", "select", "cast", "copy", "detach"];
     matches!(n.op.def.derivative, Derivative::Zero) || smooth.contains(&n.op.name()) || pieces.contains(&n.op.name())
 }
 

@@ -60,7 +60,7 @@ pub(super) fn extremum(op: &Op) -> Option<Extremum> {
         return None;
     }
     // `x.max(t)` of floats takes t where x is NaN; `if t > x` does not, and there an infinity loses
-    let of_floats = body.node(body.node(out).args[2]).op.is(&compare::SELECT);
+    let of_floats = !body.node(out).op.is(&compare::SELECT);
     Some(Extremum { counter, value, term, loses: if of_floats { f64::NAN } else { sign * f64::INFINITY } })
 }
 

@@ -97,13 +97,15 @@ impl Sum<'_> {
     }
 }
 
-/// The forms of an extremum: the operation, in which NaN wins; that of Rust's floats, in which it loses, which is
-/// `select(is_nan t, x, select(is_nan x, t, maximum(x, t)))`; and `if t > x { x = t }`.
+/// The forms of an extremum: the operation, in which NaN wins; that of Rust's floats, in which it loses; and
+/// `if t > x { x = t }`.
 fn extremum(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Option<Fold> {
     let node = |id: NodeId| g.node(id);
     let kind = |n: &Node| match () {
-        () if n.op.is(&arith::MAXIMUM) => Some(ReduceKind::Max),
-        () if n.op.is(&arith::MINIMUM) => Some(ReduceKind::Min),
+        () if n.op.is(&arith::MAXIMUM) => Some((ReduceKind::Max, Nan::Wins)),
+        () if n.op.is(&arith::MINIMUM) => Some((ReduceKind::Min, Nan::Wins)),
+        () if n.op.is(&arith::FMAX) => Some((ReduceKind::Max, Nan::Loses)),
+        () if n.op.is(&arith::FMIN) => Some((ReduceKind::Min, Nan::Loses)),
         () => None,
     };
     // the operand beside `from`
@@ -113,23 +115,13 @@ fn extremum(g: &Graph, from: NodeId, out: NodeId, all: &FxHashSet<NodeId>) -> Op
         _ => None,
     };
     let n = node(out);
-    if let Some(kind) = kind(n) {
-        return (all.len() == 2).then_some(Fold::extremum(kind, beside(n)?, Nan::Wins));
+    if let Some((kind, nan)) = kind(n) {
+        return (all.len() == 2).then_some(Fold::extremum(kind, beside(n)?, nan));
     }
     if !n.op.is(&compare::SELECT) {
         return None;
     }
-    let (test, inner) = (node(n.args[0]), node(n.args[2]));
-    let asks = |n: &Node, x: NodeId| n.op.is(&compare::IS_NAN) && n.args[0] == x;
-    if inner.op.is(&compare::SELECT) {
-        let both = node(inner.args[2]);
-        let (kind, t) = (kind(both)?, beside(both)?);
-        // the two questions in either order
-        let first = asks(test, t) && n.args[1] == from && asks(node(inner.args[0]), from) && inner.args[1] == t;
-        let second = asks(test, from) && n.args[1] == t && asks(node(inner.args[0]), t) && inner.args[1] == from;
-        // `from`, the question about it, the extremum and the two choices
-        return ((first || second) && all.len() == 5).then_some(Fold::extremum(kind, t, Nan::Loses));
-    }
+    let test = node(n.args[0]);
     let (t, x) = (n.args[1], n.args[2]);
     if x != from || all.contains(&t) || all.len() != 3 || test.args.len() != 2 {
         return None;

@@ -29,12 +29,12 @@ const MOST: usize = 16;
 const AROUND: usize = 256;
 
 /// A loop that counts up by one to a limit that does not change.
-struct Counted {
-    counter: usize,
-    limit: usize,
+pub(super) struct Counted {
+    pub counter: usize,
+    pub limit: usize,
 }
 
-fn counted(op: &Op) -> Option<Counted> {
+pub(super) fn counted(op: &Op) -> Option<Counted> {
     let (cond, body, carried) = (op.graph(0), op.graph(1), op.int(2) as usize);
     let at = |x: NodeId| cond.inputs().iter().position(|&i| i == x);
     let test = cond.node(cond.outputs()[0]);

@@ -3,6 +3,7 @@
 //! [`compile`](Program::compile) makes machine code, and `exec` runs the steps.
 //! Control flow over scalars and lists is one function (`scalar`), in which `vector` finds the loops whose trips run side by side.
 
+mod chain;
 mod checkpoint;
 mod choices;
 mod compile;
@@ -26,6 +27,7 @@ mod sums;
 mod taken;
 mod vector;
 
+pub(crate) use chain::chain;
 pub(crate) use choices::branchless;
 pub use compile::{KernelInfo, Program, Stats};
 pub(crate) use exec::{Input, Output};

@@ -240,7 +240,7 @@ enum Bend {
 }
 
 fn bend(op: &Op) -> Bend {
-    const PIECEWISE: [&OpDef; 19] = [
+    const PIECEWISE: [&OpDef; 21] = [
         &arith::NEG,
         &arith::ABS,
         &arith::RELU,
@@ -249,6 +249,8 @@ fn bend(op: &Op) -> Bend {
         &arith::SUB,
         &arith::MAXIMUM,
         &arith::MINIMUM,
+        &arith::FMAX,
+        &arith::FMIN,
         &arith::COPYSIGN,
         &arith::CLAMP,
         &compare::SELECT,
