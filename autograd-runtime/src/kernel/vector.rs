@@ -15,7 +15,7 @@ use super::scalar::{self, Cx, Form, ScalarProgram, Val, block, enter, inner, jum
 use super::{CompileError, Id, Kernel, NodeKind, Scope, frame, size_of, validate};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, InstBuilder, InstructionData, Opcode, Value, types};
 use std::ops::Range;
 
 /// How the trips of a loop run side by side. Arguments are those of a trip; "at first" is trip 0, of a loop backwards
@@ -96,8 +96,8 @@ pub enum Nan {
 
 /// Fewer trips than this are left to the loop itself.
 pub(super) const FEWEST: i64 = 8;
-/// More are too; a length is smaller.
-const MOST: i64 = 1 << 40;
+/// More are too: what is compared with the number of trips is to fit an instruction.
+const MOST: i64 = 1 << 31;
 
 /// Checks what the code below relies on.
 pub(super) fn check(v: &Vector, args: &[Form], carried: Range<usize>) -> Result<(), CompileError> {
@@ -163,11 +163,16 @@ pub(super) fn begin(
     let mut least = trips;
     for pair in inner(l, cx, &v.limits, args)?.chunks(2) {
         let [from, to] = [pair[0], pair[1]].map(|v| v.lane().value);
-        // without this a difference that wraps might look like a number of trips
-        let some = l.b.ins().icmp(IntCC::SignedLessThan, from, to);
-        ok = Some(both(l, ok, some));
-        let n = l.b.ins().isub(to, from);
-        least = Some(least.map_or(n, |m| l.b.ins().umin(m, n)));
+        let n = if is_zero(l, from) {
+            to
+        } else {
+            // without this a difference that wraps might look like a number of trips
+            let some = l.b.ins().icmp(IntCC::SignedLessThan, from, to);
+            ok = Some(both(l, ok, some));
+            l.b.ins().isub(to, from)
+        };
+        // a number below zero is none of trips
+        least = Some(least.map_or(n, |m| l.b.ins().smin(m, n)));
     }
     let trips = least.unwrap_or_else(|| l.b.ins().iconst(types::I64, 0));
     let above = l.b.ins().iadd_imm_s(trips, -FEWEST);
@@ -203,6 +208,11 @@ pub(super) fn begin(
     Ok(Attempt { trips, head, otherwise })
 }
 
+fn is_zero(l: &Lanes<'_, '_>, x: Value) -> bool {
+    let dfg = &l.b.func.dfg;
+    let made = dfg.value_def(x).inst().map(|i| dfg.insts[i]);
+    matches!(made, Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) if imm.bits() == 0)
+}
 fn both(l: &mut Lanes<'_, '_>, a: Option<Value>, b: Value) -> Value {
     a.map_or(b, |a| l.b.ins().band(a, b))
 }
