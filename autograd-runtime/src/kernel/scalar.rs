@@ -1170,6 +1170,9 @@ pub(super) fn enter(l: &mut Lanes<'_, '_>, block: Block) {
     l.b.seal_block(block);
 }
 
+/// What comes behind the body of a trip: it is told what that gives, and behind which branch it is written.
+type End<'f, 'a, 'b> = &'f mut dyn FnMut(&mut Lanes<'a, 'b>, Vec<Val>, Option<(Id, bool)>) -> Result<(), CompileError>;
+
 /// Goes on with the next trip, or behind the loop, with these words.
 type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), CompileError>;
 
@@ -1268,7 +1271,7 @@ fn ending<'a, 'b>(
     cx: &Cx<'_>,
     body: &ScalarProgram,
     args: &[Val],
-    end: &mut dyn FnMut(&mut Lanes<'a, 'b>, Vec<Val>, Option<(Id, bool)>) -> Result<(), CompileError>,
+    end: End<'_, 'a, 'b>,
 ) -> Result<(), CompileError> {
     let Some((choice, cond, ids, branches)) = body.last_choice() else {
         let outs = trip(l, cx, body, args)?;

@@ -173,10 +173,8 @@ impl<'g> Pair<'g> {
         };
         let mut places: Vec<usize> = (0..inside_a).collect();
         places.extend(a.args[inside_a..].iter().map(|&x| place(x, &mut args)).collect::<Vec<_>>());
-        for m in inside_b..b.args.len() {
-            if given[m].is_none() {
-                given[m] = Some(Given::Own(place(b.args[m], &mut args)));
-            }
+        for (given, &x) in given.iter_mut().zip(&b.args).skip(inside_b).filter(|(given, _)| given.is_none()) {
+            *given = Some(Given::Own(place(x, &mut args)));
         }
         let two_places: Vec<Given> = given.into_iter().collect::<Option<_>>()?;
         let counters = [one.counter, two.counter];
