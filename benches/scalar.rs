@@ -84,6 +84,29 @@ fn recurrence(x: &[f64]) -> f64 {
     sum
 }
 
+/// What a call with a slice costs: hardly any arithmetic.
+#[differentiable]
+#[allow(clippy::needless_range_loop)]
+fn squares(x: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for i in 0..x.len() {
+        sum += x[i] * x[i];
+    }
+    sum
+}
+
+fn short_slice(c: &mut Criterion) {
+    let (x, mut out) = ([1.0, 2.0, 3.0], [0.0; 3]);
+    assert_eq!(squares::grad(&x[..]).expect("compiles"), [2.0, 4.0, 6.0]);
+    let mut group = c.benchmark_group("three elements");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    group.bench_function("gradient, entry point", |b| b.iter(|| squares::grad(black_box(&x[..]))));
+    let kept = squares::compile(&x[..]).expect("compiles");
+    group.bench_function("gradient, kept", |b| b.iter(|| kept.grad(black_box(&x[..]))));
+    group.bench_function("gradient, kept, into a buffer", |b| b.iter(|| kept.grad_into(black_box(&x[..]), &mut out)));
+    group.finish();
+}
+
 fn loops(c: &mut Criterion) {
     let mut group = c.benchmark_group("loops");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
@@ -193,5 +216,5 @@ fn vector_loops(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scalar, loops, vector_loops);
+criterion_group!(benches, scalar, short_slice, loops, vector_loops);
 criterion_main!(benches);

@@ -858,3 +858,122 @@ fn entry_points_beside_the_tape() {
     // gradients are computed also where nothing is recorded
     each_engine(|_| alike(&no_grad(|| waves::grad(&x)).unwrap().to_vec(), &g.to_vec(), 1e-13));
 }
+
+/// Slices of both widths, a table, an integer and a number: all that goes through slots, in an order of its own.
+#[differentiable]
+fn blend(x: &[f64], n: usize, rows: &[[f64; 2]], s: f64, y: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for i in 0..n {
+        sum += x[i] * x[i] * s + rows[i][0] * rows[i][1];
+    }
+    for v in y.iter() {
+        sum += *v as f64 * s;
+    }
+    sum
+}
+
+#[test]
+fn slices_of_any_length_through_slots() {
+    let kept = blend::compile(&[1.0, 2.0], 2, &[[1.0, 2.0]; 2], 0.5, &[1.0]).unwrap();
+    let mut rows = [[0.0; 2]; 40];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = [i as f64 + 0.5, 2.0 - i as f64];
+    }
+    let x: Vec<f64> = (0..40).map(|i| f64::from(i) * 0.3 - 1.0).collect();
+    let y: Vec<f32> = (0..40).map(|i| i as f32 * 0.25).collect();
+    for (n, of_y) in [(0, 0), (1, 0), (3, 5), (0, 2), (40, 40), (17, 1)] {
+        let (x, rows, y, s) = (&x[..n], &rows[..n], &y[..of_y], 0.75);
+        let wanted = blend(x, n, rows, s, y);
+        let check = |(dx, drows, ds, dy): (Vec<f64>, Vec<[f64; 2]>, f64, Vec<f32>)| {
+            assert_eq!(dx, x.iter().map(|x| 2.0 * x * s).collect::<Vec<_>>());
+            assert_eq!(drows, rows.iter().map(|&[a, b]| [b, a]).collect::<Vec<_>>());
+            let all = x.iter().map(|x| x * x).sum::<f64>() + y.iter().map(|&y| f64::from(y)).sum::<f64>();
+            near(ds, all, 1e-12);
+            assert_eq!(dy, vec![s as f32; of_y]);
+        };
+        near(blend::value(x, n, rows, s, y).unwrap(), wanted, 1e-12);
+        near(kept.value(x, n, rows, s, y).unwrap(), wanted, 1e-12);
+        check(blend::grad(x, n, rows, s, y).unwrap());
+        check(kept.grad(x, n, rows, s, y).unwrap());
+        let (value, grads) = kept.value_and_grad(x, n, rows, s, y).unwrap();
+        near(value, wanted, 1e-12);
+        check(grads);
+        let (mut dx, mut drows, mut ds, mut dy) = (vec![9.0; n], vec![[9.0; 2]; n], 9.0, vec![9.0f32; of_y]);
+        let value = blend::value_and_grad_into(x, n, rows, s, y, &mut dx, &mut drows, &mut ds, &mut dy).unwrap();
+        near(value, wanted, 1e-12);
+        check((dx.clone(), drows.clone(), ds, dy.clone()));
+        kept.grad_into(x, n, rows, s, y, &mut dx, &mut drows, &mut ds, &mut dy).unwrap();
+        check((dx, drows, ds, dy));
+    }
+    // what goes wrong is said, and changes nothing
+    let mut buffers = (vec![9.0; 3], vec![[9.0; 2]; 2], 9.0, vec![9.0f32; 1]);
+    let error = kept.grad_into(
+        &x[..3],
+        3,
+        &rows[..2],
+        1.0,
+        &y[..1],
+        &mut buffers.0,
+        &mut buffers.1,
+        &mut buffers.2,
+        &mut buffers.3,
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("below the length 2, found 2"), "{error}");
+    assert_eq!(buffers, (vec![9.0; 3], vec![[9.0; 2]; 2], 9.0, vec![9.0; 1]));
+    assert!(blend::grad(&x[..3], 4, &rows, 1.0, &y[..1]).is_err());
+    let short =
+        kept.grad_into(&x[..3], 3, &rows[..3], 1.0, &y[..1], &mut [0.0; 2], &mut [[0.0; 2]; 3], &mut 0.0, &mut [0.0]);
+    assert!(short.is_err());
+}
+
+/// Tensors of one element and of several have their shape, however often and however a function is called.
+#[test]
+fn tensors_of_numbers_keep_their_shape() {
+    #[differentiable]
+    fn ones(x: f64) -> Tensor<f64> {
+        Tensor::ones([1]) * x
+    }
+    #[differentiable]
+    fn pair(x: f64, n: usize) -> (Tensor<f64>, f64) {
+        let mut s = Tensor::from_vec(vec![1.0, 2.0], [2]) * x;
+        for _ in 0..n {
+            s = &s * x;
+        }
+        (s, 3.0 * x)
+    }
+    let kept = (ones::compile(2.0).unwrap(), pair::compile(2.0, 2).unwrap());
+    for _ in 0..3 {
+        let all = [ones::value(2.0).unwrap(), ones::value_and_grad(2.0).unwrap().0, kept.0.value(2.0).unwrap()];
+        for y in all {
+            assert_eq!((y.shape().to_vec(), y.to_vec()), (vec![1], vec![2.0]));
+        }
+        for (t, s) in [pair::value(2.0, 2).unwrap(), kept.1.value(2.0, 2).unwrap()] {
+            assert_eq!((t.to_vec(), s), (vec![8.0, 16.0], 6.0));
+        }
+    }
+}
+
+/// Results of all sorts from slices.
+#[differentiable]
+fn sorts(x: &[f64], s: f64) -> (Vec<f64>, f64, [f64; 2]) {
+    let mut all = vec![0.0; x.len()];
+    let mut sum = 0.0;
+    for i in 0..x.len() {
+        all[i] = x[i] * s;
+        sum += x[i];
+    }
+    (all, sum, [sum * s, s])
+}
+
+#[test]
+fn results_of_several_sorts_through_slots() {
+    for n in [0, 1, 4, 33] {
+        let x: Vec<f64> = (0..n).map(|i| f64::from(i) - 1.5).collect();
+        let wanted = sorts(&x, 0.5);
+        for _ in 0..2 {
+            assert_eq!(sorts::value(&x, 0.5).unwrap(), wanted);
+        }
+        assert_eq!(sorts::compile(&x, 0.5).unwrap().value(&x, 0.5).unwrap(), wanted);
+    }
+}

@@ -185,3 +185,37 @@ fn as_many_equations_as_unknowns() {
         assert!(e.contains("wrong") && e.contains("equations") && e.contains("[2]"), "{e}");
     }
 }
+
+/// The derivative that is given by the theorem has the residual's loops inside.
+#[test]
+fn a_residual_with_two_loops() {
+    #[differentiable]
+    fn residual(x: f64, p: f64, n: usize) -> f64 {
+        let mut s = 0.0;
+        for _ in 0..n {
+            s = (s + x * p).sin();
+        }
+        let mut t = 0.0;
+        for _ in 0..n {
+            t = 0.5 * (t + x).sin();
+        }
+        s + t + 2.0 * x - p
+    }
+    #[differentiable(root_of(residual))]
+    fn root(p: f64, n: usize) -> f64 {
+        let (mut low, mut high) = (-4.0, 4.0);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if residual(middle, p, n) > 0.0 {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        0.5 * (low + high)
+    }
+    let (value, slope) = root::value_and_grad(0.3, 4).unwrap();
+    let h = 1e-5;
+    let wanted = (root(0.3 + h, 4) - root(0.3 - h, 4)) / (2.0 * h);
+    assert!((value - root(0.3, 4)).abs() < 1e-12 && (slope - wanted).abs() < 1e-7, "{value} {slope} {wanted}");
+}

@@ -18,7 +18,7 @@ use crate::{
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
         Op, arith,
-        control::{PROJ, WHILE, is_call, while_op},
+        control::{PROJ, WHILE, is_call, is_control, while_op},
         create, list,
     },
 };
@@ -39,7 +39,7 @@ pub(crate) fn chain(g: &Graph) -> Result<Cow<'_, Graph>> {
     while let Some(next) = fused(&g)? {
         g = Cow::Owned(next);
     }
-    let inside = |n: &Node| !is_call(&n.op) && n.subgraphs().any(holds_two);
+    let inside = |n: &Node| has_parts(n) && n.subgraphs().any(holds_two);
     if !g.nodes().any(|(_, n)| inside(n)) {
         return Ok(g);
     }
@@ -53,10 +53,15 @@ pub(crate) fn chain(g: &Graph) -> Result<Cow<'_, Graph>> {
     rebuild(&g, &mut |b, _, n, map| within(b, n, map), &|_| Vec::new()).map(Cow::Owned)
 }
 
+/// Whether it is a choice or a loop: functions stay as they are, and so do the derivatives that users give.
+fn has_parts(n: &Node) -> bool {
+    is_control(&n.op) && !is_call(&n.op)
+}
+
 /// Whether there are two loops beside one another, as deep as the source nests them.
 fn holds_two(g: &Graph) -> bool {
     g.nodes().filter(|(_, n)| n.op.is(&WHILE)).nth(1).is_some()
-        || g.nodes().any(|(_, n)| !is_call(&n.op) && n.subgraphs().any(holds_two))
+        || g.nodes().any(|(_, n)| has_parts(n) && n.subgraphs().any(holds_two))
 }
 
 /// The graph with two loops fused, if there are two.

@@ -136,6 +136,13 @@ impl Program {
         // those of the graph, where the function is one over elements
         program.inputs = optimised.input_types().cloned().collect();
         program.outputs = optimised.output_types().cloned().collect();
+        // a tensor's elements have slots of their own, but are one argument or result
+        let plain = |ty: &Ty| ty.is_list() || ty.rank() == 0;
+        if let Body::Scalar { forms, .. } = &mut program.body
+            && !program.inputs.iter().chain(&program.outputs).all(plain)
+        {
+            *forms = None;
+        }
         program.stats.stages.insert(0, ("passes", passes));
         program.stats.nodes = (g.size(), optimised.size());
         program.stats.graph = Some(std::sync::Arc::new(optimised));

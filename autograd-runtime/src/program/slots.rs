@@ -30,7 +30,7 @@ impl Form {
         for ty in tys {
             match ty.dtype {
                 DType::F32 | DType::F64 if ty.is_list() => form.list(ty.dtype),
-                _ if !ty.is_list() && ty.numel() == 1 => form.slots += 1,
+                _ if !ty.is_list() && ty.rank() == 0 => form.slots += 1,
                 _ => return None,
             }
             if form.slots > SLOTS {
