@@ -98,6 +98,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("window", "writes through views: tests/autograd/inplace_and_views.rs"),
     ("custom", "a user's: tests/autograd"),
     ("copysign", "a method of Rust's floats: tests/entry_points.rs"),
+    ("fmax", "a method of Rust's floats: tests/vector_loops.rs"),
+    ("fmin", "a method of Rust's floats: tests/vector_loops.rs"),
     ("cbrt", "a method of Rust's floats: autograd-runtime/src/elementary/tests.rs"),
     ("ne", "truth values: autograd-runtime/tests/rules.rs"),
     ("xor", "truth values: autograd-runtime/tests/rules.rs"),
