@@ -584,6 +584,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ("a derivative of the user's", &["custom_vjp"]),
     ("part of rounding and of signs, which have rows", &["copysign"]),
     ("parts of det and its derivatives", &["cofactor", "cofactor_slope"]),
+    ("methods of Rust's floats: tests/vector_loops.rs has NaN and ties", &["fmax", "fmin"]),
 ];
 
 #[test]
