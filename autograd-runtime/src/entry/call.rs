@@ -851,6 +851,7 @@ fn looked_up<F: Function, R>(args: F::Args<'_>, kind: Kind, read: impl FnOnce(&E
 }
 
 /// The value, which comes first among the results.
+#[inline]
 fn read_value<F: Function>(entry: &Entry, results: &mut Results<'_>) -> F::Value {
     let mut constants = entry.constants.iter();
     let mut r = OutReader { outs: Source::Run(*results), constants: &mut constants };
@@ -860,14 +861,17 @@ fn read_value<F: Function>(entry: &Entry, results: &mut Results<'_>) -> F::Value
     }
     value
 }
+#[inline]
 fn read_grads<F: Function>(args: F::Args<'_>, results: Results<'_>) -> F::Grads {
     F::collect(args, &mut GradReader { grads: Source::Run(results), listed: false })
 }
 /// Writes gradients into the caller's buffers.
+#[inline]
 fn write_grads(bind: &mut impl FnMut(&mut Binder<'_>), results: Results<'_>) {
     bind(&mut Binder { pass: BindPass::Write(Source::Run(results)), listed: false });
 }
 /// As [`write_grads`], and gives the value.
+#[inline]
 fn write_both<F: Function>(
     entry: &Entry,
     bind: &mut impl FnMut(&mut Binder<'_>),

@@ -45,6 +45,7 @@ impl Form {
         self.single |= if dtype == DType::F32 { bit } else { 0 };
         self.slots += 2;
     }
+    #[inline]
     pub fn slots(self) -> usize {
         self.slots
     }
@@ -120,16 +121,19 @@ impl<'a> Results<'a> {
     ///
     /// # Safety
     /// The lists among them, as the form says, are as long as they say, for `'a`.
+    #[inline]
     pub(super) unsafe fn new(bits: &'a [u64], form: Form) -> Self {
         Results { bits, form, next: 0 }
     }
     /// Whether the next one is a list, and of which elements.
+    #[inline]
     pub fn is_list(&self) -> Option<DType> {
         let bit = 1u32.checked_shl(self.next as u32).unwrap_or(0);
         let dtype = if self.form.single & bit == 0 { DType::F64 } else { DType::F32 };
         (self.form.lists & bit != 0).then_some(dtype)
     }
     /// Goes on where another reader of the same results has come to.
+    #[inline]
     pub fn skip_to(&mut self, other: Results<'_>) {
         self.next = other.next;
     }
