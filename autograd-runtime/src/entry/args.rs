@@ -247,10 +247,8 @@ pub(crate) enum OutVal {
 
 /// Where results are read from.
 pub(crate) enum Source<'o> {
-    /// Scalars, and which is next.
-    Slots(&'o [u64], usize),
-    /// Scalars and lists of a run.
-    Run(Results<'o>),
+    /// Scalars and lists in slots.
+    Slots(Results<'o>),
     Iter(&'o mut dyn Iterator<Item = OutVal>),
 }
 impl Source<'_> {
@@ -258,28 +256,23 @@ impl Source<'_> {
     #[inline(always)]
     pub fn scalar<T: Float>(&mut self) -> T {
         match self {
-            Source::Slots(all, next) => {
-                *next += 1;
-                T::from_bits(all.get(*next - 1).copied().unwrap_or_default())
-            }
-            Source::Run(r) => r.scalar().map(T::from_bits).unwrap_or_default(),
+            Source::Slots(r) => T::from_bits(r.scalar().unwrap_or_default()),
             Source::Iter(items) => scalar_from(items.next()),
         }
     }
     /// The next scalars.
     #[inline(always)]
     fn scalars<T: Float, const N: usize>(&mut self) -> [T; N] {
-        if let Source::Slots(all, next) = self
-            && let Some(bits) = all.get(*next..).and_then(<[u64]>::first_chunk::<N>)
+        if let Source::Slots(r) = self
+            && let Some(bits) = r.scalars::<N>()
         {
-            *next += N;
             return std::array::from_fn(|k| T::from_bits(bits[k]));
         }
         std::array::from_fn(|_| self.scalar())
     }
     /// The elements of the next list.
     fn with_list<T: Float, R>(&mut self, f: impl FnOnce(&[T]) -> R) -> R {
-        if let Source::Run(r) = self {
+        if let Source::Slots(r) = self {
             return f(r.list());
         }
         match self.next() {
@@ -287,7 +280,7 @@ impl Source<'_> {
             _ => f(&[]),
         }
     }
-    fn tensor<T: Float>(&mut self) -> Tensor<T> {
+    pub fn tensor<T: Element>(&mut self) -> Tensor<T> {
         match self.next() {
             Some(OutVal::Tensor(v)) => Tensor::from_value(v),
             Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
@@ -296,11 +289,7 @@ impl Source<'_> {
     }
     pub fn next(&mut self) -> Option<OutVal> {
         match self {
-            Source::Slots(all, next) => {
-                *next += 1;
-                all.get(*next - 1).map(|&bits| OutVal::Bits(bits))
-            }
-            Source::Run(r) => match r.is_list() {
+            Source::Slots(r) => match r.is_list() {
                 None => r.scalar().map(OutVal::Bits),
                 Some(DType::F32) => Some(OutVal::Tensor(stored(r.list::<f32>()))),
                 Some(_) => Some(OutVal::Tensor(stored(r.list::<f64>()))),

@@ -820,12 +820,12 @@ pub(super) fn run_slots(entry: &Entry, slots: &[u64], out: &mut [u64]) -> Option
 /// The gradient from slots.
 #[inline]
 pub(super) fn grads_of<F: Function>(args: F::Args<'_>, slots: &[u64]) -> F::Grads {
-    F::collect(args, &mut GradReader { grads: Source::Slots(slots, 0), listed: false })
+    read_grads::<F>(args, Results::of_scalars(slots))
 }
 /// The value from slots.
 #[inline]
 pub(super) fn value_of<F: Function>(slots: &[u64], constants: &[Fixed]) -> F::Value {
-    F::read(&mut OutReader { outs: Source::Slots(slots, 0), constants: &mut constants.iter() })
+    F::read(&mut OutReader { outs: Source::Slots(Results::of_scalars(slots)), constants: &mut constants.iter() })
 }
 
 /// Runs an entry on slots, if it is such an entry; `read` reads the results, those of the value with its constants first.
@@ -854,21 +854,21 @@ fn looked_up<F: Function, R>(args: F::Args<'_>, kind: Kind, read: impl FnOnce(&E
 #[inline]
 fn read_value<F: Function>(entry: &Entry, results: &mut Results<'_>) -> F::Value {
     let mut constants = entry.constants.iter();
-    let mut r = OutReader { outs: Source::Run(*results), constants: &mut constants };
+    let mut r = OutReader { outs: Source::Slots(*results), constants: &mut constants };
     let value = F::read(&mut r);
-    if let Source::Run(read) = r.outs {
+    if let Source::Slots(read) = r.outs {
         results.skip_to(read);
     }
     value
 }
 #[inline]
 fn read_grads<F: Function>(args: F::Args<'_>, results: Results<'_>) -> F::Grads {
-    F::collect(args, &mut GradReader { grads: Source::Run(results), listed: false })
+    F::collect(args, &mut GradReader { grads: Source::Slots(results), listed: false })
 }
 /// Writes gradients into the caller's buffers.
 #[inline]
 fn write_grads(bind: &mut impl FnMut(&mut Binder<'_>), results: Results<'_>) {
-    bind(&mut Binder { pass: BindPass::Write(Source::Run(results)), listed: false });
+    bind(&mut Binder { pass: BindPass::Write(Source::Slots(results)), listed: false });
 }
 /// As [`write_grads`], and gives the value.
 #[inline]

@@ -136,11 +136,7 @@ impl OutReader<'_> {
         self.outs.scalar()
     }
     pub(crate) fn tensor<T: Element>(&mut self) -> Tensor<T> {
-        match self.outs.next() {
-            Some(OutVal::Tensor(v)) => Tensor::from_value(v),
-            Some(OutVal::Bits(b)) => Tensor::scalar(T::from_bits(b)),
-            _ => Tensor::scalar(T::default()),
-        }
+        self.outs.tensor()
     }
 }
 

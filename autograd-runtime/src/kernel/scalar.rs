@@ -1179,9 +1179,9 @@ type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), C
 /// A loop over values of these forms: while `test` gives something for them, `trip` gives the next ones to what it ends with,
 /// once or behind each of several branches. The values at the loop's end.
 ///
-/// It is tested in front of the first trip and at the end of each, behind each of those branches if the test is `little`. With one test at its head the way out would be reached from
-/// there, and Cranelift, which leaves a loop behind when it comes to its way out, would move nothing out of the trips that come
-/// after that.
+/// It is tested in front of the first trip and at the end of each, behind each of those branches if the test is `little`. With one
+/// test at its head the way out would be reached from there, and Cranelift, which leaves a loop behind when it comes to its way
+/// out, would move nothing out of the trips that come after that.
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     like: &[Form],

@@ -8,9 +8,10 @@
 //! both loops fail, the error may be that of the second.
 
 use super::{
+    folds::dependants,
     jam::{Counted, counted},
     prune::lost,
-    split::{ancestors, graph, rebuild},
+    split::{graph, rebuild},
     vector::{Trips, vector},
 };
 use crate::{
@@ -73,9 +74,10 @@ fn fused(g: &Graph) -> Result<Option<Graph>> {
         .filter_map(|(id, n)| Some((id, counted(&n.op)?)))
         .take(LOOPS)
         .collect();
+    let after: Vec<FxHashSet<NodeId>> = all.iter().map(|(id, _)| dependants(g, [*id])).collect();
     for (k, (second, two)) in all.iter().enumerate() {
-        for (first, one) in &all[..k] {
-            if let Some(pair) = Pair::of(g, &live, (*first, one), (*second, two))
+        for ((first, one), after) in all[..k].iter().zip(&after) {
+            if let Some(pair) = Pair::of(g, &live, (*first, one), (*second, two), after)
                 && let Some(op) = pair.op()?
             {
                 return pair.put(&op).map(Some);
@@ -115,6 +117,7 @@ impl<'g> Pair<'g> {
         live: &[bool],
         (first, one): (NodeId, &Counted),
         (second, two): (NodeId, &Counted),
+        after: &FxHashSet<NodeId>,
     ) -> Option<Pair<'g>> {
         let (a, b) = (g.node(first), g.node(second));
         let (inside_a, inside_b) = (a.op.int(2) as usize, b.op.int(2) as usize);
@@ -126,7 +129,7 @@ impl<'g> Pair<'g> {
             (n.op.is(&PROJ) && n.args[0] == first).then(|| n.op.int(0) as usize)
         };
         // nothing else stands between the two
-        let between = |&x: &NodeId| from_first(x).is_none() && (x == first || ancestors(g, x).contains(&first));
+        let between = |&x: &NodeId| from_first(x).is_none() && after.contains(&x);
         if b.args.iter().any(between) {
             return None;
         }
@@ -206,7 +209,8 @@ impl<'g> Pair<'g> {
                 Given::Own(k) => ins[k],
                 Given::Next(k) => next[k],
             });
-            let last = second(p, b.op.graph(1), given.collect())?;
+            let made = |x| self.two.iter().any(|given| matches!(*given, Given::Next(k) if next[k] == x));
+            let last = second(p, b.op.graph(1), given.collect(), &made)?;
             let mut outs = [&next[..], &ins[next.len()..self.carried]].concat();
             for (m, (given, out)) in self.two.iter().zip(last).enumerate() {
                 let (Given::Own(k) | Given::Next(k)) = *given;
@@ -245,34 +249,21 @@ impl<'g> Pair<'g> {
     }
 }
 
-/// The body of the second loop, in which an element that has just been written is the value.
-fn second(p: &Builder, body: &Graph, ins: Vec<NodeId>) -> Result<Vec<NodeId>> {
+/// The body of the second loop. Of lists that the first has `made` it reads the element that has just been written, which is the
+/// value.
+fn second(p: &Builder, body: &Graph, ins: Vec<NodeId>, made: &dyn Fn(NodeId) -> bool) -> Result<Vec<NodeId>> {
     let live = body.live();
     let mut map: Vec<Option<NodeId>> = vec![None; body.len()];
     body.inputs().iter().zip(ins).for_each(|(i, to)| map[i.index()] = Some(to));
     for (id, n) in body.nodes().filter(|(id, n)| live[id.index()] && !n.op.is(&create::INPUT)) {
         let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
-        let written = if n.op.is(&list::GET) { Some(p.node(args[0])) } else { None };
+        let written = if n.op.is(&list::GET) && made(args[0]) { Some(p.node(args[0])) } else { None };
         map[id.index()] = Some(match written {
-            Some(w) if w.op.is(&list::SET) && same_index(p, w.args[1], args[1]) => w.args[2],
+            Some(w) if w.op.is(&list::SET) => w.args[2],
             _ => p.add(n.op.clone(), &args)?,
         });
     }
     body.outputs().iter().map(|o| map[o.index()].ok_or_else(lost)).collect()
-}
-
-/// Both come from one counter, 0 added or not.
-fn same_index(p: &Builder, a: NodeId, b: NodeId) -> bool {
-    let plain = |x: NodeId| {
-        let n = p.node(x);
-        let zero = |y: NodeId| create::value(&p.node(y).op) == Some(0.0);
-        match n.args[..] {
-            [zero_first, y] if n.op.is(&arith::ADD) && zero(zero_first) => y,
-            [y, zero_last] if n.op.is(&arith::ADD) && zero(zero_last) => y,
-            _ => x,
-        }
-    };
-    plain(a) == plain(b)
 }
 
 /// Whether a trip reads and writes of a list among the arguments of a body only the element of its own number, and, of one that

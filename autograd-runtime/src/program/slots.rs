@@ -11,7 +11,7 @@ use crate::{
 use std::marker::PhantomData;
 
 /// So many arguments or results fit the stack.
-pub(crate) const SLOTS: usize = 24;
+pub(super) const SLOTS: usize = 24;
 
 /// Which slots hold what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +125,11 @@ impl<'a> Results<'a> {
     pub(super) unsafe fn new(bits: &'a [u64], form: Form) -> Self {
         Results { bits, form, next: 0 }
     }
+    /// Scalars alone.
+    #[inline]
+    pub fn of_scalars(bits: &'a [u64]) -> Self {
+        Results { bits, form: Form::default(), next: 0 }
+    }
     /// Whether the next one is a list, and of which elements.
     #[inline]
     pub fn is_list(&self) -> Option<DType> {
@@ -142,6 +147,13 @@ impl<'a> Results<'a> {
     pub fn scalar(&mut self) -> Option<u64> {
         self.next += 1;
         self.bits.get(self.next - 1).copied()
+    }
+    /// The next slots, if there are so many.
+    #[inline]
+    pub fn scalars<const N: usize>(&mut self) -> Option<&'a [u64; N]> {
+        let all = self.bits.get(self.next..).and_then(<[u64]>::first_chunk)?;
+        self.next += N;
+        Some(all)
     }
     /// The next list; nothing if it is none of such elements.
     pub fn list<T: Float>(&mut self) -> &'a [T] {
