@@ -15,6 +15,7 @@ mod basics;
 mod exits;
 mod forms;
 mod gallery;
+mod indices;
 mod integers;
 mod invariants;
 mod limits;

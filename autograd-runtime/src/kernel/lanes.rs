@@ -124,9 +124,18 @@ impl<'a, 'b> Lanes<'a, 'b> {
         }
     }
 
+    /// Whether an integer is written as nought.
+    pub(super) fn is_zero(&self, x: Value) -> bool {
+        let dfg = &self.b.func.dfg;
+        let made = dfg.value_def(x).inst().map(|i| dfg.insts[i]);
+        matches!(made, Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) if imm.bits() == 0)
+    }
+
     /// `a + b`; wraps for I64.
     pub fn add(&mut self, a: Lane, b: Lane) -> Lane {
         let value = match a.dtype {
+            // ranges start from nought, mostly
+            DType::I64 if self.is_zero(a.value) => b.value,
             DType::I64 => self.b.ins().iadd(a.value, b.value),
             DType::Bool => return self.refuse("add", a),
             // a + (−x) = a − x

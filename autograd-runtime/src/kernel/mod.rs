@@ -12,6 +12,7 @@
 
 pub mod driver;
 mod emit;
+mod facts;
 pub mod frame;
 mod inner;
 pub mod jit;

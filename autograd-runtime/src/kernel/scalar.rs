@@ -3,6 +3,7 @@
 //! knowledge of dtypes to move them.
 
 use super::emit::missing;
+use super::facts::{self, Facts};
 use super::frame::{self, Frame};
 use super::lanes::{Lane, Lanes, mem, scalar_type};
 use super::{CompileError, Id, MAX_NODES, Node, NodeKind, Vector, jit, node, size_of, validate, vector};
@@ -12,7 +13,7 @@ use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, FuncRef, InstBuilder, Signature, StackSlotData, StackSlotKind, Type, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::{cell::RefCell, sync::Arc};
 
@@ -381,6 +382,33 @@ impl ScalarProgram {
         // lists of a trip go at its end, which there is one of elsewhere
         (few && !self.makes_lists()).then_some((id, cond, args, branches))
     }
+    /// Which argument an output is: that argument itself, or the list that it is, written in place.
+    fn origin(&self, output: usize) -> Option<usize> {
+        let mut id = *self.outputs.get(output)?;
+        loop {
+            id = match self.insts.get(id as usize)? {
+                Inst::Node(Node { kind: NodeKind::Load { buffer, .. }, .. }) => return Some(usize::from(*buffer)),
+                Inst::Argument(k) => return Some(*k),
+                Inst::Put { list, .. } | Inst::Overwrite { list, .. } | Inst::AddTo { list, .. } => *list,
+                Inst::Within { number, .. } | Inst::Trip { number, .. } => *number,
+                &Inst::Result { of, index, .. } => match self.insts.get(of as usize)? {
+                    Inst::If { args, branches, .. } => args[common(branches, index)?],
+                    Inst::While { body, args, carried, .. } if index < *carried => {
+                        (body.origin(index)? == index).then(|| args[index])?
+                    }
+                    Inst::Back { step, args, carried, .. } => {
+                        let first = step.inputs.len() - carried;
+                        (step.origin(index)? == first + index).then(|| args[args.len() - carried + index])?
+                    }
+                    Inst::Call { function: Some(f), args, .. } if index < f.sums() => {
+                        args[args.len() - f.sums() + index]
+                    }
+                    _ => return None,
+                },
+                _ => return None,
+            };
+        }
+    }
     /// Whether it is so little straight-line code that it may be written several times.
     fn is_little(&self) -> bool {
         const LITTLE: usize = 8;
@@ -396,6 +424,12 @@ impl ScalarProgram {
             _ => false,
         })
     }
+}
+
+/// Which argument the outputs of both branches are, if they are the same one.
+fn common(branches: &[ScalarProgram; 2], output: usize) -> Option<usize> {
+    let [a, b] = branches.each_ref().map(|b| b.origin(output));
+    a.filter(|_| a == b)
 }
 
 /// Checks what [`emit`] relies on; gives the types of the outputs.
@@ -607,8 +641,8 @@ pub(super) struct Cx<'f> {
     /// Functions, and the one that this is.
     functions: &'f [(Arc<Function>, FuncRef)],
     own: Option<(&'f Function, FuncRef)>,
-    /// Indices and lengths that have been compared on the way to the current position.
-    checked: RefCell<FxHashSet<(Value, Value)>>,
+    /// What is known at the current position.
+    pub(super) facts: RefCell<Facts>,
 }
 
 /// What stands around the code of a function: where it leaves from.
@@ -621,7 +655,7 @@ fn context<'f>(
     let [lacking, fault, failed] = [0; 3].map(|_| l.b.create_block());
     l.b.append_block_param(failed, types::I32);
     [lacking, fault, failed].into_iter().for_each(|b| l.b.set_cold_block(b));
-    Cx { frame, lacking, fault, failed, functions, own, checked: RefCell::default() }
+    Cx { frame, lacking, fault, failed, functions, own, facts: RefCell::default() }
 }
 
 /// Ends a function: everything went well where the current position is. It also returns these results.
@@ -890,7 +924,11 @@ impl Done {
             let lane = |a: Id| at(a).lane();
             let value = match inst {
                 Inst::Node(n) => Val::Scalar(single(l, n, id, values, load)?),
-                Inst::Argument(k) => load(l, *k),
+                Inst::Argument(k) => {
+                    let list = load(l, *k);
+                    exists(l, cx, list.lane().value);
+                    list
+                }
                 Inst::Result { of, index, .. } => results[of][*index],
                 Inst::If { .. } | Inst::While { .. } | Inst::Back { .. } | Inst::Call { .. } => {
                     let outs = match inst {
@@ -958,6 +996,7 @@ impl Done {
                 Inst::Fill { value, len } => {
                     let (value, len) = (lane(*value), lane(*len).value);
                     let to = take(l, cx, len, value.dtype);
+                    exists(l, cx, len);
                     let size = l.b.ins().iconst(types::I64, size_of(value.dtype) as i64);
                     let bits = bits(l, value);
                     let p = types::I64;
@@ -1029,6 +1068,14 @@ fn as_long(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, a: Value, b: Value) {
     guard(l, cx, other, frame::LENGTH, -1, [b, a]);
 }
 
+/// Notes that there is a list of this length, so that it is not negative.
+fn exists(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, len: Value) {
+    if !cx.facts.borrow().natural(l, len) {
+        let most = l.b.ins().iconst(types::I64, i64::MAX);
+        cx.facts.borrow_mut().is_below(len, most);
+    }
+}
+
 /// The address of an element, which is there.
 fn element(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, list: Val, index: Value, place: i64) -> (Value, DType) {
     let (at, len, dtype) = parts(list);
@@ -1039,9 +1086,11 @@ fn element(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, list: Val, index: Value, place: i
 
 /// Leaves with a fault unless an index is below a length.
 fn below(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, index: Value, len: Value, place: i64) {
-    if cx.checked.borrow_mut().insert((index, len)) {
+    // what is compared is the length of a list, as a rule, or below one
+    if !cx.facts.borrow().below(l, index, len) {
         let outside = l.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
         guard(l, cx, outside, frame::INDEX, place, [index, len]);
+        cx.facts.borrow_mut().is_below(index, len);
     }
 }
 
@@ -1069,14 +1118,22 @@ fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
     let like = [Form::Scalar(DType::I64), Form::Scalar(dtype)];
     let below =
         |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(l.b.ins().icmp(IntCC::UnsignedLessThan, vals[0].lane().value, len));
-    let vals = cycle(l, &like, [none, zero.value], true, below, |l, vals, go_on| {
-        let (i, sum) = (vals[0].lane().value, vals[1].lane());
-        let by = l.b.ins().imul_imm_s(i, size_of(dtype) as i64);
-        let address = l.b.ins().iadd(at, by);
-        let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
-        let (next, sum) = (l.b.ins().iadd_imm_s(i, 1), l.add(sum, Lane { value, dtype }));
-        go_on(l, &[next, sum.value])
-    })?;
+    let vals = cycle(
+        l,
+        &like,
+        [none, zero.value],
+        |_| false,
+        true,
+        below,
+        |l, vals, go_on| {
+            let (i, sum) = (vals[0].lane().value, vals[1].lane());
+            let by = l.b.ins().imul_imm_s(i, size_of(dtype) as i64);
+            let address = l.b.ins().iadd(at, by);
+            let value = l.b.ins().load(scalar_type(dtype), mem(), address, 0);
+            let (next, sum) = (l.b.ins().iadd_imm_s(i, 1), l.add(sum, Lane { value, dtype }));
+            go_on(l, &[next, sum.value])
+        },
+    )?;
     Ok(vals[1].lane())
 }
 
@@ -1124,23 +1181,26 @@ pub(super) fn inner(
     args: &[Val],
 ) -> Result<Vec<Val>, CompileError> {
     // what is compared inside is not known to hold afterwards
-    let checked = cx.checked.borrow().clone();
+    let mark = cx.facts.borrow().mark();
     let outs = region(l, cx, program, &mut |_, k| args[k]);
-    cx.checked.replace(checked);
+    cx.facts.borrow_mut().forget(mark);
     outs
 }
 
-/// A block with parameters for these values, and the values.
-pub(super) fn block(l: &mut Lanes<'_, '_>, like: &[Form]) -> (Block, Vec<Val>) {
+/// A block with parameters for values of these forms, and the values. Those that are `known` need none.
+fn block(l: &mut Lanes<'_, '_>, like: &[Form], known: impl Fn(usize) -> Option<Val>) -> (Block, Vec<Val>) {
     let block = l.b.create_block();
-    let val = |&form: &Form| match form {
-        Form::Scalar(dtype) => Val::Scalar(Lane { value: l.b.append_block_param(block, scalar_type(dtype)), dtype }),
-        Form::List(dtype) => {
+    let val = |(k, &form): (usize, &Form)| match (known(k), form) {
+        (Some(val), _) => val,
+        (None, Form::Scalar(dtype)) => {
+            Val::Scalar(Lane { value: l.b.append_block_param(block, scalar_type(dtype)), dtype })
+        }
+        (None, Form::List(dtype)) => {
             let at = l.b.append_block_param(block, types::I64);
             Val::List { at, len: l.b.append_block_param(block, types::I64), dtype }
         }
     };
-    let vals = like.iter().map(val).collect();
+    let vals = like.iter().enumerate().map(val).collect();
     (block, vals)
 }
 fn forms(vals: &[Val]) -> Vec<Form> {
@@ -1182,34 +1242,53 @@ type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), C
 /// It is tested in front of the first trip and at the end of each, behind each of those branches if the test is `little`. With one
 /// test at its head the way out would be reached from there, and Cranelift, which leaves a loop behind when it comes to its way
 /// out, would move nothing out of the trips that come after that.
+///
+/// What `stays` the same in all trips is passed on to none of them.
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     like: &[Form],
     start: impl IntoIterator<Item = Value>,
+    stays: impl Fn(usize) -> bool,
     little: bool,
     test: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<Value, CompileError>,
     trip: impl FnOnce(&mut Lanes<'a, 'b>, &[Val], Next<'_, 'a, 'b>) -> Result<(), CompileError>,
 ) -> Result<Vec<Val>, CompileError> {
-    let args = |values: &[Value]| values.iter().copied().map(BlockArg::Value).collect::<Vec<_>>();
     let start: Vec<Value> = start.into_iter().collect();
-    let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like), block(l, like));
+    let begin = of_words(like, &start)?;
+    let known = |k: usize| stays(k).then(|| begin[k]);
+    let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like, known), block(l, like, known));
+    let stay: Vec<bool> =
+        begin.iter().enumerate().flat_map(|(k, v)| v.values().into_iter().map(move |_| k)).map(&stays).collect();
+    let pass = |values: &[Value]| {
+        let mut passed = Vec::with_capacity(values.len());
+        for (k, &value) in values.iter().enumerate() {
+            match stay[k] {
+                false => passed.push(value),
+                true if value == start[k] => {}
+                true => return malformed("a value that stays the same has changed"),
+            }
+        }
+        Ok(passed)
+    };
+    let args = |values: &[Value]| Ok(pass(values)?.into_iter().map(BlockArg::Value).collect::<Vec<_>>());
     let end = |l: &mut Lanes<'a, 'b>, next: &[Value]| {
-        let more = test(l, &of_words(like, next)?)?;
-        l.b.ins().brif(more, head, &args(next), exit, &args(next));
+        let (more, next) = (test(l, &of_words(like, next)?)?, args(next)?);
+        l.b.ins().brif(more, head, &next, exit, &next);
         Ok(())
     };
-    let some = test(l, &of_words(like, &start)?)?;
-    l.b.ins().brif(some, first, &[], exit, &args(&start));
+    let some = test(l, &begin)?;
+    let started = args(&start)?;
+    l.b.ins().brif(some, first, &[], exit, &started);
     // what all trips have in common goes here
     enter(l, first);
-    jump(l, head, start);
+    l.b.ins().jump(head, &started);
     l.b.switch_to_block(head);
     if little {
         trip(l, &vals, &end)?;
     } else {
-        let (tail, nexts) = block(l, like);
+        let (tail, nexts) = block(l, like, known);
         trip(l, &vals, &|l, next| {
-            jump(l, tail, next.iter().copied());
+            jump(l, tail, pass(next)?);
             Ok(())
         })?;
         enter(l, tail);
@@ -1237,8 +1316,10 @@ fn choice(
     for (start, branch) in starts.into_iter().zip(branches) {
         enter(l, start);
         let outs = inner(l, cx, branch, args)?;
-        let to = end.get_or_insert_with(|| block(l, &forms(&outs))).0;
-        jump(l, to, words(&outs));
+        let known = |k: usize| common(branches, k).map(|from| args[from]);
+        let to = end.get_or_insert_with(|| block(l, &forms(&outs), known)).0;
+        let open = outs.iter().enumerate().filter(|(k, _)| known(*k).is_none());
+        jump(l, to, open.flat_map(|(_, v)| v.values()));
     }
     let Some((end, vals)) = end else { return malformed("a choice without branches") };
     enter(l, end);
@@ -1277,24 +1358,24 @@ fn ending<'a, 'b>(
         let outs = trip(l, cx, body, args)?;
         return end(l, outs, None);
     };
-    let checked = cx.checked.borrow().clone();
+    let outside = cx.facts.borrow().mark();
     let mut before = Done::default();
     before.go_on(l, cx, body, choice, &mut |_, k| args[k])?;
     let given: Vec<Val> = ids.iter().map(|&a| before.values[a as usize]).collect();
     let starts = [l.b.create_block(), l.b.create_block()];
     l.b.ins().brif(before.values[cond as usize].lane().value, starts[0], &[], starts[1], &[]);
-    let known = cx.checked.borrow().clone();
+    let known = cx.facts.borrow().mark();
     for (holds, (start, branch)) in [true, false].into_iter().zip(starts.into_iter().zip(branches)) {
         enter(l, start);
         // what is compared behind one branch is not known behind the other
-        cx.checked.replace(known.clone());
+        cx.facts.borrow_mut().forget(known);
         let mut done = before.clone();
         let outs = inner(l, cx, branch, &given)?;
         done.control(l, outs);
         done.go_on(l, cx, body, body.insts.len(), &mut |_, k| args[k])?;
         end(l, done.outputs(body), Some((cond, holds)))?;
     }
-    cx.checked.replace(checked);
+    cx.facts.borrow_mut().forget(outside);
     Ok(())
 }
 
@@ -1336,6 +1417,51 @@ fn recorded_trip<'a, 'b>(
     })
 }
 
+/// Notes at the start of a trip what its condition says of the values that it takes, `now`; `args` are those of the first trip.
+fn learn(
+    l: &mut Lanes<'_, '_>,
+    cx: &Cx<'_>,
+    [cond, body]: [&ScalarProgram; 2],
+    args: &[Val],
+    now: &[Val],
+    carried: usize,
+) -> Result<(), CompileError> {
+    if !cond.insts.iter().all(|i| matches!(i, Inst::Node(_) | Inst::Argument(_) | Inst::Len(_))) {
+        return Ok(());
+    }
+    // written for what can be read off it: nothing of this stays in the code
+    let holds = inner(l, cx, cond, now)?[0].lane().value;
+    for k in 0..carried {
+        let (first, x) = (args[k].lane().value, now[k].lane().value);
+        // a number that is not negative at first, is below another and one more in the next trip
+        let counts = cx.facts.borrow().bounded(l, holds, x) && cx.facts.borrow().natural(l, first);
+        if counts && arithmetic(l, body, body.outputs[k], now, 3).is_some_and(|next| facts::follows(l, x, next)) {
+            cx.facts.borrow_mut().is_natural(x);
+        }
+    }
+    cx.facts.borrow_mut().holds(l, holds);
+    Ok(())
+}
+
+/// A value of a program over these arguments, if it takes no more than so many operations one after the other.
+fn arithmetic(l: &mut Lanes<'_, '_>, program: &ScalarProgram, id: Id, args: &[Val], depth: usize) -> Option<Value> {
+    let Inst::Node(n) = &program.insts[id as usize] else { return None };
+    let lanes = match &n.kind {
+        NodeKind::Load { buffer, .. } => return Some(args[usize::from(*buffer)].lane().value),
+        NodeKind::Elementwise { args: ids, lowering: super::Lowering::Inline(_) } if depth > 0 => {
+            let lane = |&a: &Id| {
+                let Inst::Node(n) = &program.insts[a as usize] else { return None };
+                let dtype = n.dtype;
+                arithmetic(l, program, a, args, depth - 1).map(|value| Lane { value, dtype })
+            };
+            ids.iter().map(lane).collect::<Option<SmallVec<[Lane; 4]>>>()?
+        }
+        NodeKind::Const { .. } => SmallVec::new(),
+        _ => return None,
+    };
+    node::emit(l, n, &lanes).map(|lane| lane.value)
+}
+
 fn repeat<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     cx: &Cx<'_>,
@@ -1375,9 +1501,8 @@ fn repeat<'a, 'b>(
         }
         let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, place)?;
         let done = words(&outs).into_iter().chain(counted.then_some(attempt.trips)).chain(after).collect();
-        let like: Vec<Form> = like.iter().copied().chain(at.map(|_| integer)).collect();
         start.extend(end);
-        start = vector::end(l, attempt, &like, done, start);
+        start = vector::end(l, attempt, done, start);
         end = end.and_then(|_| start.pop());
     }
     if let (Some((at, _)), Some(end)) = (at, end) {
@@ -1386,7 +1511,9 @@ fn repeat<'a, 'b>(
     }
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
-    let mut vals = cycle(l, &like, start, cond.is_little(), test, |l, vals, next| {
+    let stays = |k: usize| k < carried && body.origin(k) == Some(k);
+    let mut vals = cycle(l, &like, start, stays, cond.is_little(), test, |l, vals, next| {
+        learn(l, cx, [cond, body], args, &now(vals), carried)?;
         let room = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value));
         if let ([Some(to), Some(limit)], Some((at, _))) = (room, at) {
             let stay = taken.then_some(&vals[carried..]);
@@ -1444,7 +1571,9 @@ fn repeat_linked<'a, 'b>(
     let start = words(&args[..carried]).into_iter().chain([none, none]);
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
-    cycle(l, &like, start, cond.is_little(), test, |l, vals, next| {
+    let stays = |k: usize| k < carried && body.origin(k) == Some(k);
+    cycle(l, &like, start, stays, cond.is_little(), test, |l, vals, next| {
+        learn(l, cx, [cond, body], args, &now(vals), carried)?;
         let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
         let stay = how.taken.then_some(&vals[carried..]);
         let write = |l: &mut Lanes<'a, 'b>, recorded: &[Val]| {
@@ -1471,8 +1600,11 @@ fn back_linked(
     let mut like = vec![Form::Scalar(DType::I64); 2];
     like.extend(forms(state));
     let start = words(&args[..2]).into_iter().chain(words(state));
-    let vals = cycle(l, &like, start, true, left, |l, vals, next| {
+    let first = step.inputs.len() - carried;
+    let stays = |k: usize| k >= 2 && step.origin(k - 2) == Some(first + k - 2);
+    let vals = cycle(l, &like, start, stays, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
+        cx.facts.borrow_mut().is_below(number, args[0].lane().value);
         let from = before(l, records, vals[1].lane().value, record.len() + 1);
         let mut now = recorded(l, from, record);
         let before = l.b.ins().load(types::I64, mem(), from, (record.len() * 8) as i32);
@@ -1507,7 +1639,7 @@ impl Room {
             let end = l.b.ins().iadd(room.to, bytes);
             l.b.ins().icmp(IntCC::UnsignedGreaterThan, end, room.limit)
         };
-        let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2]));
+        let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2], |_| None));
         l.b.set_cold_block(full);
         // as in `guard`
         let lack = lacks(l, self);
@@ -1559,10 +1691,13 @@ fn back(
         let attempt = vector::begin(l, cx, v, &now, state, Some(trips))?;
         let outs = vector::run(l, cx, v, &now, state, &attempt, Some(first))?;
         let done = std::iter::once(none).chain(words(&outs)).collect();
-        start = vector::end(l, attempt, &like, done, start);
+        start = vector::end(l, attempt, done, start);
     }
-    let vals = cycle(l, &like, start, true, left, |l, vals, next| {
+    let inputs = step.inputs.len() - carried;
+    let stays = |k: usize| k >= 1 && step.origin(k - 1) == Some(inputs + k - 1);
+    let vals = cycle(l, &like, start, stays, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
+        cx.facts.borrow_mut().is_below(number, trips);
         let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);
         let from = l.b.ins().iadd(first, by);
         let mut now = recorded(l, from, record);

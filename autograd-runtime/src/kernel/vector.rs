@@ -11,11 +11,11 @@
 use super::emit;
 use super::lanes::{Lane, Lanes, mem, scalar_type};
 use super::plan::Plan;
-use super::scalar::{self, Cx, Form, ScalarProgram, Val, block, enter, inner, jump, parts};
+use super::scalar::{self, Cx, Form, ScalarProgram, Val, enter, inner, jump, parts};
 use super::{CompileError, Id, Kernel, NodeKind, Scope, frame, size_of, validate};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{Block, InstBuilder, InstructionData, Opcode, Value, types};
+use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
 use std::ops::Range;
 
 /// How the trips of a loop run side by side. Arguments are those of a trip; "at first" is trip 0, of a loop backwards
@@ -163,7 +163,7 @@ pub(super) fn begin(
     let mut least = trips;
     for pair in inner(l, cx, &v.limits, args)?.chunks(2) {
         let [from, to] = [pair[0], pair[1]].map(|v| v.lane().value);
-        let n = if is_zero(l, from) {
+        let n = if l.is_zero(from) {
             to
         } else {
             // without this a difference that wraps might look like a number of trips
@@ -184,6 +184,9 @@ pub(super) fn begin(
     for origin in &v.buffers {
         let &Origin::List { list, index, stride } = origin else { continue };
         let (first, (_, len, _)) = (head[index].lane().value, parts(args[list]));
+        if stride == 1 && cx.facts.borrow().all_below(l, first, trips, len) {
+            continue;
+        }
         // from the lowest to the highest index; the number of trips and a stride are too small for this to wrap
         let after = l.b.ins().iadd_imm_s(trips, -1);
         let span = l.b.ins().imul_imm_s(after, stride.abs());
@@ -208,11 +211,6 @@ pub(super) fn begin(
     Ok(Attempt { trips, head, otherwise })
 }
 
-fn is_zero(l: &Lanes<'_, '_>, x: Value) -> bool {
-    let dfg = &l.b.func.dfg;
-    let made = dfg.value_def(x).inst().map(|i| dfg.insts[i]);
-    matches!(made, Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) if imm.bits() == 0)
-}
 fn both(l: &mut Lanes<'_, '_>, a: Option<Value>, b: Value) -> Value {
     a.map_or(b, |a| l.b.ins().band(a, b))
 }
@@ -296,17 +294,23 @@ pub(super) fn run(
 }
 
 /// Brings the two ways together: the words that the loop itself begins with, `done` after the attempt, `start` without.
-pub(super) fn end(
-    l: &mut Lanes<'_, '_>,
-    attempt: Attempt,
-    like: &[Form],
-    done: Vec<Value>,
-    start: Vec<Value>,
-) -> Vec<Value> {
-    let (join, now) = block(l, like);
+pub(super) fn end(l: &mut Lanes<'_, '_>, attempt: Attempt, done: Vec<Value>, start: Vec<Value>) -> Vec<Value> {
+    let join = l.b.create_block();
+    let (mut now, mut ways) = (Vec::with_capacity(start.len()), [Vec::new(), Vec::new()]);
+    for (a, b) in done.into_iter().zip(start) {
+        if a == b {
+            now.push(a);
+            continue;
+        }
+        let ty = l.b.func.dfg.value_type(a);
+        now.push(l.b.append_block_param(join, ty));
+        ways[0].push(a);
+        ways[1].push(b);
+    }
+    let [done, start] = ways;
     jump(l, join, done);
     enter(l, attempt.otherwise);
     jump(l, join, start);
     enter(l, join);
-    scalar::words(&now)
+    now
 }
