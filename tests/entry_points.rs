@@ -32,6 +32,20 @@ macro_rules! tour {
             alike(&kept.value($($arg),*).unwrap().flat(), &value, $tol);
             alike(&kept.grad($($arg),*).unwrap().flat(), &grad, $tol);
             alike(&kept.value_and_grad($($arg),*).unwrap().1.flat(), &grad, $tol);
+            // the first call of a program takes another way than the ones that find it
+            for _ in 0..2 {
+                let (v, t) = $f::jvp($($arg,)* $($dir),*).unwrap();
+                alike(&[v.flat(), t.flat()].concat(), &[&value[..], &tangent.flat()].concat(), $tol);
+                let (v, t) = kept.jvp($($arg,)* $($dir),*).unwrap();
+                alike(&[v.flat(), t.flat()].concat(), &[&value[..], &tangent.flat()].concat(), $tol);
+                for product in [$f::hvp($($arg,)* $($dir),*), kept.hvp($($arg,)* $($dir),*)] {
+                    alike(&product.unwrap().flat(), &hvp, $tol);
+                }
+                for both in [$f::grad_and_hvp($($arg,)* $($dir),*), kept.grad_and_hvp($($arg,)* $($dir),*)] {
+                    let (g, h) = both.unwrap();
+                    alike(&[g.flat(), h.flat()].concat(), &[&grad[..], &hvp].concat(), 10.0 * $tol);
+                }
+            }
             let how = $f::explain($($arg),*).unwrap();
             assert_eq!((how.function, how.engine), (stringify!($f), EngineUsed::Compiled), "{how}");
             seen.push([value, grad, hvp]);
@@ -291,6 +305,12 @@ fn directions_of_other_lengths_are_refused() {
             error(scaled::jvp(&x, by.clone(), &d, e.clone()).map(drop), &named("jvp", "scaled"));
             error(energy::hvp(&x, by.clone(), &d, e.clone()).map(drop), &named("hvp", "energy"));
             error(energy::grad_and_hvp(&x, by.clone(), &d, e).map(drop), &named("grad_and_hvp", "energy"));
+        }
+        let d = vec![1.0; 40];
+        for _ in 0..2 {
+            scaled::jvp(&x, by.clone(), &d, vec![1.0; 2]).unwrap();
+            let wanted = "scaled::jvp: expected 40 numbers as direction of `x`, found 39";
+            error(scaled::jvp(&x, by.clone(), &d[..39], vec![1.0; 2]).map(drop), wanted);
         }
         let (t, u) = (Tensor::<f64>::ones([3]), Tensor::<f64>::ones([2, 3]));
         let e = elementwise::jvp(&t, &u).unwrap_err().to_string();

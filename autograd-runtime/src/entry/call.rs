@@ -493,37 +493,49 @@ fn stored_of(v: &Value) -> Result<Window<'_>> {
 
 pub(super) fn value<F: Function>(args: F::Args<'_>) -> Result<F::Value> {
     let kind = Kind::Value;
-    match looked_up::<F, _>(args, kind, |e, mut r| read_value::<F>(e, &mut r)) {
+    match looked_up::<F, _>(args, None, kind, |e, mut r| read_value::<F>(e, &mut r)) {
         Some(value) => Ok(value),
         None => Ok(run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?.read::<F>()),
     }
 }
 pub(super) fn grad<F: Function>(args: F::Args<'_>) -> Result<F::Grads> {
     let kind = Kind::Grad;
-    match looked_up::<F, _>(args, kind, |_, r| read_grads::<F>(args, r)) {
+    match looked_up::<F, _>(args, None, kind, |_, mut r| read_grads::<F>(args, &mut r)) {
         Some(grads) => Ok(grads),
         None => Ok(run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?.collect::<F>(args)),
     }
 }
 pub(super) fn value_and_grad<F: Function>(args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
     let kind = Kind::ValueAndGrad;
-    let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, r));
-    if let Some(both) = looked_up::<F, _>(args, kind, read) {
+    let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, &mut r));
+    if let Some(both) = looked_up::<F, _>(args, None, kind, read) {
         return Ok(both);
     }
     let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::None, None)?;
     Ok((o.read::<F>(), o.collect::<F>(args)))
 }
 pub(super) fn jvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
-    let o = run::<F>(args, visit::<F>(args, Kind::Jvp), Kind::Jvp, Extra::Tangents(t), None)?;
+    let kind = Kind::Jvp;
+    if let Some(both) = looked_up::<F, _>(args, Some(t), kind, read_values::<F>) {
+        return Ok(both);
+    }
+    let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::Tangents(t), None)?;
     Ok((o.read::<F>(), o.read_from::<F>(o.values)))
 }
 pub(super) fn hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
-    Ok(run::<F>(args, visit::<F>(args, Kind::Hvp), Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
+    let kind = Kind::Hvp;
+    match looked_up::<F, _>(args, Some(t), kind, |_, mut r| read_grads::<F>(args, &mut r)) {
+        Some(product) => Ok(product),
+        None => Ok(run::<F>(args, visit::<F>(args, kind), kind, Extra::Tangents(t), None)?.collect::<F>(args)),
+    }
 }
 
 pub(super) fn grad_and_hvp<F: Function>(args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Grads, F::Grads)> {
     let kind = Kind::GradAndHvp;
+    let read = |_: &Entry, mut r: Results<'_>| (read_grads::<F>(args, &mut r), read_grads::<F>(args, &mut r));
+    if let Some(both) = looked_up::<F, _>(args, Some(t), kind, read) {
+        return Ok(both);
+    }
     let o = run::<F>(args, visit::<F>(args, kind), kind, Extra::Tangents(t), None)?;
     Ok((o.collect::<F>(args), o.collect_from::<F>(args, o.outs.len() / 2)))
 }
@@ -542,7 +554,7 @@ fn into(
 }
 pub(super) fn grad_into<F: Function>(args: F::Args<'_>, mut bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
     let kind = Kind::Grad;
-    match looked_up::<F, _>(args, kind, |_, r| write_grads(&mut bind, r)) {
+    match looked_up::<F, _>(args, None, kind, |_, r| write_grads(&mut bind, r)) {
         Some(()) => Ok(()),
         None => into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d))).map(drop),
     }
@@ -552,7 +564,7 @@ pub(super) fn value_and_grad_into<F: Function>(
     mut bind: impl FnMut(&mut Binder<'_>),
 ) -> Result<F::Value> {
     let kind = Kind::ValueAndGrad;
-    match looked_up::<F, _>(args, kind, |e, r| write_both::<F>(e, &mut bind, r)) {
+    match looked_up::<F, _>(args, None, kind, |e, r| write_both::<F>(e, &mut bind, r)) {
         Some(value) => Ok(value),
         None => Ok(into(bind, |d| run::<F>(args, visit::<F>(args, kind), kind, Extra::None, Some(d)))?.read::<F>()),
     }
@@ -820,7 +832,7 @@ pub(super) fn run_slots(entry: &Entry, slots: &[u64], out: &mut [u64]) -> Option
 /// The gradient from slots.
 #[inline]
 pub(super) fn grads_of<F: Function>(args: F::Args<'_>, slots: &[u64]) -> F::Grads {
-    read_grads::<F>(args, Results::of_scalars(slots))
+    read_grads::<F>(args, &mut Results::of_scalars(slots))
 }
 /// The value from slots.
 #[inline]
@@ -828,26 +840,50 @@ pub(super) fn value_of<F: Function>(slots: &[u64], constants: &[Fixed]) -> F::Va
     F::read(&mut OutReader { outs: Source::Slots(Results::of_scalars(slots)), constants: &mut constants.iter() })
 }
 
-/// Runs an entry on slots, if it is such an entry; `read` reads the results, those of the value with its constants first.
+/// Runs an entry on slots and directions, if it is such an entry; `read` reads the results, those of the value with its
+/// constants first.
 #[inline]
-fn run_borrowed<R>(entry: &Entry, slots: &Slots<'_>, read: impl FnOnce(&Entry, Results<'_>) -> R) -> Option<R> {
+fn run_borrowed<F: Function, R>(
+    entry: &Entry,
+    slots: &Slots<'_>,
+    tangents: Option<F::Tangents<'_>>,
+    read: impl FnOnce(&Entry, Results<'_>) -> R,
+) -> Option<R> {
     let Body::Compiled { program, .. } = &entry.body else { return None };
     if !entry.closed || current_engine() == Engine::Dynamic {
         return None;
     }
+    let both;
+    let slots = match tangents {
+        None => slots,
+        Some(t) => {
+            let (mut all, mut given) = (slots.clone(), Slots::new());
+            F::tangent_slots(t, &mut given);
+            if !all.add_directions(&entry.wrt, &given) {
+                return None;
+            }
+            both = all;
+            &both
+        }
+    };
     program.run_borrowed(slots, |results| read(entry, results))
 }
 
 /// As a kept function's call, with a look-up in the cache: through slots on the stack. `None` where that does not apply; the
 /// usual way then says why.
 #[inline]
-fn looked_up<F: Function, R>(args: F::Args<'_>, kind: Kind, read: impl FnOnce(&Entry, Results<'_>) -> R) -> Option<R> {
+fn looked_up<F: Function, R>(
+    args: F::Args<'_>,
+    tangents: Option<F::Tangents<'_>>,
+    kind: Kind,
+    read: impl FnOnce(&Entry, Results<'_>) -> R,
+) -> Option<R> {
     let mut slots = Slots::new();
     F::slots(args, &mut slots);
     slots.filled()?;
     // scalars and lists add nothing to a key
     let entry = cache::get(&Key::new(TypeId::of::<F>(), kind))?;
-    run_borrowed(&entry, &slots, read)
+    run_borrowed::<F, R>(&entry, &slots, tangents, read)
 }
 
 /// The value, which comes first among the results.
@@ -861,9 +897,18 @@ fn read_value<F: Function>(entry: &Entry, results: &mut Results<'_>) -> F::Value
     }
     value
 }
+/// The value and its derivative.
+fn read_values<F: Function>(entry: &Entry, mut results: Results<'_>) -> (F::Value, F::Value) {
+    (read_value::<F>(entry, &mut results), read_value::<F>(entry, &mut results))
+}
 #[inline]
-fn read_grads<F: Function>(args: F::Args<'_>, results: Results<'_>) -> F::Grads {
-    F::collect(args, &mut GradReader { grads: Source::Slots(results), listed: false })
+fn read_grads<F: Function>(args: F::Args<'_>, results: &mut Results<'_>) -> F::Grads {
+    let mut r = GradReader { grads: Source::Slots(*results), listed: false };
+    let grads = F::collect(args, &mut r);
+    if let Source::Slots(read) = r.grads {
+        results.skip_to(read);
+    }
+    grads
 }
 /// Writes gradients into the caller's buffers.
 #[inline]
@@ -952,13 +997,14 @@ impl CompiledFn {
         &self,
         kind: Kind,
         args: F::Args<'_>,
+        tangents: Option<F::Tangents<'_>>,
         read: impl FnOnce(&Entry, Results<'_>) -> R,
     ) -> Option<R> {
         // integers are part of the key of one that is for them alone
         let entry = self.entries[kind as usize].get().filter(|_| !self.listed)?;
         let mut slots = Slots::new();
         F::slots(args, &mut slots);
-        run_borrowed(entry, &slots, read)
+        run_borrowed::<F, R>(entry, &slots, tangents, read)
     }
     /// The gradient.
     ///
@@ -966,7 +1012,7 @@ impl CompiledFn {
     /// If the arguments have other dtypes, shapes or static values than those it was compiled for.
     #[inline]
     pub fn grad<F: Function>(&self, args: F::Args<'_>) -> Result<F::Grads> {
-        match self.on_slots::<F, _>(Kind::Grad, args, |_, r| read_grads::<F>(args, r)) {
+        match self.on_slots::<F, _>(Kind::Grad, args, None, |_, mut r| read_grads::<F>(args, &mut r)) {
             Some(grads) => Ok(grads),
             None => Ok(self.run::<F>(args, Kind::Grad, Extra::None, None)?.collect::<F>(args)),
         }
@@ -977,8 +1023,8 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value_and_grad<F: Function>(&self, args: F::Args<'_>) -> Result<(F::Value, F::Grads)> {
-        let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, r));
-        if let Some(both) = self.on_slots::<F, _>(Kind::ValueAndGrad, args, read) {
+        let read = |e: &Entry, mut r: Results<'_>| (read_value::<F>(e, &mut r), read_grads::<F>(args, &mut r));
+        if let Some(both) = self.on_slots::<F, _>(Kind::ValueAndGrad, args, None, read) {
             return Ok(both);
         }
         let o = self.run::<F>(args, Kind::ValueAndGrad, Extra::None, None)?;
@@ -990,7 +1036,7 @@ impl CompiledFn {
     /// As [`CompiledFn::grad`].
     #[inline]
     pub fn value<F: Function>(&self, args: F::Args<'_>) -> Result<F::Value> {
-        match self.on_slots::<F, _>(Kind::Value, args, |e, mut r| read_value::<F>(e, &mut r)) {
+        match self.on_slots::<F, _>(Kind::Value, args, None, |e, mut r| read_value::<F>(e, &mut r)) {
             Some(value) => Ok(value),
             None => Ok(self.run::<F>(args, Kind::Value, Extra::None, None)?.read::<F>()),
         }
@@ -1007,6 +1053,9 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::grad`], and for tangents of other shapes.
     pub fn jvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Value, F::Value)> {
+        if let Some(both) = self.on_slots::<F, _>(Kind::Jvp, args, Some(t), read_values::<F>) {
+            return Ok(both);
+        }
         let o = self.run::<F>(args, Kind::Jvp, Extra::Tangents(t), None)?;
         Ok((o.read::<F>(), o.read_from::<F>(o.values)))
     }
@@ -1015,13 +1064,20 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::jvp`].
     pub fn hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<F::Grads> {
-        Ok(self.run::<F>(args, Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args))
+        match self.on_slots::<F, _>(Kind::Hvp, args, Some(t), |_, mut r| read_grads::<F>(args, &mut r)) {
+            Some(product) => Ok(product),
+            None => Ok(self.run::<F>(args, Kind::Hvp, Extra::Tangents(t), None)?.collect::<F>(args)),
+        }
     }
     /// The gradient, and the Hessian times the directions.
     ///
     /// # Errors
     /// As [`CompiledFn::jvp`].
     pub fn grad_and_hvp<F: Function>(&self, args: F::Args<'_>, t: F::Tangents<'_>) -> Result<(F::Grads, F::Grads)> {
+        let read = |_: &Entry, mut r: Results<'_>| (read_grads::<F>(args, &mut r), read_grads::<F>(args, &mut r));
+        if let Some(both) = self.on_slots::<F, _>(Kind::GradAndHvp, args, Some(t), read) {
+            return Ok(both);
+        }
         let o = self.run::<F>(args, Kind::GradAndHvp, Extra::Tangents(t), None)?;
         Ok((o.collect::<F>(args), o.collect_from::<F>(args, o.outs.len() / 2)))
     }
@@ -1044,7 +1100,7 @@ impl CompiledFn {
     /// # Errors
     /// As [`CompiledFn::grad`], and for buffers of another shape or that share storage with an argument.
     pub fn grad_into<F: Function>(&self, args: F::Args<'_>, mut bind: impl FnMut(&mut Binder<'_>)) -> Result<()> {
-        match self.on_slots::<F, _>(Kind::Grad, args, |_, r| write_grads(&mut bind, r)) {
+        match self.on_slots::<F, _>(Kind::Grad, args, None, |_, r| write_grads(&mut bind, r)) {
             Some(()) => Ok(()),
             None => into(bind, |d| self.run::<F>(args, Kind::Grad, Extra::None, Some(d))).map(drop),
         }
@@ -1058,7 +1114,7 @@ impl CompiledFn {
         args: F::Args<'_>,
         mut bind: impl FnMut(&mut Binder<'_>),
     ) -> Result<F::Value> {
-        match self.on_slots::<F, _>(Kind::ValueAndGrad, args, |e, r| write_both::<F>(e, &mut bind, r)) {
+        match self.on_slots::<F, _>(Kind::ValueAndGrad, args, None, |e, r| write_both::<F>(e, &mut bind, r)) {
             Some(value) => Ok(value),
             None => Ok(into(bind, |d| self.run::<F>(args, Kind::ValueAndGrad, Extra::None, Some(d)))?.read::<F>()),
         }

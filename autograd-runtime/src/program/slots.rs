@@ -49,9 +49,17 @@ impl Form {
     pub fn slots(self) -> usize {
         self.slots
     }
+    /// Whether a list begins in a slot, and of which elements.
+    #[inline]
+    fn list_at(self, slot: usize) -> Option<DType> {
+        let bit = 1u32.checked_shl(slot as u32).unwrap_or(0);
+        let dtype = if self.single & bit == 0 { DType::F64 } else { DType::F32 };
+        (self.lists & bit != 0).then_some(dtype)
+    }
 }
 
 /// Arguments on the stack.
+#[derive(Clone)]
 pub struct Slots<'a> {
     bits: [u64; SLOTS],
     form: Form,
@@ -96,6 +104,33 @@ impl<'a> Slots<'a> {
         }
         self.form.list(T::DTYPE);
     }
+    /// Adds directions after the arguments: one for each of these, in ascending order, and as long as it is. Whether they are.
+    pub(crate) fn add_directions(&mut self, of: &[usize], given: &Slots<'a>) -> bool {
+        let (Some((own, form)), Some((bits, like))) = (self.filled(), given.filled()) else { return false };
+        let (mut k, mut slot, mut at) = (0, 0, 0);
+        let wide = |form: Form, slot| if form.list_at(slot).is_some() { 2 } else { 1 };
+        for &argument in of {
+            while k < argument && slot < form.slots {
+                slot += wide(form, slot);
+                k += 1;
+            }
+            let list = form.list_at(slot);
+            if k != argument || slot >= form.slots || at >= like.slots || list != like.list_at(at) {
+                return false;
+            }
+            if list.is_some() && own[slot + 1] != bits[at + 1] {
+                return false;
+            }
+            at += wide(like, at);
+        }
+        let n = form.slots;
+        let Some(free) = self.bits.get_mut(n..n + bits.len()).filter(|_| at == like.slots) else { return false };
+        free.copy_from_slice(bits);
+        self.form.lists |= like.lists << n;
+        self.form.single |= like.single << n;
+        self.form.slots += like.slots;
+        true
+    }
     /// All arguments, if they are few, and scalars or lists; and which is what.
     #[inline]
     pub(crate) fn filled(&self) -> Option<(&[u64], Form)> {
@@ -133,9 +168,7 @@ impl<'a> Results<'a> {
     /// Whether the next one is a list, and of which elements.
     #[inline]
     pub fn is_list(&self) -> Option<DType> {
-        let bit = 1u32.checked_shl(self.next as u32).unwrap_or(0);
-        let dtype = if self.form.single & bit == 0 { DType::F64 } else { DType::F32 };
-        (self.form.lists & bit != 0).then_some(dtype)
+        self.form.list_at(self.next)
     }
     /// Goes on where another reader of the same results has come to.
     #[inline]
