@@ -302,3 +302,32 @@ fn picks_of_none_of_one_and_of_too_many() {
         });
     }
 }
+
+#[differentiable]
+fn widened(x: f32, y: f64) -> f64 {
+    f64::from(x) * y * y
+}
+#[differentiable]
+fn narrowed(x: f64, y: f32) -> f32 {
+    (x * x) as f32 * y
+}
+#[differentiable]
+fn of_both(x: [f32; 2], y: f64) -> (f64, [f32; 2]) {
+    (x[0] as f64 * y, [x[1] * y as f32, x[0] * x[1]])
+}
+
+/// A derivative is as wide as what it is taken in.
+#[test]
+fn both_widths_of_floats_in_one_function() {
+    both(|| {
+        assert_eq!(widened::jacobian(1.5, 2.0)?, (4.0, 6.0));
+        assert_eq!(widened::hessian(1.5, 2.0)?, ((0.0, 4.0), (4.0, 3.0)));
+        assert_eq!(widened::vmap_jacobian(&[1.5, 0.5], &[2.0, 3.0])?, [(4.0, 6.0), (9.0, 3.0)]);
+        assert_eq!(narrowed::jacobian(1.5, 2.0)?, (6.0, 2.25));
+        assert_eq!(narrowed::hessian(1.5, 2.0)?, ((4.0, 3.0), (3.0, 0.0)));
+        let (first, rest) = of_both::jacobian([1.5, 2.0], 3.0)?;
+        assert_eq!(first, ([3.0, 0.0], 1.5));
+        assert_eq!(rest, ([[0.0, 3.0], [2.0, 1.5]], [2.0, 0.0]));
+        Ok(())
+    });
+}

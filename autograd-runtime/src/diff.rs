@@ -330,7 +330,8 @@ pub fn jacobian(g: &Graph, wrt: &[usize]) -> Result<Graph> {
             let one = node_of(&crate::emit::constant(&b, ty.dtype, 1.0).expand(&ty.shape));
             let all: Vec<NodeId> = inputs.iter().copied().chain([one]).collect();
             for (row, x) in rows.iter_mut().zip(b.inline(&column, &all)?.into_iter().skip(m)) {
-                row.push(x);
+                // as wide as the input, as in a gradient
+                row.push(node_of(&b.ex(x).cast(ty.dtype)));
             }
         }
     } else {

@@ -233,6 +233,21 @@ impl<T: Float> Real<T> {
     pub fn mul_add(self, a: impl Into<Real<T>>, b: impl Into<Real<T>>) -> Self {
         self * a.into() + b.into()
     }
+    /// The least number that is not negative and that a multiple of |o| leads to from x.
+    #[track_caller]
+    pub fn rem_euclid(self, o: impl Into<Real<T>>) -> Self {
+        self.zip(o.into(), |x, y| {
+            let r = x.rem(&y);
+            Ex::select(&r.lt(&x.lit(0.0)), &(&r + y.abs()), &r)
+        })
+    }
+    #[track_caller]
+    pub fn div_euclid(self, o: impl Into<Real<T>>) -> Self {
+        self.zip(o.into(), |x, y| {
+            let (q, below) = ((&x / &y).trunc(), x.rem(&y).lt(&x.lit(0.0)));
+            &q - x.lit(1.0).copysign(&y).masked(&below)
+        })
+    }
     #[track_caller]
     pub fn sin_cos(self) -> (Self, Self) {
         (self.sin(), self.cos())
@@ -266,6 +281,14 @@ impl<T: Float> Real<T> {
         self.read("the sign of a scalar is asked").is_sign_positive()
     }
     #[track_caller]
+    pub fn is_normal(self) -> bool {
+        self.read("is_normal() of a scalar is asked").is_normal()
+    }
+    #[track_caller]
+    pub fn total_cmp(&self, o: &Real<T>) -> Ordering {
+        self.read(COMPARED).f64().total_cmp(&o.read(COMPARED).f64())
+    }
+    #[track_caller]
     pub(crate) fn to_plain(self) -> T {
         self.read("a scalar is converted to an integer")
     }
@@ -291,12 +314,20 @@ impl<T: Float> From<&Real<T>> for Real<T> {
         *x
     }
 }
-macro_rules! from_integers {
+macro_rules! from_plain {
     ($($i:ty => $($t:ty),*;)*) => {$($(
         impl From<$i> for Real<$t> { fn from(x: $i) -> Self { literal(<$t>::from(x)) } }
     )*)*};
 }
-from_integers! { i8 => f32, f64; u8 => f32, f64; i16 => f32, f64; u16 => f32, f64; i32 => f64; u32 => f64; }
+from_plain! {
+    bool => f32, f64; i8 => f32, f64; u8 => f32, f64; i16 => f32, f64; u16 => f32, f64; i32 => f64; u32 => f64; f32 => f64;
+}
+impl From<Real<f32>> for Real<f64> {
+    #[track_caller]
+    fn from(x: Real<f32>) -> Self {
+        x.convert()
+    }
+}
 
 macro_rules! operators {
     ($($trait:ident $fn:ident $assign:ident $fn_assign:ident;)*) => {$(
@@ -305,14 +336,19 @@ macro_rules! operators {
         impl<T: Float> ops::$trait<Real<T>> for &Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: Real<T>) -> Real<T> { operators!(@op $trait, *self, o) } }
         impl<T: Float> ops::$trait<&Real<T>> for &Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: &Real<T>) -> Real<T> { operators!(@op $trait, *self, *o) } }
         impl<T: Float> ops::$trait<T> for Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: T) -> Real<T> { operators!(@op $trait, self, literal(o)) } }
+        impl<T: Float> ops::$trait<&T> for Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: &T) -> Real<T> { operators!(@op $trait, self, literal(*o)) } }
+        impl<T: Float> ops::$trait<&T> for &Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: &T) -> Real<T> { operators!(@op $trait, *self, literal(*o)) } }
         impl<T: Float> ops::$trait<T> for &Real<T> { type Output = Real<T>; #[track_caller] fn $fn(self, o: T) -> Real<T> { operators!(@op $trait, *self, literal(o)) } }
         operators!(@scalar $trait $fn f64); operators!(@scalar $trait $fn f32);
         impl<T: Float> ops::$assign<Real<T>> for Real<T> { #[track_caller] fn $fn_assign(&mut self, o: Real<T>) { *self = operators!(@op $trait, *self, o) } }
         impl<T: Float> ops::$assign<&Real<T>> for Real<T> { #[track_caller] fn $fn_assign(&mut self, o: &Real<T>) { *self = operators!(@op $trait, *self, *o) } }
+        impl<T: Float> ops::$assign<&T> for Real<T> { #[track_caller] fn $fn_assign(&mut self, o: &T) { *self = operators!(@op $trait, *self, literal(*o)) } }
         impl<T: Float> ops::$assign<T> for Real<T> { #[track_caller] fn $fn_assign(&mut self, o: T) { *self = operators!(@op $trait, *self, literal(o)) } }
     )*};
     (@scalar $trait:ident $fn:ident $f:ty) => {
         impl ops::$trait<Real<$f>> for $f { type Output = Real<$f>; #[track_caller] fn $fn(self, o: Real<$f>) -> Real<$f> { operators!(@op $trait, literal(self), o) } }
+        impl ops::$trait<Real<$f>> for &$f { type Output = Real<$f>; #[track_caller] fn $fn(self, o: Real<$f>) -> Real<$f> { operators!(@op $trait, literal(*self), o) } }
+        impl ops::$trait<&Real<$f>> for &$f { type Output = Real<$f>; #[track_caller] fn $fn(self, o: &Real<$f>) -> Real<$f> { operators!(@op $trait, literal(*self), *o) } }
         impl ops::$trait<&Real<$f>> for $f { type Output = Real<$f>; #[track_caller] fn $fn(self, o: &Real<$f>) -> Real<$f> { operators!(@op $trait, literal(self), *o) } }
     };
     (@op Add, $a:expr, $b:expr) => { $a.zip($b, |a, b| a + b) };

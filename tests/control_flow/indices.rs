@@ -140,6 +140,34 @@ fn swapped(x: &[f64], y: &[f64], n: usize) -> f64 {
     a[a.len() - 1] * b[b.len() - 1]
 }
 
+/// What a loop compares in each of its trips, of values that are the same in all of them, does not hold behind it.
+#[differentiable]
+fn behind(x: &[f64], k: usize, m: usize) -> f64 {
+    let (mut sum, mut i) = (0.0, 0);
+    while k < x.len() && i < m {
+        sum += x[k] * x[0];
+        i += 1;
+    }
+    sum + x[k]
+}
+
+#[differentiable]
+fn written(x: &[f64], n: usize, k: usize, m: usize) -> f64 {
+    let mut a = vec![0.0; n];
+    for i in 0..n {
+        a[i] = x[0] * i as f64;
+    }
+    let (mut s, mut i) = (0.0, 0);
+    while i < m && k < n {
+        s += x[0];
+        i += 1;
+    }
+    for j in 0..m {
+        a[k] += s * x[j];
+    }
+    a[k] * a[k]
+}
+
 /// The same numbers again and again.
 struct Draw(u64);
 impl Draw {
@@ -195,6 +223,8 @@ fn entry_points_fail_where_the_function_would() {
     compare!(signed, 200, |d| (n = d.next(24), x = d.floats(n), a = d.next(6) as i64 - 1, b = d.next(24) as i64 - 2) => (&x, a, b));
     compare!(shorter, 200, |d| (n = d.next(14), x = d.floats(n), m = d.next(3) / 2 + d.next(3)) => (&x, m));
     compare!(branches, 200, |d| (n = d.next(16) + 1, x = d.floats(n), m = d.next(18), w = d.next(2) as f64 * 2.0 - 1.0) => (&x, m, w));
+    compare!(behind, 200, |d| (n = d.next(9) + 1, x = d.floats(n), k = d.next(14), m = d.next(12)) => (&x, k, m));
+    compare!(written, 200, |d| (n = d.next(12), x = d.floats(12), k = d.next(14), m = d.next(12)) => (&x, n, k, m));
     compare!(swapped, 200, |d| (n = d.next(14), x = d.floats(n), m = d.next(14), y = d.floats(m), t = d.next(4)) => (&x, &y, t));
 }
 

@@ -21,6 +21,7 @@ mod invariants;
 mod limits;
 mod lookups;
 mod parts;
+mod questions;
 mod results;
 mod rows;
 mod small;

@@ -194,6 +194,12 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
             let flag = &e.receiver;
             quote_spanned!(span=> #flag.cond())
         }
+        Expr::MethodCall(e) if e.args.is_empty() && sort(&e.method).is_some() => {
+            let (x, method, sort) = (&e.receiver, &e.method, Ident::new(sort(&e.method)?, span));
+            quote_spanned! {span=>
+                (&::autograd::__private::flow::Sorted(&(#x), ::autograd::__private::flow::Sort::#sort, |x| x.#method())).cond()
+            }
+        }
         Expr::Paren(e) => condition(&e.expr)?,
         Expr::Group(e) => condition(&e.expr)?,
         Expr::Unary(e) if matches!(e.op, UnOp::Not(_)) => {
@@ -230,6 +236,18 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
                 (&::autograd::__private::flow::#wrapper(&(#left), &(#right), ::autograd::__private::flow::Test::#test)).cond()
             }
         }
+        _ => return None,
+    })
+}
+
+/// The sort of floats that a method asks for.
+fn sort(method: &Ident) -> Option<&'static str> {
+    Some(match method.to_string().as_str() {
+        "is_nan" => "Nan",
+        "is_infinite" => "Infinite",
+        "is_finite" => "Finite",
+        "is_sign_negative" => "Negative",
+        "is_sign_positive" => "Positive",
         _ => return None,
     })
 }

@@ -258,6 +258,54 @@ pub struct Order<'a, A, B>(pub &'a A, pub &'a B, pub Test);
 /// A comparison of two values for equality.
 pub struct Same<'a, A, B>(pub &'a A, pub &'a B, pub Test);
 
+/// The sorts of floats that are asked for.
+#[derive(Clone, Copy)]
+pub enum Sort {
+    /// No number.
+    Nan,
+    /// ∞ or −∞.
+    Infinite,
+    /// A number that is neither.
+    Finite,
+    /// With a minus sign.
+    Negative,
+    /// Without one.
+    Positive,
+}
+/// Whether a value is of a sort, and how it says so itself.
+pub struct Sorted<'a, A, F: Fn(&A) -> bool>(pub &'a A, pub Sort, pub F);
+
+#[track_caller]
+fn sorted<T: Float>(x: &Real<T>, sort: Sort) -> Option<Cond> {
+    x.slot()?;
+    let (far, zero) = (literal(T::infinity()), literal(T::zero()));
+    let signed = |test| staged(&literal(T::one()).copysign(x), &zero, test);
+    match sort {
+        // nothing else differs from itself
+        Sort::Nan => staged(x, x, Test::Ne),
+        Sort::Infinite => staged(&x.abs(), &far, Test::Eq),
+        Sort::Finite => staged(&x.abs(), &far, Test::Lt),
+        Sort::Negative => signed(Test::Lt),
+        Sort::Positive => signed(Test::Gt),
+    }
+}
+macro_rules! sorted {
+    ($([$($r:lifetime),*] $a:ty;)*) => {$(
+        impl<$($r,)* T: Float, F: Fn(&$a) -> bool> StagedTest for Sorted<'_, $a, F> {
+            #[track_caller]
+            fn cond(&self) -> Cond {
+                sorted(self.0, self.1).unwrap_or_else(|| Cond::Known((self.2)(self.0)))
+            }
+        }
+    )*};
+}
+sorted! { [] Real<T>; ['r] &'r Real<T>; ['r, 's] &'r &'s Real<T>; }
+impl<A, F: Fn(&A) -> bool> PlainTest for &Sorted<'_, A, F> {
+    fn cond(&self) -> Cond {
+        Cond::Known((self.2)(self.0))
+    }
+}
+
 /// Something that may be traced and is compared: a scalar, or a tensor of one element.
 trait Side {
     /// Its value if it is traced.

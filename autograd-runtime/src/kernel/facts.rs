@@ -56,8 +56,8 @@ impl Facts {
     /// Notes what a condition that holds says.
     pub(super) fn holds(&mut self, l: &Lanes<'_, '_>, cond: Value) {
         let dfg = &l.b.func.dfg;
-        match *made(dfg, cond) {
-            [InstructionData::Binary { opcode: Opcode::Band, args }] => {
+        match made(dfg, cond) {
+            Some(InstructionData::Binary { opcode: Opcode::Band, args }) => {
                 args.into_iter().for_each(|a| self.holds(l, a));
             }
             _ => {
@@ -74,8 +74,10 @@ impl Facts {
     /// Whether a condition that holds says that a number is below another one, both with their signs.
     pub(super) fn bounded(&self, l: &Lanes<'_, '_>, cond: Value, x: Value) -> bool {
         let dfg = &l.b.func.dfg;
-        match *made(dfg, cond) {
-            [InstructionData::Binary { opcode: Opcode::Band, args }] => args.into_iter().any(|a| self.bounded(l, a, x)),
+        match made(dfg, cond) {
+            Some(InstructionData::Binary { opcode: Opcode::Band, args }) => {
+                args.into_iter().any(|a| self.bounded(l, a, x))
+            }
             _ => less(dfg, cond).is_some_and(|[a, _]| a == x),
         }
     }
@@ -92,16 +94,16 @@ impl Facts {
         if self.limits(x).any(natural) {
             return true;
         }
-        match *made(dfg, x) {
-            [InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }] => imm.bits() >= 0,
+        match made(dfg, x) {
+            Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) => imm.bits() >= 0,
             // a quotient of unsigned numbers is no larger than what is divided
-            [InstructionData::Binary { opcode: Opcode::Udiv, args }] => natural(args[0]),
-            [InstructionData::Binary { opcode: Opcode::Smax, args }] => args.into_iter().any(natural),
+            Some(InstructionData::Binary { opcode: Opcode::Udiv, args }) => natural(args[0]),
+            Some(InstructionData::Binary { opcode: Opcode::Smax, args }) => args.into_iter().any(natural),
             // one above what is below some number
-            [InstructionData::Binary { opcode: Opcode::Iadd, args: [a, b] }] => {
+            Some(InstructionData::Binary { opcode: Opcode::Iadd, args: [a, b] }) => {
                 constant(dfg, b) == Some(1) && self.limits(a).any(natural)
             }
-            [InstructionData::Ternary { opcode: Opcode::Select, args: [_, a, b] }] => natural(a) && natural(b),
+            Some(InstructionData::Ternary { opcode: Opcode::Select, args: [_, a, b] }) => natural(a) && natural(b),
             _ => false,
         }
     }
@@ -116,8 +118,8 @@ impl Facts {
         terms
     }
     fn add_terms(&self, dfg: &DataFlowGraph, x: Value, terms: &mut Terms, depth: usize) {
-        match *made(dfg, x) {
-            [InstructionData::Binary { opcode: Opcode::Iadd, args }]
+        match made(dfg, x) {
+            Some(InstructionData::Binary { opcode: Opcode::Iadd, args })
                 if depth > 0 && self.limits(x).next().is_none() =>
             {
                 args.into_iter().for_each(|a| self.add_terms(dfg, a, terms, depth - 1));
@@ -158,7 +160,7 @@ impl Facts {
     }
     /// Whether `row` is c·d, and c and d are of a matrix that has no more elements than a length.
     fn row(&self, dfg: &DataFlowGraph, row: Value, d: Value, len: Value) -> bool {
-        let [InstructionData::Binary { opcode: Opcode::Imul, args: [a, b] }] = *made(dfg, row) else { return false };
+        let Some(InstructionData::Binary { opcode: Opcode::Imul, args: [a, b] }) = made(dfg, row) else { return false };
         [[a, b], [b, a]].into_iter().any(|[c, x]| {
             let rows = |limit| self.ranges(dfg, limit, DEPTH).into_iter().filter(|r| r.1.is_none()).map(|r| r.0);
             same(dfg, x, d) && self.limits(c).flat_map(rows).any(|k| self.holds_matrix(dfg, k, d, len))
@@ -167,12 +169,14 @@ impl Facts {
     /// Whether k·d, not wrapped, is at most a length.
     fn holds_matrix(&self, dfg: &DataFlowGraph, k: Value, d: Value, len: Value) -> bool {
         // one of them is some number divided by the other one, so that the product is at most that number
-        let mut wholes = [[k, d], [d, k]].into_iter().filter_map(|[a, b]| match *made(dfg, a) {
-            [InstructionData::Binary { opcode: Opcode::Udiv, args: [whole, by] }] if same(dfg, by, b) => Some(whole),
+        let mut wholes = [[k, d], [d, k]].into_iter().filter_map(|[a, b]| match made(dfg, a) {
+            Some(InstructionData::Binary { opcode: Opcode::Udiv, args: [whole, by] }) if same(dfg, by, b) => {
+                Some(whole)
+            }
             _ => None,
         });
-        let product = match *made(dfg, len) {
-            [InstructionData::Binary { opcode: Opcode::Imul, args: [a, b] }] => {
+        let product = match made(dfg, len) {
+            Some(InstructionData::Binary { opcode: Opcode::Imul, args: [a, b] }) => {
                 [[a, b], [b, a]].into_iter().any(|[a, b]| same(dfg, a, k) && same(dfg, b, d))
             }
             _ => false,
@@ -183,8 +187,8 @@ impl Facts {
     fn ranges(&self, dfg: &DataFlowGraph, limit: Value, depth: usize) -> SmallVec<[(Value, Option<Value>); 4]> {
         let mut all = smallvec![(limit, None)];
         let Some(depth) = depth.checked_sub(1) else { return all };
-        match *made(dfg, limit) {
-            [InstructionData::Ternary { opcode: Opcode::Select, args: [cond, a, b] }] => {
+        match made(dfg, limit) {
+            Some(InstructionData::Ternary { opcode: Opcode::Select, args: [cond, a, b] }) => {
                 let less = less(dfg, cond);
                 match (constant(dfg, a), constant(dfg, b)) {
                     // nothing is below 0; and a number that is negative is above all that are not
@@ -202,13 +206,13 @@ impl Facts {
                     _ => {}
                 }
             }
-            [InstructionData::Binary { opcode: Opcode::Smax, args: [a, b] }] if constant(dfg, b) == Some(0) => {
+            Some(InstructionData::Binary { opcode: Opcode::Smax, args: [a, b] }) if constant(dfg, b) == Some(0) => {
                 all.extend(self.ranges(dfg, a, depth));
             }
             // the larger one of two numbers without the smaller one
-            [InstructionData::Binary { opcode: Opcode::Isub, args: [larger, start] }] => {
-                if let [InstructionData::Ternary { opcode: Opcode::Select, args: [cond, end, other] }] =
-                    *made(dfg, larger)
+            Some(InstructionData::Binary { opcode: Opcode::Isub, args: [larger, start] }) => {
+                if let Some(InstructionData::Ternary { opcode: Opcode::Select, args: [cond, end, other] }) =
+                    made(dfg, larger)
                     && other == start
                     && unsigned_less(dfg, cond) == Some([start, end])
                 {
@@ -235,8 +239,8 @@ impl Terms {
 /// Whether `next` is one more than `x`.
 pub(super) fn follows(l: &Lanes<'_, '_>, x: Value, next: Value) -> bool {
     let dfg = &l.b.func.dfg;
-    match *made(dfg, next) {
-        [InstructionData::Binary { opcode: Opcode::Iadd, args: [a, b] }] => {
+    match made(dfg, next) {
+        Some(InstructionData::Binary { opcode: Opcode::Iadd, args: [a, b] }) => {
             [[a, b], [b, a]].into_iter().any(|[a, b]| a == x && constant(dfg, b) == Some(1))
         }
         _ => false,
@@ -244,34 +248,34 @@ pub(super) fn follows(l: &Lanes<'_, '_>, x: Value, next: Value) -> bool {
 }
 
 /// The instruction that makes a value, if one does.
-fn made(dfg: &DataFlowGraph, x: Value) -> SmallVec<[InstructionData; 1]> {
-    dfg.value_def(x).inst().map(|i| dfg.insts[i]).into_iter().collect()
+fn made(dfg: &DataFlowGraph, x: Value) -> Option<InstructionData> {
+    dfg.value_def(x).inst().map(|i| dfg.insts[i])
 }
 /// The value of a constant.
-fn constant(dfg: &DataFlowGraph, x: Value) -> Option<i64> {
-    match *made(dfg, x) {
-        [InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }] => Some(imm.bits()),
+pub(super) fn constant(dfg: &DataFlowGraph, x: Value) -> Option<i64> {
+    match made(dfg, x) {
+        Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) => Some(imm.bits()),
         _ => None,
     }
 }
 /// The two sides of a − b.
 fn difference(dfg: &DataFlowGraph, x: Value) -> Option<[Value; 2]> {
-    match *made(dfg, x) {
-        [InstructionData::Binary { opcode: Opcode::Isub, args }] => Some(args),
+    match made(dfg, x) {
+        Some(InstructionData::Binary { opcode: Opcode::Isub, args }) => Some(args),
         _ => None,
     }
 }
 /// The two sides of a < b.
 fn less(dfg: &DataFlowGraph, x: Value) -> Option<[Value; 2]> {
-    match *made(dfg, x) {
-        [InstructionData::IntCompare { cond: IntCC::SignedLessThan, args, .. }] => Some(args),
+    match made(dfg, x) {
+        Some(InstructionData::IntCompare { cond: IntCC::SignedLessThan, args, .. }) => Some(args),
         _ => None,
     }
 }
 /// The two sides of a < b as unsigned numbers, which are compared with their signs flipped.
 fn unsigned_less(dfg: &DataFlowGraph, x: Value) -> Option<[Value; 2]> {
-    let flipped = |x: Value| match *made(dfg, x) {
-        [InstructionData::Binary { opcode: Opcode::Bxor, args: [a, b] }] => {
+    let flipped = |x: Value| match made(dfg, x) {
+        Some(InstructionData::Binary { opcode: Opcode::Bxor, args: [a, b] }) => {
             let sign = [a, b].map(|x| constant(dfg, x) == Some(i64::MIN));
             (sign == [false, true]).then_some(a).or_else(|| (sign == [true, false]).then_some(b))
         }
@@ -283,10 +287,10 @@ fn unsigned_less(dfg: &DataFlowGraph, x: Value) -> Option<[Value; 2]> {
 /// Whether two values are the same, as values or as products of the same.
 fn same(dfg: &DataFlowGraph, a: Value, b: Value) -> bool {
     a == b
-        || match (&*made(dfg, a), &*made(dfg, b)) {
+        || match (made(dfg, a), made(dfg, b)) {
             (
-                [InstructionData::Binary { opcode: Opcode::Imul, args: x }],
-                [InstructionData::Binary { opcode: Opcode::Imul, args: y }],
+                Some(InstructionData::Binary { opcode: Opcode::Imul, args: x }),
+                Some(InstructionData::Binary { opcode: Opcode::Imul, args: y }),
             ) => x == y || x[0] == y[1] && x[1] == y[0],
             _ => false,
         }

@@ -8,7 +8,7 @@
 
 mod convert;
 
-use super::ReduceKind;
+use super::{ReduceKind, facts};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
@@ -126,9 +126,7 @@ impl<'a, 'b> Lanes<'a, 'b> {
 
     /// Whether an integer is written as nought.
     pub(super) fn is_zero(&self, x: Value) -> bool {
-        let dfg = &self.b.func.dfg;
-        let made = dfg.value_def(x).inst().map(|i| dfg.insts[i]);
-        matches!(made, Some(InstructionData::UnaryImm { opcode: Opcode::Iconst, imm }) if imm.bits() == 0)
+        facts::constant(&self.b.func.dfg, x) == Some(0)
     }
 
     /// `a + b`; wraps for I64.

@@ -1011,7 +1011,7 @@ impl Done {
                     }
                     Val::List { at: to, len, dtype: *dtype }
                 }
-                Inst::Sum(list) => Val::Scalar(sum(l, at(*list))?),
+                Inst::Sum(list) => Val::Scalar(sum(l, cx, at(*list))?),
                 Inst::Within { number, limit, range, place } => {
                     let (number, limit) = (lane(*number), lane(*limit).value);
                     if *range {
@@ -1112,7 +1112,7 @@ fn moved(l: &mut Lanes<'_, '_>, by: usize, to: Value, from: Value, len: Value, d
 }
 
 /// The sum in order, as the interpreter's.
-fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
+fn sum(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, list: Val) -> Result<Lane, CompileError> {
     let (at, len, dtype) = parts(list);
     let (zero, none) = (l.constant_bits(0, dtype), l.b.ins().iconst(types::I64, 0));
     let like = [Form::Scalar(DType::I64), Form::Scalar(dtype)];
@@ -1120,6 +1120,7 @@ fn sum(l: &mut Lanes<'_, '_>, list: Val) -> Result<Lane, CompileError> {
         |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(l.b.ins().icmp(IntCC::UnsignedLessThan, vals[0].lane().value, len));
     let vals = cycle(
         l,
+        cx,
         &like,
         [none, zero.value],
         |_| false,
@@ -1243,9 +1244,10 @@ type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), C
 /// test at its head the way out would be reached from there, and Cranelift, which leaves a loop behind when it comes to its way
 /// out, would move nothing out of the trips that come after that.
 ///
-/// What `stays` the same in all trips is passed on to none of them.
+/// What `stays` the same in all trips is passed on to none of them. What is known in a trip is not known behind the loop.
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
+    cx: &Cx<'_>,
     like: &[Form],
     start: impl IntoIterator<Item = Value>,
     stays: impl Fn(usize) -> bool,
@@ -1255,6 +1257,7 @@ fn cycle<'a, 'b>(
 ) -> Result<Vec<Val>, CompileError> {
     let start: Vec<Value> = start.into_iter().collect();
     let begin = of_words(like, &start)?;
+    let outside = cx.facts.borrow().mark();
     let known = |k: usize| stays(k).then(|| begin[k]);
     let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like, known), block(l, like, known));
     let stay: Vec<bool> =
@@ -1295,6 +1298,7 @@ fn cycle<'a, 'b>(
         end(l, &words(&nexts))?;
     }
     l.b.seal_block(head);
+    cx.facts.borrow_mut().forget(outside);
     enter(l, exit);
     Ok(ends)
 }
@@ -1426,7 +1430,13 @@ fn learn(
     now: &[Val],
     carried: usize,
 ) -> Result<(), CompileError> {
-    if !cond.insts.iter().all(|i| matches!(i, Inst::Node(_) | Inst::Argument(_) | Inst::Len(_))) {
+    // of integers alone: Cranelift keeps calls, also of those that nobody reads
+    let plain = |i: &Inst| match i {
+        Inst::Node(n) => !n.dtype.is_float(),
+        Inst::Argument(_) | Inst::Len(_) => true,
+        _ => false,
+    };
+    if !cond.insts.iter().all(plain) {
         return Ok(());
     }
     // written for what can be read off it: nothing of this stays in the code
@@ -1512,7 +1522,7 @@ fn repeat<'a, 'b>(
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     let stays = |k: usize| k < carried && body.origin(k) == Some(k);
-    let mut vals = cycle(l, &like, start, stays, cond.is_little(), test, |l, vals, next| {
+    let mut vals = cycle(l, cx, &like, start, stays, cond.is_little(), test, |l, vals, next| {
         learn(l, cx, [cond, body], args, &now(vals), carried)?;
         let room = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value));
         if let ([Some(to), Some(limit)], Some((at, _))) = (room, at) {
@@ -1572,7 +1582,7 @@ fn repeat_linked<'a, 'b>(
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
     let stays = |k: usize| k < carried && body.origin(k) == Some(k);
-    cycle(l, &like, start, stays, cond.is_little(), test, |l, vals, next| {
+    cycle(l, cx, &like, start, stays, cond.is_little(), test, |l, vals, next| {
         learn(l, cx, [cond, body], args, &now(vals), carried)?;
         let [trips, before] = [0, 1].map(|k| vals[carried + k].lane());
         let stay = how.taken.then_some(&vals[carried..]);
@@ -1602,7 +1612,7 @@ fn back_linked(
     let start = words(&args[..2]).into_iter().chain(words(state));
     let first = step.inputs.len() - carried;
     let stays = |k: usize| k >= 2 && step.origin(k - 2) == Some(first + k - 2);
-    let vals = cycle(l, &like, start, stays, true, left, |l, vals, next| {
+    let vals = cycle(l, cx, &like, start, stays, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
         cx.facts.borrow_mut().is_below(number, args[0].lane().value);
         let from = before(l, records, vals[1].lane().value, record.len() + 1);
@@ -1695,7 +1705,7 @@ fn back(
     }
     let inputs = step.inputs.len() - carried;
     let stays = |k: usize| k >= 1 && step.origin(k - 1) == Some(inputs + k - 1);
-    let vals = cycle(l, &like, start, stays, true, left, |l, vals, next| {
+    let vals = cycle(l, cx, &like, start, stays, true, left, |l, vals, next| {
         let number = l.b.ins().iadd_imm_s(vals[0].lane().value, -1);
         cx.facts.borrow_mut().is_below(number, trips);
         let by = l.b.ins().imul_imm_s(number, (record.len() * 8) as i64);

@@ -1,4 +1,4 @@
-//! Chains of iterators that end in a float, as loops: `x.iter().map(|v| v * v).sum()` becomes
+//! Chains of iterators that end in a float or in whether a condition holds, as loops: `x.iter().map(|v| v * v).sum()` becomes
 //! `{ let mut acc = 0.0; for i in trips(0, x.len()) { let it = { let v = &x.at(i); v * v }; acc = acc + it; } acc }`.
 
 use quote::quote;
@@ -21,21 +21,39 @@ enum End {
     Sum,
     Product,
     Fold(Box<Expr>, ExprClosure),
+    /// Whether this is true, or else false, of any item.
+    Test(bool, ExprClosure),
 }
 
 impl Integers<'_> {
     /// The loop for a chain that goes over lists or counters. `float` says that the value is one.
     pub(super) fn chain(&mut self, call: &ExprMethodCall, float: bool) -> Option<Expr> {
-        let Chain { mut items, mut filter, mut map, end } = self.chain_of(call)?;
+        let chain = self.chain_of(call).filter(|chain| !matches!(chain.end, End::Test(..)))?;
+        self.looped(call, chain, float)
+    }
+
+    /// The same for one that ends in whether a condition holds: a comparison.
+    pub(super) fn test(&mut self, call: &ExprMethodCall) -> Option<Expr> {
+        let chain = self.chain_of(call).filter(|chain| matches!(chain.end, End::Test(..)))?;
+        self.looped(call, chain, false)
+    }
+
+    fn looped(&mut self, call: &ExprMethodCall, chain: Chain, float: bool) -> Option<Expr> {
+        let Chain { mut items, mut filter, mut map, end } = chain;
         let floats = match &end {
             End::Fold(init, _) => self.is_float(init),
+            End::Test(..) => self.float.is_some(),
             _ => float || real_turbofish(call) || map.is_none() && self.gives_floats(&items),
         };
         if !floats || !items.ends() || self.has_plain_inside(&items) {
             return None;
         }
         let next = filter.as_ref().or(map.as_ref()).map(unreferenced);
-        let next = next.or_else(|| if let End::Fold(_, f) = &end { f.inputs.get(1) } else { None });
+        let next = next.or_else(|| match &end {
+            End::Fold(_, f) => f.inputs.get(1),
+            End::Test(_, f) => Some(unreferenced(f)),
+            End::Sum | End::Product => None,
+        });
         if next.is_some_and(|pat| !items.fits(pat)) || filter.is_some() && items.has_parts() {
             return None;
         }
@@ -55,6 +73,12 @@ impl Integers<'_> {
                 None => folded = self.names(&items, &f.inputs[1]),
             }
         }
+        if let End::Test(_, f) = &end {
+            match map {
+                Some(_) => folded.extend(names::bound(&f.inputs[0]).into_iter().map(|name| (name, Kind::Plain))),
+                None => folded = self.names(&items, unreferenced(f)),
+            }
+        }
         if [&filtered, &mapped, &folded].into_iter().any(|names: &Vec<Named>| self.has_plain(names)) {
             return None;
         }
@@ -65,12 +89,20 @@ impl Integers<'_> {
             return None;
         }
         let (float, span) = (hidden(self.float?), call.method.span());
-        let (start, mut fold): (Expr, _) = match end {
-            End::Sum => (parse_quote!(::autograd::__private::literal::<#float>(0.0)), None),
-            End::Product => (parse_quote!(::autograd::__private::literal::<#float>(1.0)), None),
+        let zero: Expr = parse_quote!(::autograd::__private::literal::<#float>(0.0));
+        let one: Expr = parse_quote!(::autograd::__private::literal::<#float>(1.0));
+        let (mut fold, mut test) = (None, None);
+        let start = match end {
+            End::Sum => zero.clone(),
+            End::Product => one.clone(),
             End::Fold(mut init, f) => {
                 self.plain(&mut init);
-                (parse_quote!(::autograd::__private::lift::<#float, _>(#init)), Some(f))
+                fold = Some(f);
+                parse_quote!(::autograd::__private::lift::<#float, _>(#init))
+            }
+            End::Test(when, f) => {
+                test = Some((when, f));
+                zero.clone()
             }
         };
         self.compute(&mut items);
@@ -98,7 +130,18 @@ impl Integers<'_> {
             None if call.method == "product" => parse_quote!(__acc * __it),
             None => parse_quote!(__acc + __it),
         };
-        body.push(parse_quote!(__acc = ::autograd::__private::lift::<#float, _>(#next);));
+        match &mut test {
+            Some((when, f)) => {
+                self.nested(|v| {
+                    v.bind_names(&folded);
+                    v.cond(&mut f.body);
+                });
+                let (pat, cond) = (untyped(&f.inputs[0]), &f.body);
+                let cond: Expr = if *when { parse_quote!(#cond) } else { parse_quote!(!(#cond)) };
+                body.push(parse_quote!({ let #pat = __it; if #cond { __acc = #one; } }));
+            }
+            None => body.push(parse_quote!(__acc = ::autograd::__private::lift::<#float, _>(#next);)),
+        }
         if let Some(f) = &mut filter {
             self.nested(|v| {
                 v.bind_names(&filtered);
@@ -107,15 +150,24 @@ impl Integers<'_> {
             let (pat, cond) = (untyped(&f.inputs[0]), &f.body);
             body = vec![parse_quote!(let #pat = &__it;), parse_quote!(if #cond { #(#body)* })];
         }
-        Some(parse_quote_spanned! {span=> {
+        body.insert(0, parse_quote!(let __it = #item;));
+        if test.is_some() {
+            // once one is found, no other item is made
+            body = vec![parse_quote!(if __acc == #zero { #(#body)* })];
+        }
+        let value: Expr = parse_quote_spanned! {span=> {
             #(#slices)*
             let mut __acc = #start;
             for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len) {
-                let __it = #item;
                 #(#body)*
             }
             __acc
-        }})
+        }};
+        Some(match test {
+            Some((true, _)) => parse_quote_spanned!(span=> #value != #zero),
+            Some((false, _)) => parse_quote_spanned!(span=> #value == #zero),
+            None => value,
+        })
     }
 
     /// The parts of a chain, if all are understood.
@@ -123,6 +175,8 @@ impl Integers<'_> {
         let end = match (call.method.to_string().as_str(), call.args.len()) {
             ("sum", 0) => End::Sum,
             ("product", 0) => End::Product,
+            ("any", 1) => End::Test(true, closure(&call.args[0], 1)?),
+            ("all", 1) => End::Test(false, closure(&call.args[0], 1)?),
             ("fold", 2) => End::Fold(Box::new(call.args[0].clone()), closure(&call.args[1], 2)?),
             _ => return None,
         };
@@ -140,8 +194,8 @@ impl Integers<'_> {
         }
         // what follows a filter sees its names
         let later = map.iter().chain(match &end {
-            End::Fold(_, f) => Some(f),
-            _ => None,
+            End::Fold(_, f) | End::Test(_, f) => Some(f),
+            End::Sum | End::Product => None,
         });
         let hidden = later.flat_map(|f| filter.iter().map(move |filter| hides(filter, f))).any(|hides| hides);
         let items = self.items(source).filter(|_| !hidden)?;

@@ -307,6 +307,10 @@ impl Integers<'_> {
                 let (table, span) = (&call.receiver, call.span());
                 *e = parse_quote_spanned!(span=> ::autograd::__private::int(#table.len()) == 0);
             }
+            Expr::MethodCall(call) if call.method == "any" || call.method == "all" => match self.test(call) {
+                Some(found) => *e = found,
+                None => self.plain(e),
+            },
             // by a literal, which is not 0 as it would have to be for another result
             Expr::MethodCall(call)
                 if call.method == "is_multiple_of" && matches!(call.args.first(), Some(Expr::Lit(_))) =>

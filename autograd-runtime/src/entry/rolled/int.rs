@@ -76,6 +76,10 @@ impl<I: Integer> Known for Int<I> {
         self.read("an integer or a length is used by plain code")
     }
 }
+/// What an integer is raised to, so that a literal is one.
+pub trait Exponent: Known<Plain = u32> {}
+impl Exponent for u32 {}
+impl Exponent for Int<u32> {}
 macro_rules! known {
     ($($t:ty),*) => {$(
         impl Known for $t { type Plain = $t; fn __known(self) -> $t { self } }
@@ -375,7 +379,7 @@ impl<I: Integer> Int<I> {
     pub fn wrapping_mul(self, o: impl Into<Int<I>>) -> Int<I> {
         (self * o.into()).cut()
     }
-    pub fn pow(self, n: impl Known<Plain = u32>) -> Int<I> {
+    pub fn pow(self, n: impl Exponent) -> Int<I> {
         let mut left = known(n);
         let (mut y, mut base) = (Int::number(I::one()), self);
         while left > 0 {
