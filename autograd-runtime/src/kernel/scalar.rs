@@ -1245,6 +1245,7 @@ type Next<'f, 'a, 'b> = &'f dyn Fn(&mut Lanes<'a, 'b>, &[Value]) -> Result<(), C
 /// out, would move nothing out of the trips that come after that.
 ///
 /// What `stays` the same in all trips is passed on to none of them. What is known in a trip is not known behind the loop.
+#[allow(clippy::too_many_arguments)] // the parts of one loop
 fn cycle<'a, 'b>(
     l: &mut Lanes<'a, 'b>,
     cx: &Cx<'_>,
