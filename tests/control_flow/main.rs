@@ -5,6 +5,7 @@
 #![allow(
     clippy::assign_op_pattern,
     clippy::neg_cmp_op_on_partial_ord,
+    clippy::manual_swap,
     clippy::needless_range_loop,
     clippy::while_let_on_iterator,
     clippy::op_ref,

@@ -76,14 +76,14 @@ fn bound(x: &[f64]) -> f64 {
 fn conditions_on_sorts_and_items_compile() {
     for x in [&[0.5, 1.5, 2.0, 0.3][..], &[-0.5, 0.7], &[3.0, -1.5, 0.2, 0.1, 1.0], &[0.3, 0.2], &[0.6, -0.1, 0.2, 4.0]]
     {
-        agrees(x, guarded, |x| guarded::value_and_grad(x));
-        agrees(x, signs, |x| signs::value_and_grad(x));
-        agrees(x, any, |x| any::value_and_grad(x));
+        agrees(x, guarded, guarded::value_and_grad);
+        agrees(x, signs, signs::value_and_grad);
+        agrees(x, any, any::value_and_grad);
         for bound in [0.1, 1.0, 10.0] {
             agrees(x, |x| all(x, bound), |x| all::value_and_grad(x, bound).map(|(v, (g, _))| (v, g)));
         }
         if x[0] > 0.5 {
-            agrees(x, found, |x| found::value_and_grad(x));
+            agrees(x, found, found::value_and_grad);
         }
         autograd::with_engine(Engine::Auto, || {
             let (value, grad) = bound::value_and_grad(x).unwrap();
