@@ -1259,10 +1259,11 @@ fn cycle<'a, 'b>(
     let start: Vec<Value> = start.into_iter().collect();
     let begin = of_words(like, &start)?;
     let outside = cx.facts.borrow().mark();
-    let known = |k: usize| stays(k).then(|| begin[k]);
+    let stays: Vec<bool> = (0..like.len()).map(stays).collect();
+    let known = |k: usize| stays[k].then(|| begin[k]);
     let (first, (head, vals), (exit, ends)) = (l.b.create_block(), block(l, like, known), block(l, like, known));
-    let stay: Vec<bool> =
-        begin.iter().enumerate().flat_map(|(k, v)| v.values().into_iter().map(move |_| k)).map(&stays).collect();
+    // the same of each word
+    let stay: Vec<bool> = like.iter().zip(&stays).flat_map(|(f, &s)| std::iter::repeat_n(s, f.slots())).collect();
     let pass = |values: &[Value]| {
         let mut passed = Vec::with_capacity(values.len());
         for (k, &value) in values.iter().enumerate() {
@@ -1317,14 +1318,15 @@ fn choice(
 ) -> Result<Vec<Val>, CompileError> {
     let starts = [l.b.create_block(), l.b.create_block()];
     l.b.ins().brif(cond.value, starts[0], &[], starts[1], &[]);
+    let known = |k: usize| common(branches, k).map(|from| args[from]);
+    let known: Vec<Option<Val>> = (0..branches[0].outputs.len()).map(known).collect();
     let mut end: Option<(Block, Vec<Val>)> = None;
     for (start, branch) in starts.into_iter().zip(branches) {
         enter(l, start);
         let outs = inner(l, cx, branch, args)?;
-        let known = |k: usize| common(branches, k).map(|from| args[from]);
-        let to = end.get_or_insert_with(|| block(l, &forms(&outs), known)).0;
-        let open = outs.iter().enumerate().filter(|(k, _)| known(*k).is_none());
-        jump(l, to, open.flat_map(|(_, v)| v.values()));
+        let to = end.get_or_insert_with(|| block(l, &forms(&outs), |k| known[k])).0;
+        let open = outs.iter().zip(&known).filter(|(_, known)| known.is_none());
+        jump(l, to, open.flat_map(|(v, _)| v.values()));
     }
     let Some((end, vals)) = end else { return malformed("a choice without branches") };
     enter(l, end);
