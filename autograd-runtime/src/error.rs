@@ -70,6 +70,14 @@ pub enum Error {
         /// Where and why.
         reason: String,
     },
+    /// The annotated function panicked, as it does where it is called by itself: an index that is out of range, an `assert!`.
+    #[error("{function} panicked: {message}")]
+    Panicked {
+        /// The function.
+        function: String,
+        /// What it said.
+        message: String,
+    },
     /// The code generator refused a program.
     #[error("code generation failed: {0}")]
     Compile(String),

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
     interp,
-    op::{Attr, Op, arith, control, create, views},
+    op::{Attr, Lower, Op, OpDef, arith, control, create, views},
     random::{Draws, Generator, Log, RngState},
     tensor::{Collector, Repr, Stretches, Value, eager, is_grad_enabled},
     ty::Ty,
@@ -187,6 +187,25 @@ pub(crate) fn record(op: &Op, args: &[&Value]) -> Option<Result<Value>> {
         let stored: Vec<Value> = args.iter().map(|a| concrete(a)).collect();
         eager(op.clone(), &stored.iter().collect::<Vec<_>>())
     })
+}
+
+/// Whether a value is traced and made by an operation of this kind, or of integers that are.
+pub(crate) fn is_made_by(v: &Value, def: &'static OpDef) -> bool {
+    const FARTHEST: usize = 16;
+    let Repr::Traced { session, node } = v.repr() else { return false };
+    let Some(s) = by_id(*session) else { return false };
+    let Some(t) = &s.trace else { return false };
+    let mut todo = vec![*node];
+    for _ in 0..FARTHEST {
+        let Some(n) = todo.pop().map(|id| t.builder.node(id)) else { return false };
+        if n.op.is(def) {
+            return true;
+        }
+        if matches!(n.op.def.lower, Lower::Inline(_)) {
+            todo.extend_from_slice(&n.args);
+        }
+    }
+    false
 }
 
 /// Whether operations are being recorded into a graph.

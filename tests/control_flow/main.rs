@@ -14,8 +14,10 @@
 
 mod basics;
 mod exits;
+mod faults;
 mod forms;
 mod gallery;
+mod in_front;
 mod indices;
 mod integers;
 mod invariants;

@@ -8,7 +8,7 @@ use super::{
     cache,
     key::{Key, Sink},
     staged::Staged,
-    twins::Fixed,
+    twins::{Fixed, Leaves},
 };
 use crate::{
     Error, Result, diff,
@@ -21,6 +21,8 @@ use crate::{
 };
 use std::{
     any::TypeId,
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -125,6 +127,21 @@ pub(crate) fn differentiated<F: Function>(args: F::Args<'_>, listed: bool) -> Ve
 /// Which results are scalars, and the static parts of the value.
 type Form = (Vec<bool>, Vec<Fixed>);
 
+/// Runs the twin. A panic of the function's own is an error, so that a loop over many arguments goes on.
+pub(crate) fn run_twin<F: Function>(args: F::Args<'_>, lifter: &mut Lifter<'_>) -> Result<Leaves> {
+    let Staged(result) = caught(F::META.name, || F::stage(args, lifter))?;
+    result
+}
+
+/// What a closure gives, or what it said when it panicked.
+pub(crate) fn caught<R>(function: &str, f: impl FnOnce() -> R) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let message = said.or_else(|| panic.downcast_ref::<String>().cloned());
+        Error::Panicked { function: function.into(), message: message.unwrap_or_else(|| "without a message".into()) }
+    })
+}
+
 /// Runs the twin under a trace.
 fn trace<F: Function>(args: F::Args<'_>, v: &Visitor<'_>) -> Result<TraceEnd<Form>> {
     let concrete = v.leaves.iter().map(|l| (l.value(), l.ty())).collect();
@@ -132,8 +149,7 @@ fn trace<F: Function>(args: F::Args<'_>, v: &Visitor<'_>) -> Result<TraceEnd<For
     crate::set_grad_enabled(true, || {
         session::trace_as(concrete, |inputs| {
             let mut leaves = inputs.into_iter();
-            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves, listed: v.listed });
-            let out = result?;
+            let out = run_twin::<F>(args, &mut Lifter { leaves: &mut leaves, listed: v.listed })?;
             let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
             Ok((values, (out.leaves.iter().map(|l| matches!(l, super::Leaf::Real(_))).collect(), out.constants)))
         })
@@ -263,6 +279,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
 /// The graph of a kind of derivative. Inputs: those of the function, then cotangents or tangents.
 pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
     let g = &*pass::picks(g)?;
+    let g = &*if kind == Kind::Value { Cow::Borrowed(g) } else { program::sink(g)? };
     let g = &*program::chain(g)?;
     let g = &*program::jam(g)?;
     let n = g.outputs().len();

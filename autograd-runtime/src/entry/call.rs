@@ -11,7 +11,7 @@ use super::{
     cache, current_engine,
     key::{Key, Sink},
     matrices::{self, Hessian, Jacobian, extent},
-    staged::{Derived, Staged, derivative},
+    staged::{Derived, derivative},
     twins::{Fixed, OutReader},
 };
 use crate::{
@@ -286,9 +286,7 @@ pub(super) fn on_tape<F: Function>(
     let extra: Vec<Value> = extra.iter().map(LeafIn::value).collect();
     let go = || {
         derivative(F::META.name, kind, &inputs, &wrt, &extra, nested, |fresh| {
-            let mut leaves = fresh.into_iter();
-            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut leaves, listed: true });
-            let out = result?;
+            let out = build::run_twin::<F>(args, &mut Lifter { leaves: &mut fresh.into_iter(), listed: true })?;
             let values: Vec<Value> = out.leaves.iter().map(|l| l.value().clone()).collect();
             if kind == Kind::Vjp && values.iter().map(Value::ty).ne(extra.iter().map(Value::ty)) {
                 let as_leaves = |values: &[Value]| values.iter().cloned().map(LeafIn::Tensor).collect::<LeafList>();
@@ -683,8 +681,7 @@ fn vjp_on_tape<F: Function>(
                 inputs[i].set_requires_grad(true)?;
                 tracked.push(inputs[i].clone());
             }
-            let Staged(result) = F::stage(args, &mut Lifter { leaves: &mut inputs.into_iter(), listed: true });
-            let out = result?;
+            let out = build::run_twin::<F>(args, &mut Lifter { leaves: &mut inputs.into_iter(), listed: true })?;
             Ok((out.leaves.iter().map(|l| l.value().clone()).collect::<Vec<_>>(), out.constants))
         })
     };

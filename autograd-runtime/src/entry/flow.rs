@@ -9,6 +9,7 @@
 //! on the types, by autoref: the state and the value have to be made of leaves, or nothing is staged.
 
 use super::{
+    build::caught,
     rolled::{Int, Integer},
     twins::{Leaf, LeafReader, Leaves, Twinned},
 };
@@ -26,7 +27,6 @@ use crate::{
 };
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -837,12 +837,8 @@ fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(
     }
     let end = session::trace(leaves.values(), |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
-        let value = match session::is_guess() {
-            false => run(state.from_leaves(&mut fresh)),
-            // plain code may rely on a shape that is guessed wrong
-            true => catch_unwind(AssertUnwindSafe(|| run(state.from_leaves(&mut fresh))))
-                .map_err(|_| Error::Compile("plain code fails where a type is guessed".into()))?,
-        };
+        // plain code may rely on a shape that is guessed wrong, or on the branch being taken
+        let value = caught("plain code", || run(state.from_leaves(&mut fresh)))?;
         let out = if leaves.packs() { Leaves::packed(&value) } else { Leaves::of(&value) };
         Ok((out.values(), (out, value)))
     });

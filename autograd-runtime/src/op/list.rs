@@ -196,7 +196,7 @@ pub static FILL: OpDef = op(
 );
 
 /// Longest list that a program makes.
-const LONGEST: i64 = 1 << 40;
+pub(crate) const LONGEST: i64 = 1 << 40;
 
 /// A length that can be one.
 pub(crate) fn length(n: i64, op: &Op) -> Result<usize> {

@@ -316,6 +316,14 @@ impl Op {
         }
         op
     }
+    /// Whether the operation is linear, or made of pieces that are: its derivative is finite where its arguments are numbers.
+    pub(crate) fn is_piecewise_linear(&self) -> bool {
+        let pieces = [
+            "add", "sub", "neg", "abs", "relu", "maximum", "minimum", "fmax", "fmin", "select", "cast", "copy",
+            "detach",
+        ];
+        matches!(self.def.derivative, Derivative::Zero | Derivative::Linear(_)) || pieces.contains(&self.name())
+    }
     /// The same with each sub-graph replaced.
     ///
     /// # Errors

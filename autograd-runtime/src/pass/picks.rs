@@ -9,7 +9,7 @@
 use crate::{
     error::Result,
     graph::{Builder, Graph, Node, NodeId},
-    op::{Attr, Derivative, Lower, Op, index, linalg, views},
+    op::{Attr, Lower, Op, index, linalg, views},
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -70,9 +70,7 @@ fn pick(g: &Graph, n: &Node) -> Option<(usize, NodeId)> {
 /// Elementwise operations whose derivatives are finite where their arguments are: in a row that is not read there is a zero and
 /// no product of zero and infinity, whether it is computed or not.
 fn finite(n: &Node) -> bool {
-    let smooth = ["add", "sub", "neg", "mul", "square", "sin", "cos", "tanh"];
-    let pieces = ["abs", "relu", "maximum", "minimum", "fmax", "fmin", "select", "cast", "copy", "detach"];
-    matches!(n.op.def.derivative, Derivative::Zero) || smooth.contains(&n.op.name()) || pieces.contains(&n.op.name())
+    n.op.is_piecewise_linear() || ["mul", "square", "sin", "cos", "tanh"].contains(&n.op.name())
 }
 
 /// Where the rows of a value along an axis come from: the axis of each argument, none where all rows take the same. `None` if they

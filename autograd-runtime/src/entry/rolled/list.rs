@@ -12,7 +12,7 @@ use crate::{
     array::Float,
     emit::{Ex, V, apply},
     error::Place,
-    op::{Attr, Op, OpDef, list},
+    op::{Attr, Op, OpDef, arith, list},
     real::{Real, literal},
     session,
     tensor::Value,
@@ -105,6 +105,7 @@ impl<T: Float> List<T> {
         }
     }
     /// `n` times the same, as one value.
+    #[track_caller]
     fn filled(x: Real<T>, n: Int<usize>) -> List<T> {
         // a trace that was given up goes on with numbers
         if !session::is_tracing() {
@@ -116,6 +117,11 @@ impl<T: Float> List<T> {
                 }
             };
         }
+        // a difference may be below 0, which loops over the length must not run to, though nobody reads the list
+        let n = match n.traced() {
+            Some(v) if session::is_made_by(&v, &arith::SUB) => within(n, Int::number(list::LONGEST as usize), true),
+            _ => n,
+        };
         let args = [x.value(), n.value()];
         let v = emitted(|e| {
             let [x, n] = args.map(|v| Ex::new(e, V::Tensor(v)));

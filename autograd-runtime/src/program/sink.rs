@@ -1,0 +1,220 @@
+//! Code sinking (Rüthing, Knoop and Steffen, Sinking of Assignments, 1994; here on expressions): what is computed in front of a
+//! choice and differentiated in one of its branches only moves into that branch.
+//!
+//! `let r = x.sqrt(); if x > 0.0 { r } else { x }` becomes `if x > 0.0 { x.sqrt() } else { x }`. Elsewhere the cotangent of r is a
+//! zero, and zero times the derivative of the root of a number below 0 is NaN: what is not run has no derivative, as on a tape. So
+//! this is done before differentiation, and for every order. A value that conditions read too is computed in front for them and
+//! once more in the branch, which machine code finds to be the same; loops and products of matrices are not computed twice.
+//!
+//! Only what has a derivative or a value that may be infinite is a reason to move something.
+
+use super::prune::lost;
+use crate::{
+    error::Result,
+    graph::{Args, Builder, Graph, Node, NodeId},
+    op::{
+        Attr, Derivative, Lower, Op,
+        control::{CALL, IF, PROJ, is_control, results},
+        create, list,
+    },
+};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+
+/// Whether a cotangent gets to a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Never,
+    /// Where a branch of a choice is taken.
+    Sometimes,
+    Always,
+}
+
+/// The graph with what only one branch is differentiated in moved there.
+///
+/// # Errors
+/// An ill-typed graph, which is our bug.
+pub(crate) fn sink(g: &Graph) -> Result<Cow<'_, Graph>> {
+    if !chooses(g) {
+        return Ok(Cow::Borrowed(g));
+    }
+    let outputs = vec![true; g.outputs().len()];
+    let moved = moved(g, &reached(g, &outputs));
+    // what a choice takes and what it was: its new arguments, and what has moved into its branches
+    let mut choices: Vec<Option<Choice>> = vec![None; g.len()];
+    let mut needed = vec![false; g.len()];
+    g.outputs().iter().for_each(|o| needed[o.index()] = true);
+    for (id, n) in g.nodes().rev().filter(|(_, n)| !n.args.is_empty()) {
+        if needed[id.index()] {
+            let choice =
+                (n.op.is(&IF) && n.args[1..].iter().any(|a| moved[a.index()])).then(|| Choice::of(g, n, &moved));
+            let args = choice.as_ref().map_or(&n.args[..], |c| &c.args);
+            args.iter().for_each(|a| needed[a.index()] = true);
+            choices[id.index()] = choice;
+        }
+    }
+    let b = Builder::with_capacity(g.len());
+    let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+    g.inputs().iter().for_each(|&i| map[i.index()] = Some(b.input(g.ty(i))));
+    for (id, n) in g.nodes().filter(|(id, _)| needed[id.index()]) {
+        if map[id.index()].is_some() {
+            continue;
+        }
+        let given = |args: &[NodeId]| args.iter().map(|a| map[a.index()]).collect::<Option<Args>>().ok_or_else(lost);
+        let made = match &choices[id.index()] {
+            Some(c) => b.add(c.op(g, n, &moved)?, &given(&c.args)?)?,
+            None if is_control(&n.op) && n.subgraphs().any(chooses) => {
+                b.add(n.op.map_graphs(|g| sink(g).map(Cow::into_owned))?, &given(&n.args)?)?
+            }
+            None => b.add(n.op.clone(), &given(&n.args)?)?,
+        };
+        map[id.index()] = Some(made);
+    }
+    let outs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+    b.finish(outs).map(Cow::Owned)
+}
+
+/// Whether there is a choice, as deep as the source nests them.
+fn chooses(g: &Graph) -> bool {
+    g.nodes().any(|(_, n)| n.op.is(&IF) || is_control(&n.op) && n.subgraphs().any(chooses))
+}
+
+/// Which values cotangents get to, from the `wanted` outputs. As deep as the source nests choices.
+fn reached(g: &Graph, wanted: &[bool]) -> Vec<Reached> {
+    let live = g.live();
+    let mut all = vec![Reached::Never; g.len()];
+    // what is computed where it stands, for something that does not move
+    let mut kept = vec![false; g.len()];
+    for (o, _) in g.outputs().iter().zip(wanted).filter(|(_, w)| **w) {
+        if g.ty(*o).dtype.is_float() {
+            all[o.index()] = Reached::Always;
+        }
+    }
+    g.outputs().iter().for_each(|o| kept[o.index()] = true);
+    for (id, n) in g.nodes().rev().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
+        let at = id.index();
+        if all[at] == Reached::Sometimes && !(may_move(n) && !(kept[at] && is_heavy(n))) {
+            // it stays, and so does what it is made of: a cotangent comes, if only a zero
+            all[at] = Reached::Always;
+        }
+        let moves = all[at] == Reached::Sometimes;
+        let branches = (n.op.is(&IF) && all[at] != Reached::Never).then(|| {
+            let mut wanted = vec![false; results(&n.op).len()];
+            for (p, _) in g.users(id).filter(|(p, _)| all[p.index()] != Reached::Never) {
+                let p = g.node(p);
+                wanted[if p.op.is(&PROJ) { p.op.int(0) as usize } else { 0 }] = true;
+            }
+            [0, 1].map(|k| {
+                let branch = n.op.graph(k);
+                let all = reached(branch, &wanted);
+                branch.inputs().iter().map(|i| all[i.index()]).collect::<Vec<_>>()
+            })
+        });
+        for (k, &a) in n.args.iter().enumerate() {
+            let inside = branches.as_ref().filter(|_| k > 0).map(|[yes, no]| match (yes[k - 1], no[k - 1]) {
+                (x, y) if x == y => x,
+                _ => Reached::Sometimes,
+            });
+            // control flow has the type of its first result
+            let float = n.op.is(&PROJ) && n.ty.dtype.is_float() || g.ty(a).dtype.is_float();
+            let to = match inside {
+                _ if all[at] == Reached::Never || !float => Reached::Never,
+                _ if matches!(n.op.def.derivative, Derivative::Zero) => Reached::Never,
+                Some(inside) => inside,
+                None => all[at],
+            };
+            all[a.index()] = all[a.index()].max(to);
+            kept[a.index()] |= !(moves && !kept[at] || inside.is_some() && to == Reached::Sometimes);
+        }
+    }
+    all
+}
+
+/// The values that move: those that may, if there is a reason.
+fn moved(g: &Graph, reached: &[Reached]) -> Vec<bool> {
+    let mut moved = vec![false; g.len()];
+    for (id, n) in g.nodes().filter(|(id, _)| reached[id.index()] == Reached::Sometimes) {
+        moved[id.index()] = may_be_infinite(n) || n.args.iter().any(|a| moved[a.index()]);
+    }
+    moved
+}
+
+/// Whether it is made of something, and neither draws random numbers nor is a user's own operation.
+fn may_move(n: &Node) -> bool {
+    let library = matches!(n.op.def.lower, Lower::Library);
+    !n.args.is_empty() && (!library || is_control(&n.op) || n.op.is(&PROJ) || list::ALL.iter().any(|d| n.op.is(d)))
+}
+
+/// What takes too long to be computed twice.
+fn is_heavy(n: &Node) -> bool {
+    let inside = |g: &Graph| g.nodes().any(|(_, n)| is_heavy(n));
+    match n.op.def.lower {
+        _ if n.op.is(&IF) => n.subgraphs().any(inside),
+        Lower::MatMul => true,
+        Lower::Library => !n.args.is_empty() && (is_control(&n.op) || n.ty.is_list()),
+        _ => false,
+    }
+}
+
+/// Whether the derivative or the value may be infinite where the arguments are not.
+fn may_be_infinite(n: &Node) -> bool {
+    if is_control(&n.op) {
+        return n.op.is(&CALL) || n.subgraphs().any(|g| g.nodes().any(|(_, n)| may_be_infinite(n)));
+    }
+    !n.op.is(&PROJ) && n.ty.dtype.is_float() && !n.op.is_piecewise_linear() && !list::ALL.iter().any(|d| n.op.is(d))
+}
+
+/// A choice that values move into.
+#[derive(Clone)]
+struct Choice {
+    /// The condition, then captures: those that stay, and what the values that move are made of.
+    args: Vec<NodeId>,
+    /// The values that move, arguments before users.
+    inside: BTreeSet<NodeId>,
+}
+
+impl Choice {
+    fn of(g: &Graph, n: &Node, moved: &[bool]) -> Choice {
+        let (mut inside, mut args) = (BTreeSet::new(), vec![n.args[0]]);
+        let mut captures: Vec<NodeId> = n.args[1..].iter().rev().copied().collect();
+        while let Some(a) = captures.pop() {
+            // a constant costs nothing anywhere
+            if moved[a.index()] || g.node(a).op.is(&create::CONST) {
+                if inside.insert(a) {
+                    captures.extend_from_slice(&g.node(a).args);
+                }
+            } else if !args[1..].contains(&a) {
+                args.push(a);
+            }
+        }
+        Choice { args, inside }
+    }
+
+    /// The choice over these arguments.
+    fn op(&self, g: &Graph, n: &Node, moved: &[bool]) -> Result<Op> {
+        let branch = |k: usize| -> Result<Attr> {
+            let branch = n.op.graph(k);
+            let live = branch.live();
+            let read = |k: usize| live[branch.inputs()[k].index()];
+            let mut needed: BTreeSet<NodeId> =
+                n.args[1..].iter().enumerate().filter(|(k, _)| read(*k)).map(|(_, &a)| a).collect();
+            for &id in self.inside.iter().rev() {
+                if needed.contains(&id) && moved[id.index()] {
+                    needed.extend(&g.node(id).args);
+                }
+            }
+            let b = Builder::new();
+            let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+            self.args[1..].iter().for_each(|a| map[a.index()] = Some(b.input(g.ty(*a))));
+            for id in self.inside.iter().filter(|id| needed.contains(id)) {
+                let n = g.node(*id);
+                let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+                map[id.index()] = Some(b.add(n.op.clone(), &args)?);
+            }
+            // of an input that the branch does not read there is nothing
+            let ins: Vec<NodeId> = n.args[1..].iter().map(|a| map[a.index()].unwrap_or_default()).collect();
+            let outs = b.inline(branch, &ins)?;
+            Ok(Attr::Graph(Arc::new(sink(&b.finish(outs)?)?.into_owned())))
+        };
+        Ok(Op::with(&IF, [branch(0)?, branch(1)?]))
+    }
+}
