@@ -29,6 +29,7 @@ mod results;
 mod rows;
 mod small;
 mod tables;
+mod truths;
 
 use autograd::{Engine, with_engine};
 

@@ -10,7 +10,7 @@
 //! Conditions that show to be plain (a comparison with an integer literal or a length) stay as well.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use std::collections::{BTreeSet, HashSet};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -21,7 +21,7 @@ use syn::{
 
 use super::exits::FLAG;
 use super::scope::{Pass, Scope};
-use super::{integers, macros};
+use super::{integers, macros, truths};
 
 /// Macros that leave nothing behind but their value.
 const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
@@ -68,6 +68,11 @@ impl Pass for Flow {
             Expr::If(choice) => choose(choice, scope),
             Expr::While(repeat) if repeat.label.is_none() => iterate(repeat, scope),
             Expr::ForLoop(repeat) if repeat.label.is_none() => count(repeat, scope),
+            Expr::Call(call) if truths::is_made(call) => {
+                let arg = &mut call.args[0];
+                *arg = condition(arg).map_or_else(|| known(arg), |cond| parse_quote!(#cond));
+                None
+            }
             _ => None,
         };
         if let Some(staged) = staged {
@@ -190,7 +195,7 @@ fn pairs(names: &BTreeSet<Ident>, bind: bool) -> TokenStream {
 pub fn condition(cond: &Expr) -> Option<TokenStream> {
     let span = cond.span();
     Some(match cond {
-        Expr::MethodCall(e) if e.method == "is_set" && root(&e.receiver).is_some_and(is_flag) => {
+        Expr::MethodCall(e) if e.method == "is_set" && root(&e.receiver).is_some_and(|n| is_flag(n) || is_truth(n)) => {
             let flag = &e.receiver;
             quote_spanned!(span=> #flag.cond())
         }
@@ -211,10 +216,15 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
             if a.is_none() && b.is_none() {
                 return None;
             }
-            let known = |e: &Expr| quote_spanned!(e.span()=> ::autograd::__private::flow::Cond::known(#e));
+            let known = |e: &Expr| known(e).into_token_stream();
             let (a, b) = (a.unwrap_or_else(|| known(&e.left)), b.unwrap_or_else(|| known(&e.right)));
             let method = format_ident!("{}", if matches!(e.op, BinOp::And(_)) { "and" } else { "or" });
             quote_spanned!(span=> #a.#method(|| #b))
+        }
+        Expr::Binary(e) if matches!(e.op, BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) => {
+            let [a, b] = [&e.left, &e.right].map(|e| condition(e).unwrap_or_else(|| known(e).into_token_stream()));
+            let not = matches!(e.op, BinOp::Ne(_)).then(|| quote!(.not()));
+            quote_spanned!(span=> #a.same(#b)#not)
         }
         Expr::Binary(e) => {
             let (wrapper, test) = match e.op {
@@ -240,8 +250,13 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
     })
 }
 
+/// A plain condition.
+fn known(e: &Expr) -> Expr {
+    parse_quote_spanned!(e.span()=> ::autograd::__private::flow::Cond::known(#e))
+}
+
 /// The sort of floats that a method asks for.
-fn sort(method: &Ident) -> Option<&'static str> {
+pub fn sort(method: &Ident) -> Option<&'static str> {
     Some(match method.to_string().as_str() {
         "is_nan" => "Nan",
         "is_infinite" => "Infinite",
@@ -255,6 +270,21 @@ fn sort(method: &Ident) -> Option<&'static str> {
 /// Whether the name is that of a flag of [`exits`](super::exits).
 fn is_flag(name: &Ident) -> bool {
     name.to_string().starts_with(FLAG)
+}
+
+/// Whether it asks a condition in a variable.
+fn asks(e: &Expr) -> bool {
+    match e {
+        Expr::Paren(e) => asks(&e.expr),
+        Expr::Unary(e) => matches!(e.op, UnOp::Not(_)) && asks(&e.expr),
+        Expr::MethodCall(e) => e.method == "is_set" && root(&e.receiver).is_some_and(is_truth),
+        _ => false,
+    }
+}
+
+/// Whether the name is that of a condition in a variable.
+fn is_truth(name: &Ident) -> bool {
+    name.to_string().starts_with(truths::TRUTH)
 }
 
 /// Whether the spelling shows that this is no float.

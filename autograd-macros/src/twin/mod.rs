@@ -2,8 +2,8 @@
 //!
 //! The body goes through one pass for each concern, in this order: [`arrays`] names ndarray's arrays, [`literals`] lifts float
 //! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
-//! struct literals, [`integers`] leaves integers and the lengths of lists open, [`exits`] makes values of `break`,
-//! `continue` and returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
+//! struct literals, [`truths`] leaves conditions in variables open, [`integers`] integers and the lengths of lists, [`exits`] makes
+//! values of `break`, `continue` and returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
 //!
 //! Invariant: a pass looks at spellings and scopes only, never at types it would have to guess, and
 //! generated paths start with `::autograd::__private`, which no pass rewrites.
@@ -17,6 +17,7 @@ mod integers;
 mod literals;
 mod macros;
 mod scope;
+mod truths;
 pub mod types;
 
 use proc_macro2::TokenStream;
@@ -107,6 +108,7 @@ fn body(function: &mut Function, types: &Types) -> Block {
     scope::walk(&mut literals, params, &mut body);
     scope::walk(&mut casts::Casts { types }, params, &mut body);
     scope::walk(&mut &*types, params, &mut body);
+    truths::rewrite(params, &mut body);
     let (forms, list) = integers::rewrite(function, &mut body);
     function.lists = list;
     function.params.iter_mut().zip(forms).for_each(|(param, form)| param.form = form);

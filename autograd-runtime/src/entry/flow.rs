@@ -63,6 +63,11 @@ impl Cond {
     pub fn or(self, other: impl FnMut() -> Cond) -> Cond {
         self.joined(false, other)
     }
+    /// Whether both hold, or neither.
+    pub fn same(self, other: Cond) -> Cond {
+        let (no, none) = (self.clone().not(), other.clone().not());
+        self.and(move || other.clone()).or(move || no.clone().and(|| none.clone()))
+    }
     /// The other condition if this one is `when`, else the opposite of that. Where this one is traced both are computed, which no
     /// value can tell, unless the other one may fail: then it is a choice.
     fn joined(self, when: bool, mut other: impl FnMut() -> Cond) -> Cond {
@@ -141,11 +146,15 @@ fn logical(def: &'static OpDef, args: &[Value]) -> Value {
     })
 }
 
-/// Whether a loop, or a trip of one, has been left: what `break` and `continue` set.
+/// A condition in a variable: a `bool` of the body, or whether a loop or a trip of one has been left, which `break` and `continue` set.
 #[derive(Clone)]
 pub struct Flag(Cond);
 
 impl Flag {
+    /// Of a condition.
+    pub fn of(cond: Cond) -> Flag {
+        Flag(cond)
+    }
     /// Not left.
     pub fn unset() -> Flag {
         Flag(Cond::Known(false))

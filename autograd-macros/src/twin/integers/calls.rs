@@ -3,7 +3,7 @@
 use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, Type, parse_quote_spanned};
 
-use super::super::calls;
+use super::super::{calls, truths};
 use super::bindings::real;
 use super::exprs::METHODS;
 use super::{Integers, Kind, int, integer, number, unparenthesised, wrap};
@@ -13,6 +13,10 @@ impl Integers<'_> {
     pub(super) fn call(&mut self, call: &mut ExprCall) -> Called {
         let span = call.span();
         if self.is_looked_up(call) {
+            return Called::Kind(Kind::Plain);
+        }
+        if truths::is_made(call) {
+            self.cond(&mut call.args[0]);
             return Called::Kind(Kind::Plain);
         }
         let Expr::Path(func) = &*call.func else {
