@@ -112,8 +112,8 @@ pub mod __private {
             plain::{Cast, CastTarget, HelperArg, Item, Lift, Plain, PlainArg, cast, fallback, lift},
             recursion,
             rolled::{
-                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, Unrolled, convert, int, known,
-                listed, looked_up, truncated,
+                AsList, AsTable, Int, Integer, Known, List, Parts, Rolled, Row, Table, Unrolled, convert, found, int,
+                known, listed, looked_up, truncated,
             },
             root, staged, staged_grad, staged_grad_and_hvp, staged_hessian, staged_hvp, staged_jacobian, staged_jvp,
             staged_value_and_grad, staged_vjp, value, value_and_grad, value_and_grad_into, vjp, vmap,

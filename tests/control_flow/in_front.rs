@@ -159,6 +159,54 @@ fn trips(x: &[f64]) -> f64 {
     sum
 }
 
+/// Read in both branches of a choice that moves.
+#[differentiable]
+fn both(x: &[f64]) -> f64 {
+    let q = x[0].sqrt();
+    let r = if x[1] > 0.0 { q * 2.0 } else { q * 3.0 };
+    if x[0] > 0.0 { r.ln() } else { x[1] }
+}
+
+/// Choices that are made of choices, which would double from one to the next.
+#[differentiable]
+fn deep(x: &[f64]) -> f64 {
+    let mut y = x[0];
+    for _ in 0..12 {
+        let a = if x[0] > 1.0 { y.sqrt() } else { 1.0 };
+        let b = if x[1] < 5.0 { (y + 2.0).ln() } else { 2.0 };
+        y = a * b;
+    }
+    y
+}
+
+#[differentiable]
+fn gains(x: &[f64], strike: f64) -> f64 {
+    let mut sum = 0.0;
+    for v in x {
+        let gain = v.exp() - strike;
+        let log = v.ln();
+        if gain > 0.0 {
+            sum += gain * log;
+        }
+    }
+    sum
+}
+
+#[test]
+fn trips_with_choices_run_side_by_side() {
+    for n in [0, 1, 3, 4, 8, 37] {
+        let x: Vec<f64> = (0..n).map(|i| (i * 7 % 11) as f64 * 0.3 - 0.6).collect();
+        let (value, grad) = compiled(|| gains::value_and_grad(&x, 1.5));
+        let (value_wanted, wanted) = dynamic(|| gains::value_and_grad(&x, 1.5));
+        alike(value, value_wanted, "gains");
+        alike(value, gains(&x, 1.5), "gains");
+        grad.0.iter().zip(&wanted.0).for_each(|(a, b)| alike(*a, *b, "gains"));
+        alike(grad.1, wanted.1, "gains");
+    }
+    let loops = gains::explain(&[1.0], 1.5).unwrap().kernels.iter().filter(|k| k.kind == "vector loop").count();
+    assert_eq!(loops, 2);
+}
+
 #[test]
 fn what_is_not_taken_has_no_derivative() {
     same!(root at [2.0, 3.0], [-3.0, 1.5], [0.0, 2.0]);
@@ -172,6 +220,9 @@ fn what_is_not_taken_has_no_derivative() {
     same!(overflow at [1.0, 2.0], [30.0, 1e90], [0.5, 1e100]);
     same!(twice at [2.0, 3.0], [-2.0, -3.0], [-2.0, 3.0], [0.0, 0.0], [4.0, -1.0], [4.0, 2.0], [0.5, 1.0]);
     same!(choices at [4.0, 1.0], [-4.0, 0.0], [0.0, 2.0], [0.5, -3.0], [0.0, 0.0]);
+    same!(both at [-1.0, 2.0], [1.0, 2.0], [4.0, -2.0], [0.0, 0.0]);
+    same!(deep at [3.0, 1.0], [0.5, 1.0], [3.0, 9.0]);
+    assert!(deep::explain(&[3.0, 1.0]).unwrap().nodes.0 < 2000);
     same!(trips at [1.0, 3.0, 2.0, 2.0, 5.0], [0.0, 0.0, 0.0], [1.0, 1.0, 2.0]);
 }
 

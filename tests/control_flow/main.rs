@@ -27,6 +27,7 @@ mod parts;
 mod questions;
 mod results;
 mod rows;
+mod searches;
 mod small;
 mod tables;
 mod truths;

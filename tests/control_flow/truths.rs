@@ -100,6 +100,25 @@ fn sorted_of(x: &[f64], at: &[usize]) -> f64 {
     sum
 }
 
+/// Several at once, compared, and joined without short circuits.
+#[differentiable]
+fn joined(x: &[f64]) -> f64 {
+    let (mut sum, mut up, low) = (0.0, false, x[0] < x[1]);
+    for i in 1..x.len() {
+        let same = up == (x[i] > x[i - 1]);
+        up = x[i] > x[i - 1];
+        let either = low | up;
+        sum += if same ^ low { x[i] * x[i - 1] } else { x[i].sin() };
+        if either & (x[i] > 0.0) {
+            sum *= 1.5;
+        }
+        if (x[i] > 0.0) != (x[i - 1] > 0.0) {
+            sum -= x[0];
+        }
+    }
+    sum
+}
+
 /// What is no condition only: borrowed, printed, given to a function.
 #[differentiable]
 fn otherwise(x: f64, strict: bool) -> f64 {
@@ -108,6 +127,43 @@ fn otherwise(x: f64, strict: bool) -> f64 {
     let wide = strict && x < 10.0;
     let r = if text.len() > 4 { x } else { x * x };
     if wide { r * 3.0 } else { helper(x, strict) * f64::from(strict) + r }
+}
+
+/// Names that are taken from others, written in closures or shared with functions; what may end early or moves something.
+#[differentiable]
+fn tangled(x: f64, n: usize) -> Result<f64, String> {
+    let many = n > 2;
+    let copied = many;
+    let text = format!("{many}");
+    let mut seen = false;
+    (0..n).for_each(|k| {
+        if k > 3 {
+            seen = true;
+        }
+    });
+    let ok = x > -100.0 && bounded(n)? > 0;
+    let even = even(n) && ok;
+    let v = vec![1.0; n];
+    let mut items = v.iter();
+    let first = x > 0.0 && items.next().is_some();
+    let second = items.next().is_some();
+    let mut y = if copied && seen { x * text.len() as f64 } else { x * x };
+    if even {
+        y *= 2.0;
+    }
+    if let Some(w) = v.last()
+        && second
+    {
+        y += w * x;
+    }
+    Ok(if first { y } else { y * y })
+}
+
+fn bounded(n: usize) -> Result<usize, String> {
+    if n > 50 { Err(format!("{n} is too many")) } else { Ok(n + 1) }
+}
+fn even(n: usize) -> bool {
+    n % 2 == 0
 }
 
 fn helper_plain(flag: bool) -> f64 {
@@ -131,6 +187,9 @@ fn conditions_in_variables() {
     for x in [&[0.5, 1.5, -0.5, 2.0][..], &[0.1, 0.2], &[-2.0, 0.5, 3.0], &[2.0, 2.0, 0.0]] {
         agrees(x, toggled, toggled::value_and_grad);
     }
+    for x in [&[0.5, 1.5, -0.5, 2.0][..], &[0.2, 0.1, 0.3, -1.0, -2.0], &[-2.0, 0.5, 3.0, 4.0]] {
+        agrees(x, joined, joined::value_and_grad);
+    }
     for most in [0, 1, 3, 40] {
         let both = |x: &[f64]| searched::value_and_grad(x[0], x[1], most).map(|(v, (a, b))| (v, vec![a, b]));
         agrees(&[3.0, 2.0], |x| searched(x[0], x[1], most), both);
@@ -151,4 +210,11 @@ fn other_uses_stay_plain() {
         let slope = (otherwise(x + h, strict) - otherwise(x - h, strict)) / (2.0 * h);
         assert!((value - otherwise(x, strict)).abs() < 1e-12 && (grad - slope).abs() < 1e-6, "{x} {strict}");
     }
+    for (x, n) in [(0.5, 0), (2.0, 1), (-0.5, 2), (3.0, 3), (-2.0, 5), (1.5, 6)] {
+        let (value, grad) = tangled::value_and_grad(x, n).unwrap();
+        let (h, at) = (1e-6, |x: f64| tangled(x, n).unwrap());
+        let slope = (at(x + h) - at(x - h)) / (2.0 * h);
+        assert!((value - at(x)).abs() < 1e-12 && (grad - slope).abs() < 1e-4 * (1.0 + slope.abs()), "{x} {n}");
+    }
+    assert!(tangled::grad(1.0, 51).unwrap_err().to_string().contains("51 is too many"));
 }

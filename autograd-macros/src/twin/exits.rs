@@ -535,7 +535,7 @@ fn has_value(block: &Block) -> bool {
     }
 }
 
-fn has_let(e: &Expr) -> bool {
+pub fn has_let(e: &Expr) -> bool {
     match e {
         Expr::Let(_) => true,
         Expr::Binary(e) => has_let(&e.left) || has_let(&e.right),

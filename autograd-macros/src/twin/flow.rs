@@ -70,7 +70,11 @@ impl Pass for Flow {
             Expr::ForLoop(repeat) if repeat.label.is_none() => count(repeat, scope),
             Expr::Call(call) if truths::is_made(call) => {
                 let arg = &mut call.args[0];
-                *arg = condition(arg).map_or_else(|| known(arg), |cond| parse_quote!(#cond));
+                let mut effects = Effects::new(scope);
+                effects.visit_expr(arg);
+                // what it does besides is done once
+                let cond = if effects.state().is_some_and(|s| s.is_empty()) { condition(arg) } else { None };
+                *arg = cond.map_or_else(|| known(arg), |cond| parse_quote!(#cond));
                 None
             }
             _ => None,
@@ -205,25 +209,31 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
                 (&::autograd::__private::flow::Sorted(&(#x), ::autograd::__private::flow::Sort::#sort, |x| x.#method())).cond()
             }
         }
+        // `if let` chains bind names
+        e if super::exits::has_let(e) => return None,
         Expr::Paren(e) => condition(&e.expr)?,
         Expr::Group(e) => condition(&e.expr)?,
         Expr::Unary(e) if matches!(e.op, UnOp::Not(_)) => {
             let inner = condition(&e.expr)?;
             quote_spanned!(span=> #inner.not())
         }
-        Expr::Binary(e) if matches!(e.op, BinOp::And(_) | BinOp::Or(_)) => {
+        Expr::Binary(e) if matches!(e.op, BinOp::And(_) | BinOp::Or(_) | BinOp::BitAnd(_) | BinOp::BitOr(_)) => {
             let (a, b) = (condition(&e.left), condition(&e.right));
             if a.is_none() && b.is_none() {
                 return None;
             }
             let known = |e: &Expr| known(e).into_token_stream();
             let (a, b) = (a.unwrap_or_else(|| known(&e.left)), b.unwrap_or_else(|| known(&e.right)));
-            let method = format_ident!("{}", if matches!(e.op, BinOp::And(_)) { "and" } else { "or" });
+            let method =
+                format_ident!("{}", if matches!(e.op, BinOp::And(_) | BinOp::BitAnd(_)) { "and" } else { "or" });
             quote_spanned!(span=> #a.#method(|| #b))
         }
-        Expr::Binary(e) if matches!(e.op, BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) => {
+        Expr::Binary(e)
+            if matches!(e.op, BinOp::BitXor(_))
+                || matches!(e.op, BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) =>
+        {
             let [a, b] = [&e.left, &e.right].map(|e| condition(e).unwrap_or_else(|| known(e).into_token_stream()));
-            let not = matches!(e.op, BinOp::Ne(_)).then(|| quote!(.not()));
+            let not = (!matches!(e.op, BinOp::Eq(_))).then(|| quote!(.not()));
             quote_spanned!(span=> #a.same(#b)#not)
         }
         Expr::Binary(e) => {
@@ -272,12 +282,13 @@ fn is_flag(name: &Ident) -> bool {
     name.to_string().starts_with(FLAG)
 }
 
-/// Whether it asks a condition in a variable.
+/// Whether the spelling shows a condition that may be traced.
 fn asks(e: &Expr) -> bool {
     match e {
         Expr::Paren(e) => asks(&e.expr),
         Expr::Unary(e) => matches!(e.op, UnOp::Not(_)) && asks(&e.expr),
         Expr::MethodCall(e) => e.method == "is_set" && root(&e.receiver).is_some_and(is_truth),
+        Expr::Binary(e) => compares(&e.op) || matches!(e.op, BinOp::And(_) | BinOp::Or(_)),
         _ => false,
     }
 }

@@ -5,7 +5,7 @@
 //! Invariant: a name is turned only if all it ever names in the function are such variables, and each use is one of a value: it is
 //! not borrowed, moved into a closure, assigned as a part of a pattern or named by a macro.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use quote::format_ident;
 use syn::ext::IdentExt;
@@ -22,13 +22,24 @@ pub const TRUTH: &str = "__truth_";
 
 /// Rewrites a body.
 pub fn rewrite(params: &[Param], body: &mut Block) {
+    // what is made of a name that has other uses has none of its own
     let mut found = Found::default();
-    params.iter().for_each(|param| found.visit_pat(&param.pat));
-    found.visit_block(body);
-    let Found { mut turned, spoiled, macros, .. } = found;
-    turned.retain(|name| !spoiled.contains(name) && !macros.iter().any(|tokens| integers::mentions(tokens, name)));
-    if !turned.is_empty() {
-        Turn(&turned).visit_block_mut(body);
+    loop {
+        params.iter().for_each(|param| found.visit_pat(&param.pat));
+        found.visit_block(body);
+        let Found { turned, spoiled, macros, .. } = &found;
+        let other =
+            |name: &&String| !spoiled.contains(*name) && macros.iter().any(|tokens| integers::mentions(tokens, name));
+        let mut more: HashSet<String> = turned.iter().filter(other).cloned().collect();
+        more.extend(turned.intersection(spoiled).cloned());
+        if more.is_empty() {
+            break;
+        }
+        let spoiled = found.spoiled.union(&more).cloned().collect();
+        found = Found { spoiled, ..Found::default() };
+    }
+    if !found.turned.is_empty() {
+        Turn(&found.turned).visit_block_mut(body);
     }
 }
 
@@ -49,16 +60,28 @@ fn named(e: &Expr) -> Option<&Ident> {
     }
 }
 
-/// The name that a `let` gives to a condition.
-fn declared(local: &Local, known: &HashSet<String>) -> Option<Ident> {
-    let pat = match &local.pat {
+/// What a `let` binds by which expressions: `let (a, b) = (c, d)` binds two.
+fn bindings(local: &mut Local) -> Vec<(&mut Pat, &mut Expr)> {
+    let Some(init) = local.init.as_mut().filter(|init| init.diverge.is_none()) else { return Vec::new() };
+    let (pat, init) = (&mut local.pat, &mut *init.expr);
+    if !matches!((&*pat, &*init), (Pat::Tuple(p), Expr::Tuple(e)) if p.elems.len() == e.elems.len()) {
+        return vec![(pat, init)];
+    }
+    match (pat, init) {
+        (Pat::Tuple(pats), Expr::Tuple(inits)) => pats.elems.iter_mut().zip(&mut inits.elems).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The name that a pattern gives to a condition.
+fn declared(pat: &Pat, init: &Expr, known: &HashSet<String>) -> Option<Ident> {
+    let pat = match pat {
         Pat::Type(pat) => matches!(&*pat.ty, Type::Path(ty) if ty.path.is_ident("bool")).then_some(&*pat.pat)?,
         pat => pat,
     };
     let Pat::Ident(pat) = pat else { return None };
-    let init = local.init.as_ref().filter(|init| init.diverge.is_none())?;
     let plain = pat.by_ref.is_none() && pat.subpat.is_none() && pat.ident == pat.ident.unraw();
-    (plain && is_condition(&init.expr, known)).then(|| pat.ident.clone())
+    (plain && is_condition(init, known)).then(|| pat.ident.clone())
 }
 
 /// Whether the spelling shows a `bool`.
@@ -68,7 +91,13 @@ fn is_condition(e: &Expr, known: &HashSet<String>) -> bool {
         Expr::Paren(e) => is_condition(&e.expr, known),
         Expr::Group(e) => is_condition(&e.expr, known),
         Expr::Unary(e) => matches!(e.op, UnOp::Not(_)) && is_condition(&e.expr, known),
-        Expr::Binary(e) => flow::compares(&e.op) || matches!(e.op, BinOp::And(_) | BinOp::Or(_)),
+        Expr::Binary(e) => match e.op {
+            BinOp::And(_) | BinOp::Or(_) => true,
+            BinOp::BitAnd(_) | BinOp::BitOr(_) | BinOp::BitXor(_) => {
+                is_condition(&e.left, known) && is_condition(&e.right, known)
+            }
+            op => flow::compares(&op),
+        },
         Expr::MethodCall(e) => match e.args.first() {
             None => flow::sort(&e.method).is_some(),
             Some(arg) => matches!(arg, Expr::Closure(_)) && (e.method == "any" || e.method == "all"),
@@ -85,6 +114,10 @@ struct Found {
     macros: Vec<proc_macro2::TokenStream>,
     /// What is in a place where names are not values.
     odd: bool,
+    /// How many closures are around.
+    closures: usize,
+    /// For names that are turned, how many were around the declaration.
+    depths: HashMap<String, usize>,
 }
 
 impl Visit<'_> for Found {
@@ -95,9 +128,19 @@ impl Visit<'_> for Found {
                 self.visit_expr(diverge);
             }
         }
-        match declared(local, &self.turned) {
-            Some(name) => drop(self.turned.insert(name.to_string())),
-            None => self.visit_pat(&local.pat),
+        let mut local = local.clone();
+        let all = bindings(&mut local);
+        if all.is_empty() {
+            return self.visit_pat(&local.pat);
+        }
+        for (pat, init) in all {
+            match declared(pat, init, &self.turned).filter(|name| !self.spoiled.contains(&name.to_string())) {
+                Some(name) => {
+                    self.depths.insert(name.to_string(), self.closures);
+                    self.turned.insert(name.to_string());
+                }
+                None => self.visit_pat(pat),
+            }
         }
     }
     fn visit_pat_ident(&mut self, pat: &syn::PatIdent) {
@@ -112,12 +155,32 @@ impl Visit<'_> for Found {
             return;
         }
         match e {
-            Expr::Assign(e) if named(&e.left).is_some() => self.visit_expr(&e.right),
+            Expr::Assign(e) if named(&e.left).is_some() => {
+                self.assigned(&e.left);
+                self.visit_expr(&e.right);
+            }
+            Expr::Binary(e) if flow::is_assignment(&e.op) => {
+                self.assigned(&e.left);
+                self.visit_expr(&e.left);
+                self.visit_expr(&e.right);
+            }
+            // a function of that name
+            Expr::Call(call) => {
+                self.oddly(|v| v.visit_expr(&call.func));
+                call.args.iter().for_each(|arg| self.visit_expr(arg));
+            }
             Expr::Assign(e) => {
                 self.oddly(|v| v.visit_expr(&e.left));
                 self.visit_expr(&e.right);
             }
-            Expr::Closure(e) if e.capture.is_some() => self.oddly(|v| visit::visit_expr_closure(v, e)),
+            Expr::Closure(e) => {
+                self.closures += 1;
+                match e.capture {
+                    Some(_) => self.oddly(|v| visit::visit_expr_closure(v, e)),
+                    None => visit::visit_expr_closure(self, e),
+                }
+                self.closures -= 1;
+            }
             Expr::Reference(e) if named(&e.expr).is_some() => self.oddly(|v| v.visit_expr(&e.expr)),
             e => visit::visit_expr(self, e),
         }
@@ -135,6 +198,14 @@ impl Visit<'_> for Found {
 }
 
 impl Found {
+    /// A closure around an assignment would move what it refers to.
+    fn assigned(&mut self, place: &Expr) {
+        if let Some(name) = named(place).map(ToString::to_string)
+            && self.depths.get(&name).is_some_and(|depth| *depth < self.closures)
+        {
+            self.spoiled.insert(name);
+        }
+    }
     fn oddly(&mut self, inside: impl FnOnce(&mut Self)) {
         let odd = std::mem::replace(&mut self.odd, true);
         inside(self);
@@ -159,17 +230,18 @@ fn made(e: &Expr) -> Expr {
 
 impl VisitMut for Turn<'_> {
     fn visit_local_mut(&mut self, local: &mut Local) {
-        let name = declared(local, self.0).filter(|name| self.0.contains(&name.to_string()));
+        let names = bindings(local).into_iter().map(|(pat, init)| declared(pat, init, self.0));
+        let names: Vec<Option<Ident>> = names.map(|n| n.filter(|name| self.0.contains(&name.to_string()))).collect();
         visit_mut::visit_local_mut(self, local);
-        let Some(name) = name else { return };
-        if let Pat::Type(pat) = &local.pat {
-            local.pat = (*pat.pat).clone();
-        }
-        if let Pat::Ident(pat) = &mut local.pat {
-            pat.ident = format_ident!("{TRUTH}{name}", span = name.span());
-        }
-        if let Some(init) = &mut local.init {
-            *init.expr = made(&init.expr);
+        for ((pat, init), name) in bindings(local).into_iter().zip(names) {
+            let Some(name) = name else { continue };
+            if let Pat::Type(typed) = pat {
+                *pat = (*typed.pat).clone();
+            }
+            if let Pat::Ident(pat) = pat {
+                pat.ident = format_ident!("{TRUTH}{name}", span = name.span());
+            }
+            *init = made(init);
         }
     }
     fn visit_expr_mut(&mut self, e: &mut Expr) {

@@ -202,6 +202,8 @@ pub(crate) fn build<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind,
     };
     match built::<F>(args, v, kind, keep_clif) {
         Ok(Entry { body: Body::Dynamic { reason, .. }, .. }) if open => per_length(reason),
+        // for other arguments, or another time, it may not
+        Err(e @ Error::Panicked { .. }) => Err(e),
         // what is wrong for these lengths too is found again
         Err(e) if open => per_length(e.to_string()),
         done => {

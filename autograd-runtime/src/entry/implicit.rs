@@ -13,6 +13,7 @@ use crate::{
     emit::{Ex, V, apply, constant},
     graph::{Builder, Graph, NodeId},
     op::{Attr, Op, arith, custom},
+    program,
     session::{self, TraceEnd},
     tensor::Value,
     ty::{DType, Ty},
@@ -61,6 +62,7 @@ fn unpacked(like: &Leaves, all: &Value) -> Vec<Leaf> {
 /// From a residual `(x, θ.., captures..) -> g` to the backward of its root, `(θ.., x, ct, captures..)` to cotangents of the
 /// θ: λ = (∂g/∂x)⁻ᵀ ct, then −λᵀ ∂g/∂θ.
 fn backward(g: &Graph, thetas: usize) -> Result<Graph> {
+    let g = &*program::sink(g)?;
     let b = Builder::new();
     let types: Vec<Ty> = g.input_types().cloned().collect();
     let theta: Vec<NodeId> = types[1..=thetas].iter().map(|t| b.input(t)).collect();

@@ -8,7 +8,7 @@ mod list;
 mod table;
 
 pub use int::{Int, Integer, Known, convert, int, known, truncated};
-pub use list::{AsList, IntoList, List, Parts, Unrolled, listed, looked_up};
+pub use list::{AsList, IntoList, List, Parts, Unrolled, found, listed, looked_up};
 pub(super) use list::{Read, length_of};
 pub use table::{AsTable, Row, Table};
 

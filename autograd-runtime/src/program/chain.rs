@@ -121,7 +121,12 @@ impl<'g> Pair<'g> {
     ) -> Option<Pair<'g>> {
         let (a, b) = (g.node(first), g.node(second));
         let (inside_a, inside_b) = (a.op.int(2) as usize, b.op.int(2) as usize);
-        if a.args[one.counter] != b.args[two.counter] || a.args[one.limit] != b.args[two.limit] {
+        // a limit that is the length of a list is that number, where it is one
+        let limit = |x: NodeId| {
+            let n = g.node(x);
+            if n.op.is(&list::WITHIN) && n.op.int(1) != 0 { n.args[0] } else { x }
+        };
+        if a.args[one.counter] != b.args[two.counter] || limit(a.args[one.limit]) != limit(b.args[two.limit]) {
             return None;
         }
         let from_first = |x: NodeId| {

@@ -1,14 +1,14 @@
 //! If-conversion (Allen, Kennedy, Porterfield and Warren, Conversion of Control Dependence to Data Dependence, 1983): from a graph of
 //! scalars with choices to one without. Both branches are computed, and each result is selected, which has the same bits. It is
-//! what lets calls run side by side in vector lanes; branches that may fail, loop or call stay.
+//! what lets calls and trips of loops run side by side in vector lanes; branches that may fail, loop or call stay.
 
 use super::{prune::lost, split::rebuild};
 use crate::{
     error::Result,
-    graph::{Args, Graph, NodeId},
+    graph::{Args, Graph, Node, NodeId},
     op::{
         Lower, Op, compare,
-        control::{IF, PROJ},
+        control::{IF, PROJ, results},
         create,
     },
 };
@@ -28,6 +28,36 @@ pub(crate) fn branchless(g: &Graph) -> Result<Option<Graph>> {
         return Ok(None);
     }
     flat(g).map(|g| (g.len() <= MOST).then_some(g))
+}
+
+/// What both branches of all choices of a loop's body may cost together where its trips run side by side.
+const DEAREST: usize = 64;
+
+/// The body of a loop without choices, if all may be computed in each trip; `None` if there is none, or one that has to stay.
+///
+/// # Errors
+/// An ill-typed graph, which is our bug.
+pub(super) fn straight(body: &Graph) -> Result<Option<Graph>> {
+    let live = body.live();
+    let mut total = 0;
+    for (_, n) in body.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&IF)) {
+        if !n.subgraphs().all(pure) || results(&n.op).iter().any(|ty| ty.rank() > 0) {
+            return Ok(None);
+        }
+        total += n.subgraphs().map(cost).sum::<usize>();
+    }
+    if total == 0 || total > DEAREST { Ok(None) } else { flat(body).map(Some) }
+}
+
+/// What a graph of scalars costs, choices inside included.
+fn cost(g: &Graph) -> usize {
+    let of = |n: &Node| match n.op.def.lower {
+        _ if n.op.is(&IF) => n.subgraphs().map(cost).sum(),
+        Lower::Unary(_) | Lower::Binary(_) => 8,
+        Lower::Inline(_) => 1,
+        _ => 0,
+    };
+    g.nodes().map(|(_, n)| of(n)).sum()
 }
 
 /// Whether all may be computed where it is not asked for: nothing fails, draws or repeats. As deep as the source nests choices.

@@ -3,10 +3,11 @@
 //!
 //! `let r = x.sqrt(); if x > 0.0 { r } else { x }` becomes `if x > 0.0 { x.sqrt() } else { x }`. Elsewhere the cotangent of r is a
 //! zero, and zero times the derivative of the root of a number below 0 is NaN: what is not run has no derivative, as on a tape. So
-//! this is done before differentiation, and for every order. A value that conditions read too is computed in front for them and
-//! once more in the branch, which machine code finds to be the same; loops and products of matrices are not computed twice.
+//! this is done before differentiation, and for every order.
 //!
-//! Only what has a derivative or a value that may be infinite is a reason to move something.
+//! Only what has a derivative or a value that may be infinite is a reason to move something. A value that conditions read too is
+//! computed in front for them and once more in the branch, if its derivative is infinite for finite arguments. What takes long, and
+//! choices, are in one place only.
 
 use super::prune::lost;
 use crate::{
@@ -29,6 +30,31 @@ enum Reached {
     Always,
 }
 
+/// The choices that a value goes into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    None,
+    One(NodeId),
+    Many,
+}
+
+impl Goal {
+    fn and(self, other: Goal) -> Goal {
+        match (self, other) {
+            (Goal::None, x) | (x, Goal::None) => x,
+            (a, b) if a == b => a,
+            _ => Goal::Many,
+        }
+    }
+}
+
+/// What is known of the values of a graph.
+struct Values {
+    reached: Vec<Reached>,
+    /// Whether they are computed where they stand, for something that does not move.
+    kept: Vec<bool>,
+}
+
 /// The graph with what only one branch is differentiated in moved there.
 ///
 /// # Errors
@@ -37,8 +63,17 @@ pub(crate) fn sink(g: &Graph) -> Result<Cow<'_, Graph>> {
     if !chooses(g) {
         return Ok(Cow::Borrowed(g));
     }
-    let outputs = vec![true; g.outputs().len()];
-    let moved = moved(g, &reached(g, &outputs));
+    let sunk = sunk(g)?;
+    // copies of copies are not worth it
+    let fits = sunk.size() <= MOST_COPIES * g.size();
+    Ok(if fits { Cow::Owned(sunk) } else { Cow::Borrowed(g) })
+}
+
+/// How much larger a graph may become.
+const MOST_COPIES: usize = 3;
+
+fn sunk(g: &Graph) -> Result<Graph> {
+    let moved = moved(g, &values(g, &vec![true; g.outputs().len()]));
     // what a choice takes and what it was: its new arguments, and what has moved into its branches
     let mut choices: Vec<Option<Choice>> = vec![None; g.len()];
     let mut needed = vec![false; g.len()];
@@ -63,14 +98,14 @@ pub(crate) fn sink(g: &Graph) -> Result<Cow<'_, Graph>> {
         let made = match &choices[id.index()] {
             Some(c) => b.add(c.op(g, n, &moved)?, &given(&c.args)?)?,
             None if is_control(&n.op) && n.subgraphs().any(chooses) => {
-                b.add(n.op.map_graphs(|g| sink(g).map(Cow::into_owned))?, &given(&n.args)?)?
+                b.add(n.op.map_graphs(sunk)?, &given(&n.args)?)?
             }
             None => b.add(n.op.clone(), &given(&n.args)?)?,
         };
         map[id.index()] = Some(made);
     }
     let outs = g.outputs().iter().map(|o| map[o.index()]).collect::<Option<_>>().ok_or_else(lost)?;
-    b.finish(outs).map(Cow::Owned)
+    b.finish(outs)
 }
 
 /// Whether there is a choice, as deep as the source nests them.
@@ -79,11 +114,11 @@ fn chooses(g: &Graph) -> bool {
 }
 
 /// Which values cotangents get to, from the `wanted` outputs. As deep as the source nests choices.
-fn reached(g: &Graph, wanted: &[bool]) -> Vec<Reached> {
+fn values(g: &Graph, wanted: &[bool]) -> Values {
     let live = g.live();
     let mut all = vec![Reached::Never; g.len()];
-    // what is computed where it stands, for something that does not move
     let mut kept = vec![false; g.len()];
+    let mut goals = vec![Goal::None; g.len()];
     for (o, _) in g.outputs().iter().zip(wanted).filter(|(_, w)| **w) {
         if g.ty(*o).dtype.is_float() {
             all[o.index()] = Reached::Always;
@@ -92,7 +127,8 @@ fn reached(g: &Graph, wanted: &[bool]) -> Vec<Reached> {
     g.outputs().iter().for_each(|o| kept[o.index()] = true);
     for (id, n) in g.nodes().rev().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
         let at = id.index();
-        if all[at] == Reached::Sometimes && !(may_move(n) && !(kept[at] && is_heavy(n))) {
+        let once = goals[at] != Goal::Many && !kept[at] && !is_large(n);
+        if all[at] == Reached::Sometimes && !(may_move(n) && (once || !is_heavy(n))) {
             // it stays, and so does what it is made of: a cotangent comes, if only a zero
             all[at] = Reached::Always;
         }
@@ -105,35 +141,40 @@ fn reached(g: &Graph, wanted: &[bool]) -> Vec<Reached> {
             }
             [0, 1].map(|k| {
                 let branch = n.op.graph(k);
-                let all = reached(branch, &wanted);
+                let all = values(branch, &wanted).reached;
                 branch.inputs().iter().map(|i| all[i.index()]).collect::<Vec<_>>()
             })
         });
         for (k, &a) in n.args.iter().enumerate() {
             let inside = branches.as_ref().filter(|_| k > 0).map(|[yes, no]| match (yes[k - 1], no[k - 1]) {
-                (x, y) if x == y => x,
-                _ => Reached::Sometimes,
+                (x, y) if x == y => (x, Goal::Many),
+                (Reached::Never, _) | (_, Reached::Never) => (Reached::Sometimes, Goal::One(id)),
+                _ => (Reached::Sometimes, Goal::Many),
             });
             // control flow has the type of its first result
             let float = n.op.is(&PROJ) && n.ty.dtype.is_float() || g.ty(a).dtype.is_float();
-            let to = match inside {
-                _ if all[at] == Reached::Never || !float => Reached::Never,
-                _ if matches!(n.op.def.derivative, Derivative::Zero) => Reached::Never,
-                Some(inside) => inside,
-                None => all[at],
+            let (to, goal) = match inside {
+                _ if all[at] == Reached::Never || !float => (Reached::Never, Goal::None),
+                _ if matches!(n.op.def.derivative, Derivative::Zero) => (Reached::Never, Goal::None),
+                Some((to, goal)) if !moves => (to, goal),
+                // a choice that moves takes with it what it reads
+                Some((to, _)) => (to.min(Reached::Sometimes), goals[at]),
+                None => (all[at], goals[at]),
             };
             all[a.index()] = all[a.index()].max(to);
+            goals[a.index()] = goals[a.index()].and(goal);
             kept[a.index()] |= !(moves && !kept[at] || inside.is_some() && to == Reached::Sometimes);
         }
     }
-    all
+    Values { reached: all, kept }
 }
 
 /// The values that move: those that may, if there is a reason.
-fn moved(g: &Graph, reached: &[Reached]) -> Vec<bool> {
+fn moved(g: &Graph, values: &Values) -> Vec<bool> {
     let mut moved = vec![false; g.len()];
-    for (id, n) in g.nodes().filter(|(id, _)| reached[id.index()] == Reached::Sometimes) {
-        moved[id.index()] = may_be_infinite(n) || n.args.iter().any(|a| moved[a.index()]);
+    for (id, n) in g.nodes().filter(|(id, _)| values.reached[id.index()] == Reached::Sometimes) {
+        let reason = if values.kept[id.index()] { is_singular(n) } else { may_be_infinite(n) };
+        moved[id.index()] = reason || n.args.iter().any(|a| moved[a.index()]);
     }
     moved
 }
@@ -144,15 +185,18 @@ fn may_move(n: &Node) -> bool {
     !n.args.is_empty() && (!library || is_control(&n.op) || n.op.is(&PROJ) || list::ALL.iter().any(|d| n.op.is(d)))
 }
 
-/// What takes too long to be computed twice.
+/// What is in one place only: choices, loops, calls, lists and products of matrices.
 fn is_heavy(n: &Node) -> bool {
-    let inside = |g: &Graph| g.nodes().any(|(_, n)| is_heavy(n));
     match n.op.def.lower {
-        _ if n.op.is(&IF) => n.subgraphs().any(inside),
         Lower::MatMul => true,
-        Lower::Library => !n.args.is_empty() && (is_control(&n.op) || n.ty.is_list()),
+        Lower::Library => is_control(&n.op) || n.ty.is_list(),
         _ => false,
     }
+}
+
+/// Whether there are tensors among its results, whose branches are programs of their own: what the way back reads is computed again.
+fn is_large(n: &Node) -> bool {
+    results(&n.op).iter().chain([&n.ty]).any(|ty| ty.rank() > 0 && !ty.is_list())
 }
 
 /// Whether the derivative or the value may be infinite where the arguments are not.
@@ -161,6 +205,13 @@ fn may_be_infinite(n: &Node) -> bool {
         return n.op.is(&CALL) || n.subgraphs().any(|g| g.nodes().any(|(_, n)| may_be_infinite(n)));
     }
     !n.op.is(&PROJ) && n.ty.dtype.is_float() && !n.op.is_piecewise_linear() && !list::ALL.iter().any(|d| n.op.is(d))
+}
+
+/// Whether the derivative may be infinite where arguments and value are not.
+fn is_singular(n: &Node) -> bool {
+    let smooth =
+        ["mul", "square", "exp", "exp2", "exp_m1", "sin", "cos", "tanh", "sigmoid", "sinh", "cosh", "atan", "erf"];
+    may_be_infinite(n) && !smooth.contains(&n.op.name())
 }
 
 /// A choice that values move into.
@@ -213,7 +264,7 @@ impl Choice {
             // of an input that the branch does not read there is nothing
             let ins: Vec<NodeId> = n.args[1..].iter().map(|a| map[a.index()].unwrap_or_default()).collect();
             let outs = b.inline(branch, &ins)?;
-            Ok(Attr::Graph(Arc::new(sink(&b.finish(outs)?)?.into_owned())))
+            Ok(Attr::Graph(Arc::new(sunk(&b.finish(outs)?)?)))
         };
         Ok(Op::with(&IF, [branch(0)?, branch(1)?]))
     }

@@ -9,6 +9,7 @@
 //! A product is no such reduction: its partial products may overflow where those of the loop do not.
 
 use super::{
+    choices::straight,
     folds::{Fold, Term, dependants, fold},
     scalar::{Arenas, region, single},
 };
@@ -59,8 +60,15 @@ enum Role {
 /// Larger strides are left alone.
 const FARTHEST: i64 = 1 << 12;
 
-/// The vector form of a loop that has one.
+/// The vector form of a loop that has one, if need be with both branches of its choices computed in each trip.
 pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
+    side_by_side(t).or_else(|| {
+        let body = &straight(t.body).ok()??;
+        side_by_side(&Trips { body, carried: t.carried.clone(), ..*t })
+    })
+}
+
+fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
     let g = t.body;
     let roles = roles(t)?;
     let live = g.live();

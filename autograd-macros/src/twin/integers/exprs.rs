@@ -90,6 +90,10 @@ impl Integers<'_> {
 
     /// Rewrites an expression that may be an `Int` or not; its kind.
     pub(super) fn expr(&mut self, e: &mut Expr) -> Kind {
+        if let Some((with, kind)) = self.search(e) {
+            *e = with;
+            return kind;
+        }
         match e {
             Expr::Path(_) => {
                 let Some(id) = self.var(e) else { return Kind::Plain };

@@ -11,6 +11,7 @@ mod calls;
 mod chains;
 mod choices;
 mod exprs;
+mod extremes;
 mod items;
 mod lists;
 mod lookups;

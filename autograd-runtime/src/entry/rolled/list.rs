@@ -358,6 +358,11 @@ pub(super) fn within(i: Int<usize>, limit: Int<usize>, range: bool) -> Int<usize
         }
     }
 }
+/// Where an item has been found among so many, if it has: the number of items says that it has not, which is an error.
+#[track_caller]
+pub fn found(at: Int<usize>, len: Int<usize>) -> Int<usize> {
+    within(at, len, false)
+}
 /// Where a range of so many items starts, and how many are in it.
 #[track_caller]
 pub(super) fn bounds(range: &impl ops::RangeBounds<Int<usize>>, len: Int<usize>) -> (Int<usize>, Int<usize>) {
