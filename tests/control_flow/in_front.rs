@@ -167,6 +167,30 @@ fn both(x: &[f64]) -> f64 {
     if x[0] > 0.0 { r.ln() } else { x[1] }
 }
 
+/// In front of a loop whose trips read it in a branch: in each trip again, where it is little.
+#[differentiable]
+fn before(x: &[f64]) -> f64 {
+    let sigma = x[0].sqrt();
+    let ratio = x[1] / sigma;
+    let mut sum = 0.0;
+    for i in 0..x.len() {
+        if x[0] > 0.0 {
+            sum += ratio * x[i] + sigma;
+        } else if x[i] > 0.5 {
+            sum += x[i] * x[i];
+        }
+        for j in 0..i {
+            let root = (x[j] - 1.0).sqrt();
+            for k in 0..2 {
+                if x[j] > 1.0 && k == 1 {
+                    sum *= root;
+                }
+            }
+        }
+    }
+    sum
+}
+
 /// Choices that are made of choices, which would double from one to the next.
 #[differentiable]
 fn deep(x: &[f64]) -> f64 {
@@ -221,6 +245,7 @@ fn what_is_not_taken_has_no_derivative() {
     same!(twice at [2.0, 3.0], [-2.0, -3.0], [-2.0, 3.0], [0.0, 0.0], [4.0, -1.0], [4.0, 2.0], [0.5, 1.0]);
     same!(choices at [4.0, 1.0], [-4.0, 0.0], [0.0, 2.0], [0.5, -3.0], [0.0, 0.0]);
     same!(both at [-1.0, 2.0], [1.0, 2.0], [4.0, -2.0], [0.0, 0.0]);
+    same!(before at [2.0, 1.5, 0.5], [-2.0, 1.0, 3.0, 2.0], [0.0, 1.0], [0.5, 2.5, 1.0]);
     same!(deep at [3.0, 1.0], [0.5, 1.0], [3.0, 9.0]);
     assert!(deep::explain(&[3.0, 1.0]).unwrap().nodes.0 < 2000);
     same!(trips at [1.0, 3.0, 2.0, 2.0, 5.0], [0.0, 0.0, 0.0], [1.0, 1.0, 2.0]);

@@ -6,8 +6,8 @@
 //! this is done before differentiation, and for every order.
 //!
 //! Only what has a derivative or a value that may be infinite is a reason to move something. A value that conditions read too is
-//! computed in front for them and once more in the branch, if its derivative is infinite for finite arguments. What takes long, and
-//! choices, are in one place only.
+//! computed in front for them and once more in the branch, if its derivative is infinite for finite arguments. So is a little that
+//! trips of a loop read in their branches only, in each of them. What takes long, and choices, are in one place only.
 
 use super::prune::lost;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     graph::{Args, Builder, Graph, Node, NodeId},
     op::{
         Attr, Derivative, Lower, Op,
-        control::{CALL, IF, PROJ, is_control, results},
+        control::{CALL, IF, PROJ, WHILE, is_control, results, while_op},
         create, list,
     },
 };
@@ -74,17 +74,15 @@ const MOST_COPIES: usize = 3;
 
 fn sunk(g: &Graph) -> Result<Graph> {
     let moved = moved(g, &values(g, &vec![true; g.outputs().len()]));
-    // what a choice takes and what it was: its new arguments, and what has moved into its branches
-    let mut choices: Vec<Option<Choice>> = vec![None; g.len()];
+    let mut takings: Vec<Option<Taking>> = vec![None; g.len()];
     let mut needed = vec![false; g.len()];
     g.outputs().iter().for_each(|o| needed[o.index()] = true);
     for (id, n) in g.nodes().rev().filter(|(_, n)| !n.args.is_empty()) {
         if needed[id.index()] {
-            let choice =
-                (n.op.is(&IF) && n.args[1..].iter().any(|a| moved[a.index()])).then(|| Choice::of(g, n, &moved));
-            let args = choice.as_ref().map_or(&n.args[..], |c| &c.args);
+            let taking = Taking::of(g, n, &moved);
+            let args = taking.as_ref().map_or(&n.args[..], |c| &c.args);
             args.iter().for_each(|a| needed[a.index()] = true);
-            choices[id.index()] = choice;
+            takings[id.index()] = taking;
         }
     }
     let b = Builder::with_capacity(g.len());
@@ -95,7 +93,7 @@ fn sunk(g: &Graph) -> Result<Graph> {
             continue;
         }
         let given = |args: &[NodeId]| args.iter().map(|a| map[a.index()]).collect::<Option<Args>>().ok_or_else(lost);
-        let made = match &choices[id.index()] {
+        let made = match &takings[id.index()] {
             Some(c) => b.add(c.op(g, n, &moved)?, &given(&c.args)?)?,
             None if is_control(&n.op) && n.subgraphs().any(chooses) => {
                 b.add(n.op.map_graphs(sunk)?, &given(&n.args)?)?
@@ -119,6 +117,8 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
     let mut all = vec![Reached::Never; g.len()];
     let mut kept = vec![false; g.len()];
     let mut goals = vec![Goal::None; g.len()];
+    // what would be computed in each trip of a loop
+    let mut repeated = vec![false; g.len()];
     for (o, _) in g.outputs().iter().zip(wanted).filter(|(_, w)| **w) {
         if g.ty(*o).dtype.is_float() {
             all[o.index()] = Reached::Always;
@@ -127,8 +127,11 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
     g.outputs().iter().for_each(|o| kept[o.index()] = true);
     for (id, n) in g.nodes().rev().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
         let at = id.index();
-        let once = goals[at] != Goal::Many && !kept[at] && !is_large(n);
-        if all[at] == Reached::Sometimes && !(may_move(n) && (once || !is_heavy(n))) {
+        let stays = match is_heavy(n) {
+            true => goals[at] == Goal::Many || kept[at] || is_large(n),
+            false => repeated[at] && is_large(n),
+        };
+        if all[at] == Reached::Sometimes && (stays || !may_move(n)) {
             // it stays, and so does what it is made of: a cotangent comes, if only a zero
             all[at] = Reached::Always;
         }
@@ -145,6 +148,14 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
                 branch.inputs().iter().map(|i| all[i.index()]).collect::<Vec<_>>()
             })
         });
+        // what trips read in branches only, of what is the same in all of them
+        let trips = (n.op.is(&WHILE) && !moves && all[at] != Reached::Never).then(|| {
+            let (cond, body) = (n.op.graph(0), n.op.graph(1));
+            let (asked, all) = (cond.live(), values(body, &vec![true; body.outputs().len()]).reached);
+            let only =
+                |k: usize| !asked[cond.inputs()[k].index()] && all[body.inputs()[k].index()] == Reached::Sometimes;
+            (0..n.args.len()).map(|k| k >= n.op.int(2) as usize && only(k)).collect::<Vec<bool>>()
+        });
         for (k, &a) in n.args.iter().enumerate() {
             let inside = branches.as_ref().filter(|_| k > 0).map(|[yes, no]| match (yes[k - 1], no[k - 1]) {
                 (x, y) if x == y => (x, Goal::Many),
@@ -159,10 +170,12 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
                 Some((to, goal)) if !moves => (to, goal),
                 // a choice that moves takes with it what it reads
                 Some((to, _)) => (to.min(Reached::Sometimes), goals[at]),
+                None if trips.as_ref().is_some_and(|only| only[k]) => (Reached::Sometimes, Goal::Many),
                 None => (all[at], goals[at]),
             };
             all[a.index()] = all[a.index()].max(to);
             goals[a.index()] = goals[a.index()].and(goal);
+            repeated[a.index()] |= moves && repeated[at] || trips.as_ref().is_some_and(|only| only[k]);
             kept[a.index()] |= !(moves && !kept[at] || inside.is_some() && to == Reached::Sometimes);
         }
     }
@@ -214,58 +227,80 @@ fn is_singular(n: &Node) -> bool {
     may_be_infinite(n) && !smooth.contains(&n.op.name())
 }
 
-/// A choice that values move into.
+/// A choice or a loop that values move into.
 #[derive(Clone)]
-struct Choice {
-    /// The condition, then captures: those that stay, and what the values that move are made of.
+struct Taking {
+    /// The condition or the carried values, then captures: those that stay, and what the values that move are made of.
     args: Vec<NodeId>,
+    /// How many come before the captures.
+    head: usize,
     /// The values that move, arguments before users.
     inside: BTreeSet<NodeId>,
 }
 
-impl Choice {
-    fn of(g: &Graph, n: &Node, moved: &[bool]) -> Choice {
-        let (mut inside, mut args) = (BTreeSet::new(), vec![n.args[0]]);
-        let mut captures: Vec<NodeId> = n.args[1..].iter().rev().copied().collect();
+/// What each trip of a loop may compute again.
+const LITTLE: usize = 24;
+
+impl Taking {
+    /// `None` if nothing moves into a node.
+    fn of(g: &Graph, n: &Node, moved: &[bool]) -> Option<Taking> {
+        let head = match () {
+            () if n.op.is(&IF) => 1,
+            () if n.op.is(&WHILE) => n.op.int(2) as usize,
+            () => return None,
+        };
+        if !n.args[head..].iter().any(|a| moved[a.index()]) {
+            return None;
+        }
+        let (mut inside, mut args) = (BTreeSet::new(), n.args[..head].to_vec());
+        let mut captures: Vec<NodeId> = n.args[head..].iter().rev().copied().collect();
         while let Some(a) = captures.pop() {
             // a constant costs nothing anywhere
             if moved[a.index()] || g.node(a).op.is(&create::CONST) {
                 if inside.insert(a) {
                     captures.extend_from_slice(&g.node(a).args);
                 }
-            } else if !args[1..].contains(&a) {
+            } else if !args[head..].contains(&a) {
                 args.push(a);
             }
         }
-        Choice { args, inside }
+        let fits = n.op.is(&IF) || inside.len() <= LITTLE;
+        fits.then_some(Taking { args, head, inside })
     }
 
-    /// The choice over these arguments.
+    /// The choice or loop over these arguments.
     fn op(&self, g: &Graph, n: &Node, moved: &[bool]) -> Result<Op> {
-        let branch = |k: usize| -> Result<Attr> {
-            let branch = n.op.graph(k);
-            let live = branch.live();
-            let read = |k: usize| live[branch.inputs()[k].index()];
-            let mut needed: BTreeSet<NodeId> =
-                n.args[1..].iter().enumerate().filter(|(k, _)| read(*k)).map(|(_, &a)| a).collect();
-            for &id in self.inside.iter().rev() {
-                if needed.contains(&id) && moved[id.index()] {
-                    needed.extend(&g.node(id).args);
-                }
+        let part = |k: usize| self.part(g, n, n.op.graph(k), moved).map(Arc::new);
+        Ok(match n.op.is(&IF) {
+            true => Op::with(&IF, [Attr::Graph(part(0)?), Attr::Graph(part(1)?)]),
+            false => while_op(part(0)?, part(1)?, self.head),
+        })
+    }
+
+    /// A sub-graph over them.
+    fn part(&self, g: &Graph, n: &Node, part: &Graph, moved: &[bool]) -> Result<Graph> {
+        let live = part.live();
+        let captures = &n.args[self.head..];
+        let own = part.inputs().len() - captures.len();
+        let read = |k: usize| live[part.inputs()[own + k].index()];
+        let mut needed: BTreeSet<NodeId> = (0..captures.len()).filter(|&k| read(k)).map(|k| captures[k]).collect();
+        for &id in self.inside.iter().rev() {
+            if needed.contains(&id) && moved[id.index()] {
+                needed.extend(&g.node(id).args);
             }
-            let b = Builder::new();
-            let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
-            self.args[1..].iter().for_each(|a| map[a.index()] = Some(b.input(g.ty(*a))));
-            for id in self.inside.iter().filter(|id| needed.contains(id)) {
-                let n = g.node(*id);
-                let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
-                map[id.index()] = Some(b.add(n.op.clone(), &args)?);
-            }
-            // of an input that the branch does not read there is nothing
-            let ins: Vec<NodeId> = n.args[1..].iter().map(|a| map[a.index()].unwrap_or_default()).collect();
-            let outs = b.inline(branch, &ins)?;
-            Ok(Attr::Graph(Arc::new(sunk(&b.finish(outs)?)?)))
-        };
-        Ok(Op::with(&IF, [branch(0)?, branch(1)?]))
+        }
+        let b = Builder::new();
+        let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
+        let mut ins: Vec<NodeId> = self.args[..own].iter().map(|a| b.input(g.ty(*a))).collect();
+        self.args[self.head..].iter().for_each(|a| map[a.index()] = Some(b.input(g.ty(*a))));
+        for id in self.inside.iter().filter(|id| needed.contains(id)) {
+            let n = g.node(*id);
+            let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
+            map[id.index()] = Some(b.add(n.op.clone(), &args)?);
+        }
+        // of an input that is not read there is nothing
+        ins.extend(captures.iter().map(|a| map[a.index()].unwrap_or_default()));
+        let outs = b.inline(part, &ins)?;
+        sunk(&b.finish(outs)?)
     }
 }
