@@ -224,13 +224,16 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
             }
             let known = |e: &Expr| known(e).into_token_stream();
             let (a, b) = (a.unwrap_or_else(|| known(&e.left)), b.unwrap_or_else(|| known(&e.right)));
-            let method =
-                format_ident!("{}", if matches!(e.op, BinOp::And(_) | BinOp::BitAnd(_)) { "and" } else { "or" });
-            quote_spanned!(span=> #a.#method(|| #b))
+            let and = matches!(e.op, BinOp::And(_) | BinOp::BitAnd(_));
+            let method = format_ident!("{}", if and { "and" } else { "or" });
+            match e.op {
+                BinOp::And(_) | BinOp::Or(_) => quote_spanned!(span=> #a.#method(|| #b)),
+                // both are asked
+                _ => quote_spanned!(span=> { let (__a, __b) = (#a, #b); __a.#method(|| __b.clone()) }),
+            }
         }
         Expr::Binary(e)
-            if matches!(e.op, BinOp::BitXor(_))
-                || matches!(e.op, BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) =>
+            if matches!(e.op, BinOp::BitXor(_) | BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) =>
         {
             let [a, b] = [&e.left, &e.right].map(|e| condition(e).unwrap_or_else(|| known(e).into_token_stream()));
             let not = (!matches!(e.op, BinOp::Eq(_))).then(|| quote!(.not()));

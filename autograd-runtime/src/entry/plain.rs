@@ -9,7 +9,7 @@ use crate::{
     real::{Real, literal},
 };
 
-/// `f64` to `Real<f64>`, `Real` to itself.
+/// `f64` to `Real<f64>`, `Real` and references to it to itself.
 pub trait Lift<F: Float> {
     /// The traced scalar.
     fn lift(self) -> Real<F>;
@@ -21,6 +21,16 @@ lifts!(f32, f64);
 impl<F: Float> Lift<F> for Real<F> {
     fn lift(self) -> Real<F> {
         self
+    }
+}
+impl<F: Float> Lift<F> for &Real<F> {
+    fn lift(self) -> Real<F> {
+        *self
+    }
+}
+impl<F: Float> Lift<F> for &&Real<F> {
+    fn lift(self) -> Real<F> {
+        **self
     }
 }
 /// A number, plain or traced, as a traced scalar.

@@ -63,17 +63,18 @@ pub(crate) fn sink(g: &Graph) -> Result<Cow<'_, Graph>> {
     if !chooses(g) {
         return Ok(Cow::Borrowed(g));
     }
-    let sunk = sunk(g)?;
+    let all = sunk(g, true)?;
     // copies of copies are not worth it
-    let fits = sunk.size() <= MOST_COPIES * g.size();
-    Ok(if fits { Cow::Owned(sunk) } else { Cow::Borrowed(g) })
+    let fits = all.size() <= MOST_COPIES * g.size();
+    Ok(Cow::Owned(if fits { all } else { sunk(g, false)? }))
 }
 
 /// How much larger a graph may become.
 const MOST_COPIES: usize = 3;
 
-fn sunk(g: &Graph) -> Result<Graph> {
-    let moved = moved(g, &values(g, &vec![true; g.outputs().len()]));
+/// With `copies` what several choices read is in each of them.
+fn sunk(g: &Graph, copies: bool) -> Result<Graph> {
+    let moved = moved(g, &values(g, &vec![true; g.outputs().len()], copies));
     let mut takings: Vec<Option<Taking>> = vec![None; g.len()];
     let mut needed = vec![false; g.len()];
     g.outputs().iter().for_each(|o| needed[o.index()] = true);
@@ -94,9 +95,9 @@ fn sunk(g: &Graph) -> Result<Graph> {
         }
         let given = |args: &[NodeId]| args.iter().map(|a| map[a.index()]).collect::<Option<Args>>().ok_or_else(lost);
         let made = match &takings[id.index()] {
-            Some(c) => b.add(c.op(g, n, &moved)?, &given(&c.args)?)?,
+            Some(c) => b.add(c.op(g, n, &moved, copies)?, &given(&c.args)?)?,
             None if is_control(&n.op) && n.subgraphs().any(chooses) => {
-                b.add(n.op.map_graphs(sunk)?, &given(&n.args)?)?
+                b.add(n.op.map_graphs(|g| sunk(g, copies))?, &given(&n.args)?)?
             }
             None => b.add(n.op.clone(), &given(&n.args)?)?,
         };
@@ -112,7 +113,7 @@ fn chooses(g: &Graph) -> bool {
 }
 
 /// Which values cotangents get to, from the `wanted` outputs. As deep as the source nests choices.
-fn values(g: &Graph, wanted: &[bool]) -> Values {
+fn values(g: &Graph, wanted: &[bool], copies: bool) -> Values {
     let live = g.live();
     let mut all = vec![Reached::Never; g.len()];
     let mut kept = vec![false; g.len()];
@@ -128,8 +129,8 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
     for (id, n) in g.nodes().rev().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
         let at = id.index();
         let stays = match is_heavy(n) {
-            true => goals[at] == Goal::Many || kept[at] || is_large(n),
-            false => repeated[at] && is_large(n),
+            true => goals[at] == Goal::Many || kept[at] || repeated[at],
+            false => repeated[at] && is_large(n) || !copies && goals[at] == Goal::Many,
         };
         if all[at] == Reached::Sometimes && (stays || !may_move(n)) {
             // it stays, and so does what it is made of: a cotangent comes, if only a zero
@@ -144,14 +145,14 @@ fn values(g: &Graph, wanted: &[bool]) -> Values {
             }
             [0, 1].map(|k| {
                 let branch = n.op.graph(k);
-                let all = values(branch, &wanted).reached;
+                let all = values(branch, &wanted, copies).reached;
                 branch.inputs().iter().map(|i| all[i.index()]).collect::<Vec<_>>()
             })
         });
         // what trips read in branches only, of what is the same in all of them
         let trips = (n.op.is(&WHILE) && !moves && all[at] != Reached::Never).then(|| {
             let (cond, body) = (n.op.graph(0), n.op.graph(1));
-            let (asked, all) = (cond.live(), values(body, &vec![true; body.outputs().len()]).reached);
+            let (asked, all) = (cond.live(), values(body, &vec![true; body.outputs().len()], copies).reached);
             let only =
                 |k: usize| !asked[cond.inputs()[k].index()] && all[body.inputs()[k].index()] == Reached::Sometimes;
             (0..n.args.len()).map(|k| k >= n.op.int(2) as usize && only(k)).collect::<Vec<bool>>()
@@ -220,10 +221,9 @@ fn may_be_infinite(n: &Node) -> bool {
     !n.op.is(&PROJ) && n.ty.dtype.is_float() && !n.op.is_piecewise_linear() && !list::ALL.iter().any(|d| n.op.is(d))
 }
 
-/// Whether the derivative may be infinite where arguments and value are not.
+/// Whether the derivative may be infinite or no number: for less, nothing moves that is computed in front as well.
 fn is_singular(n: &Node) -> bool {
-    let smooth =
-        ["mul", "square", "exp", "exp2", "exp_m1", "sin", "cos", "tanh", "sigmoid", "sinh", "cosh", "atan", "erf"];
+    let smooth = ["sin", "cos", "tanh", "sigmoid", "atan", "erf"];
     may_be_infinite(n) && !smooth.contains(&n.op.name())
 }
 
@@ -269,8 +269,8 @@ impl Taking {
     }
 
     /// The choice or loop over these arguments.
-    fn op(&self, g: &Graph, n: &Node, moved: &[bool]) -> Result<Op> {
-        let part = |k: usize| self.part(g, n, n.op.graph(k), moved).map(Arc::new);
+    fn op(&self, g: &Graph, n: &Node, moved: &[bool], copies: bool) -> Result<Op> {
+        let part = |k: usize| self.part(g, n, n.op.graph(k), moved, copies).map(Arc::new);
         Ok(match n.op.is(&IF) {
             true => Op::with(&IF, [Attr::Graph(part(0)?), Attr::Graph(part(1)?)]),
             false => while_op(part(0)?, part(1)?, self.head),
@@ -278,7 +278,7 @@ impl Taking {
     }
 
     /// A sub-graph over them.
-    fn part(&self, g: &Graph, n: &Node, part: &Graph, moved: &[bool]) -> Result<Graph> {
+    fn part(&self, g: &Graph, n: &Node, part: &Graph, moved: &[bool], copies: bool) -> Result<Graph> {
         let live = part.live();
         let captures = &n.args[self.head..];
         let own = part.inputs().len() - captures.len();
@@ -301,6 +301,6 @@ impl Taking {
         // of an input that is not read there is nothing
         ins.extend(captures.iter().map(|a| map[a.index()].unwrap_or_default()));
         let outs = b.inline(part, &ins)?;
-        sunk(&b.finish(outs)?)
+        sunk(&b.finish(outs)?, copies)
     }
 }

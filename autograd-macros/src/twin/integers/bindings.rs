@@ -4,6 +4,7 @@ use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::{Expr, Local, Pat, Type, parse_quote_spanned};
 
+use super::extremes::Taker;
 use super::tables::table_type;
 use super::{Integers, Kind, integer, number, unparenthesised};
 use crate::ast;
@@ -143,7 +144,7 @@ impl Integers<'_> {
             *init = with;
             return (None, Kind::Float);
         }
-        match self.expr(init) {
+        match self.expr_for(init, Taker::Variable) {
             Kind::Int if may_count => (to(named), Kind::Int),
             Kind::Number if may_count && mutable => {
                 number(init);

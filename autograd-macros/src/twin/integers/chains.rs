@@ -105,8 +105,7 @@ impl Integers<'_> {
                 zero.clone()
             }
         };
-        self.compute(&mut items);
-        let slices = std::mem::take(&mut self.slices);
+        let slices = self.prepare(&mut items);
         let (len, item) = (items.len()?, items.item(&quote!(__item)));
         let mut body: Vec<Stmt> = Vec::new();
         if let Some(f) = &mut map {

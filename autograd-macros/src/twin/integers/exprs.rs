@@ -7,6 +7,7 @@ use syn::{BinOp, Block, Expr, ExprIf, Lit, Stmt, Type, UnOp, parse_quote_spanned
 
 use super::super::{flow, macros};
 use super::calls::Called;
+use super::extremes::Taker;
 use super::{Integers, Kind, int, number, unparenthesised};
 
 /// Methods of integers that `Int` has, beside `pow`.
@@ -90,7 +91,12 @@ impl Integers<'_> {
 
     /// Rewrites an expression that may be an `Int` or not; its kind.
     pub(super) fn expr(&mut self, e: &mut Expr) -> Kind {
-        if let Some((with, kind)) = self.search(e) {
+        self.expr_for(e, Taker::Other)
+    }
+
+    /// The same, for what takes it.
+    pub(super) fn expr_for(&mut self, e: &mut Expr, taker: Taker) -> Kind {
+        if let Some((with, kind)) = self.search(e, taker) {
             *e = with;
             return kind;
         }
@@ -286,7 +292,7 @@ impl Integers<'_> {
 
     /// An operand beside an `Int`; its kind.
     pub(super) fn operand(&mut self, e: &mut Expr) -> Kind {
-        match self.expr(e) {
+        match self.expr_for(e, Taker::Operation) {
             Kind::List | Kind::Table => {
                 self.spoil(e);
                 Kind::Plain
@@ -442,7 +448,7 @@ impl Integers<'_> {
             return kind;
         }
         let var = self.var(&call.receiver);
-        let receiver = self.expr(&mut call.receiver);
+        let receiver = self.expr_for(&mut call.receiver, Taker::Operation);
         let name = call.method.to_string();
         let known_method = METHODS.contains(&name.as_str());
         if receiver == Kind::Int && name == "pow" {

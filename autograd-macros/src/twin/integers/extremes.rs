@@ -10,6 +10,16 @@ use syn::{Expr, ExprClosure, Member, Pat, parse_quote_spanned};
 use super::items::{Items, Named, closure, untyped};
 use super::{Integers, Kind, hidden, number, unparenthesised};
 
+/// What takes an item that has been found.
+#[derive(Clone, Copy)]
+pub(super) enum Taker {
+    /// `let`.
+    Variable,
+    /// An operator or a method, to which a float is as good as a reference to one.
+    Operation,
+    Other,
+}
+
 /// What is made of an item that has been found.
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
@@ -34,17 +44,20 @@ struct Extreme {
 }
 
 impl Integers<'_> {
-    /// The loop for a search whose result is taken, and what it gives.
-    pub(super) fn search(&mut self, e: &Expr) -> Option<(Expr, Kind)> {
+    /// The loop for a search whose result is taken, and what it gives. A reference to an item only where it may be one to a copy.
+    pub(super) fn search(&mut self, e: &Expr, to: Taker) -> Option<(Expr, Kind)> {
         match e {
             Expr::Unary(star) if matches!(star.op, syn::UnOp::Deref(_)) => {
                 let found =
                     self.extreme_of(unparenthesised(&star.expr)).filter(|x| x.by_ref && x.part == Part::Item)?;
                 self.extreme(e, Extreme { by_ref: false, ..found })
             }
-            Expr::Field(_) | Expr::MethodCall(_) => match self.extreme_of(e) {
-                Some(found) => self.extreme(e, found),
-                None => self.position(e),
+            Expr::Field(_) | Expr::MethodCall(_) => match (self.extreme_of(e), to) {
+                (Some(found), _) if !found.by_ref || found.part == Part::Index => self.extreme(e, found),
+                (Some(_), Taker::Other) => None,
+                (Some(found), Taker::Operation) => self.extreme(e, Extreme { by_ref: false, ..found }),
+                (Some(found), Taker::Variable) => self.extreme(e, found),
+                (None, _) => self.position(e),
             },
             _ => None,
         }
@@ -95,10 +108,10 @@ impl Integers<'_> {
 
     fn extreme(&mut self, e: &Expr, found: Extreme) -> Option<(Expr, Kind)> {
         let Extreme { mut items, counted, largest, mut order, part, by_ref, or } = found;
-        let (left, right) = compared(&order.body)?;
+        let (left, right, total) = compared(&order.body)?;
         let (mut left, mut right) = (left.clone(), right.clone());
         let names: Vec<Named> = order.inputs.iter().flat_map(|pat| self.compared_names(pat, counted)).collect();
-        if self.has_plain(&names) {
+        if self.has_plain(&names) || counted && asks_index(&order.body) {
             return None;
         }
         let span = e.span();
@@ -108,8 +121,7 @@ impl Integers<'_> {
             or
         });
         let reference = items.by_ref().then(|| quote!(&));
-        self.compute(&mut items);
-        let slices = std::mem::take(&mut self.slices);
+        let slices = self.prepare(&mut items);
         self.nested(|v| {
             v.bind_names(&names);
             v.plain(&mut left);
@@ -124,18 +136,24 @@ impl Integers<'_> {
         };
         let (best, it) = (given(quote!(__at), quote!(__best)), given(quote!(__item), quote!(__it)));
         // of equal ones `max_by` gives the last, `min_by` the first
-        let replaces: Expr = match largest {
-            true => parse_quote_spanned!(span=> !(#left > #right)),
-            false => parse_quote_spanned!(span=> #left > #right),
+        let above = match total {
+            // what is no number is above all that are
+            true => quote!(__left > __right || __left.is_nan() && !__right.is_nan()),
+            false => quote!(__left > __right),
         };
+        let replaces = if largest { quote!(!(#above)) } else { above };
         let star = items.by_ref().then(|| quote!(*));
         let lift = |x: TokenStream| quote!(::autograd::__private::lift::<#float, _>(#x));
         let (len, zero) = (items.len()?, quote!(::autograd::__private::Int::<usize>::number(0)));
-        let (first, item) = (items.item(&zero), items.item(&quote!(__item)));
+        // of nothing there is no first
+        let some = quote!(::autograd::__private::found(#zero, ::autograd::__private::int::<usize>(#len)));
+        let (first, item) = (items.item(&some), items.item(&quote!(__item)));
         let (first, item) = (quote!(#star #first), lift(quote!(#star #item)));
         let (start, from, replaces) = match &or {
-            None => (lift(first), quote!(::autograd::__private::Int::<usize>::number(1)), quote!(#replaces)),
-            Some(or) => (lift(quote!(#or)), zero.clone(), quote!(::autograd::__private::int(__item) == 0 || #replaces)),
+            None => (lift(first), quote!(::autograd::__private::Int::<usize>::number(1)), replaces),
+            Some(or) => {
+                (lift(quote!(#or)), zero.clone(), quote!(::autograd::__private::int(__item) == 0 || (#replaces)))
+            }
         };
         let result = match part {
             Part::Index => quote!(__at),
@@ -143,6 +161,7 @@ impl Integers<'_> {
         };
         let keep = (part == Part::Index).then(|| quote!(__at = __item;));
         let mutable = keep.is_some().then(|| quote!(mut));
+        let (left, right) = (lift(quote!(#left)), lift(quote!(#right)));
         let value: Expr = parse_quote_spanned! {span=> {
             #(#slices)*
             let mut __best = #start;
@@ -151,6 +170,7 @@ impl Integers<'_> {
                 let __it = #item;
                 let #a = #best;
                 let #b = #it;
+                let (__left, __right) = (#left, #right);
                 if #replaces {
                     __best = __it;
                     #keep
@@ -206,8 +226,7 @@ impl Integers<'_> {
             }
             or
         });
-        self.compute(&mut items);
-        let slices = std::mem::take(&mut self.slices);
+        let slices = self.prepare(&mut items);
         self.nested(|v| {
             v.bind_names(&names);
             v.cond(&mut f.body);
@@ -235,6 +254,20 @@ impl Integers<'_> {
         }};
         Some((value, Kind::Int))
     }
+}
+
+/// Whether the first part of something is asked for: an index by another name than its own.
+fn asks_index(body: &Expr) -> bool {
+    struct Asks(bool);
+    impl syn::visit::Visit<'_> for Asks {
+        fn visit_expr_field(&mut self, e: &syn::ExprField) {
+            self.0 |= matches!(&e.member, Member::Unnamed(index) if index.index == 0);
+            syn::visit::visit_expr_field(self, e);
+        }
+    }
+    let mut asks = Asks(false);
+    syn::visit::Visit::visit_expr(&mut asks, body);
+    asks.0
 }
 
 /// What `unwrap`, `expect` or `unwrap_or` takes its value from, and the default.
@@ -270,34 +303,44 @@ fn projected(f: &ExprClosure) -> Option<Part> {
     }
 }
 
-/// What `a.partial_cmp(b).unwrap()` or `a.total_cmp(b)` compares.
-fn compared(body: &Expr) -> Option<(&Expr, &Expr)> {
+/// What `a.partial_cmp(b).unwrap()` or `a.total_cmp(b)` compares, and whether it is the latter.
+fn compared(body: &Expr) -> Option<(&Expr, &Expr, bool)> {
     let mut body = unparenthesised(body);
     if let Expr::Block(block) = body
         && let [syn::Stmt::Expr(e, None)] = &block.block.stmts[..]
     {
         body = unparenthesised(e);
     }
-    if let Expr::MethodCall(call) = body
-        && matches!(call.method.to_string().as_str(), "unwrap" | "expect" | "unwrap_or")
-    {
-        body = unparenthesised(&call.receiver);
-    }
-    let (left, right) = match body {
-        Expr::MethodCall(call) if call.args.len() == 1 => {
-            matches!(call.method.to_string().as_str(), "partial_cmp" | "total_cmp")
-                .then_some((&*call.receiver, &call.args[0]))?
+    if let Expr::MethodCall(call) = body {
+        let or = call.args.first().map(unparenthesised);
+        let taken = match call.method.to_string().as_str() {
+            "unwrap" | "expect" => true,
+            // what has no order is equal
+            "unwrap_or" => {
+                matches!(or, Some(Expr::Path(p)) if p.path.segments.last().is_some_and(|s| s.ident == "Equal"))
+            }
+            _ => false,
+        };
+        if taken {
+            body = unparenthesised(&call.receiver);
         }
+    }
+    let (left, right, name) = match body {
+        Expr::MethodCall(call) if call.args.len() == 1 => (&*call.receiver, &call.args[0], &call.method),
         Expr::Call(call) if call.args.len() == 2 => {
             let Expr::Path(path) = &*call.func else { return None };
-            let last = &path.path.segments.last()?.ident;
-            (last == "total_cmp").then_some((&call.args[0], &call.args[1]))?
+            (&call.args[0], &call.args[1], &path.path.segments.last()?.ident)
         }
+        _ => return None,
+    };
+    let total = match name.to_string().as_str() {
+        "total_cmp" => true,
+        "partial_cmp" => false,
         _ => return None,
     };
     let bare = |e| match unparenthesised(e) {
         Expr::Reference(r) if r.mutability.is_none() => unparenthesised(&r.expr),
         e => e,
     };
-    Some((bare(left), bare(right)))
+    Some((bare(left), bare(right), total))
 }

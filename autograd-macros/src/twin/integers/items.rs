@@ -3,7 +3,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, parse_quote};
+use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, Stmt, parse_quote};
 
 use super::{Integers, Kind, int, number, unparenthesised};
 
@@ -117,8 +117,16 @@ impl Integers<'_> {
         self.place_of(e).is_some().then(|| Items::List { list: Box::new(e.clone()), by_ref: true })
     }
 
-    /// Rewrites the expressions in what is gone over. The closures see their parameters.
-    pub(super) fn compute(&mut self, items: &mut Items) {
+    /// Rewrites the expressions in what is gone over, and gives the statements before the loop that they need.
+    pub(super) fn prepare(&mut self, items: &mut Items) -> Vec<Stmt> {
+        // those of a loop around this one stay its own
+        let outer = std::mem::take(&mut self.slices);
+        self.compute(items);
+        std::mem::replace(&mut self.slices, outer)
+    }
+
+    /// The closures see their parameters.
+    fn compute(&mut self, items: &mut Items) {
         match items {
             Items::List { list, .. } => match self.list(list) {
                 Some(id) => self.vars[id].used = true,

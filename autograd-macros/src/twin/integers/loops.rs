@@ -159,8 +159,7 @@ impl Integers<'_> {
         pushes: &[(usize, usize)],
     ) -> Vec<Stmt> {
         items.settle(self, &repeat.pat);
-        self.compute(&mut items);
-        let mut before = std::mem::take(&mut self.slices);
+        let mut before = self.prepare(&mut items);
         let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));
         let made = self.made(pushes, quote!(#len), repeat);
         self.nested(|v| {

@@ -180,8 +180,7 @@ impl Integers<'_> {
         let mut items = self.collected(e, true).expect("was asked");
         let float = super::hidden(self.float.expect("was asked"));
         self.vars[id].needed = true;
-        self.compute(&mut items);
-        let slices = std::mem::take(&mut self.slices);
+        let slices = self.prepare(&mut items);
         let (len, item) = (items.len(), items.item(&quote!(__item)));
         *e = parse_quote!({
             #(#slices)*
