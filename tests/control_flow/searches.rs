@@ -22,7 +22,7 @@ fn picked(x: &[f64], y: &[f64]) -> f64 {
 #[differentiable]
 fn nothing(x: &[f64]) -> f64 {
     let widest = x.iter().map(|v| v * v).max_by(|a, b| a.total_cmp(b)).unwrap_or(2.0);
-    let steepest = x.windows(2).map(|w| w[1] - w[0]).min_by(|a, b| a.partial_cmp(b).unwrap()).unwrap_or(0.5);
+    let steepest = x.windows(2).map(|w| w[1] - w[0]).min_by(|a, b| a.total_cmp(b)).unwrap_or(0.5);
     widest * steepest + x.iter().copied().min_by(f64::total_cmp).unwrap_or(3.0)
 }
 

@@ -120,6 +120,7 @@ fn values(g: &Graph, wanted: &[bool], copies: bool) -> Values {
     let mut goals = vec![Goal::None; g.len()];
     // what would be computed in each trip of a loop
     let mut repeated = vec![false; g.len()];
+    let mut copied = vec![false; g.len()];
     for (o, _) in g.outputs().iter().zip(wanted).filter(|(_, w)| **w) {
         if g.ty(*o).dtype.is_float() {
             all[o.index()] = Reached::Always;
@@ -129,7 +130,9 @@ fn values(g: &Graph, wanted: &[bool], copies: bool) -> Values {
     for (id, n) in g.nodes().rev().filter(|(id, n)| live[id.index()] && !n.args.is_empty()) {
         let at = id.index();
         let stays = match is_heavy(n) {
-            true => goals[at] == Goal::Many || kept[at] || repeated[at],
+            // a choice that conditions ask is there twice, but none that such a one is made of
+            true if n.op.is(&IF) && is_light(n) => goals[at] == Goal::Many || repeated[at] || kept[at] && copied[at],
+            true => goals[at] == Goal::Many || repeated[at] || kept[at],
             false => repeated[at] && is_large(n) || !copies && goals[at] == Goal::Many,
         };
         if all[at] == Reached::Sometimes && (stays || !may_move(n)) {
@@ -176,6 +179,7 @@ fn values(g: &Graph, wanted: &[bool], copies: bool) -> Values {
             };
             all[a.index()] = all[a.index()].max(to);
             goals[a.index()] = goals[a.index()].and(goal);
+            copied[a.index()] |= moves && (copied[at] || kept[at] && n.op.is(&IF));
             repeated[a.index()] |= moves && repeated[at] || trips.as_ref().is_some_and(|only| only[k]);
             kept[a.index()] |= !(moves && !kept[at] || inside.is_some() && to == Reached::Sometimes);
         }
@@ -206,6 +210,12 @@ fn is_heavy(n: &Node) -> bool {
         Lower::Library => is_control(&n.op) || n.ty.is_list(),
         _ => false,
     }
+}
+
+/// Whether a choice has no loops, calls or products inside.
+fn is_light(n: &Node) -> bool {
+    let light = |n: &Node| n.args.is_empty() || if n.op.is(&IF) { is_light(n) } else { !is_heavy(n) };
+    n.subgraphs().all(|g| g.nodes().all(|(_, n)| light(n)))
 }
 
 /// Whether there are tensors among its results, whose branches are programs of their own: what the way back reads is computed again.

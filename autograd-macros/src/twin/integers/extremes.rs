@@ -100,7 +100,10 @@ impl Integers<'_> {
         let by_ref = items.by_ref();
         // of counted items one part is taken, and a default would have both, or be a reference
         let fits = counted == named && (!valued || by_ref && !counted);
-        let floats = self.gives_floats(&items) && items.ends() && !self.has_plain_inside(&items);
+        // only floats have a total order of that name
+        let (left, right, total) = compared(&order.body)?;
+        let floats = self.gives_floats(&items) || total && !counted && is_name(left) && is_name(right);
+        let floats = floats && items.ends() && !self.has_plain_inside(&items) && !items.has_parts();
         let by_ref = by_ref && !valued;
         let fits = fits && (or.is_none() || !counted && !by_ref);
         (fits && floats && self.float.is_some()).then_some(Extreme { items, counted, largest, order, part, by_ref, or })
@@ -253,6 +256,16 @@ impl Integers<'_> {
             #result
         }};
         Some((value, Kind::Int))
+    }
+}
+
+/// Whether it is a name, or what one refers to.
+fn is_name(e: &Expr) -> bool {
+    match e {
+        Expr::Path(path) => path.path.get_ident().is_some(),
+        Expr::Unary(star) => matches!(star.op, syn::UnOp::Deref(_)) && is_name(&star.expr),
+        Expr::Paren(e) => is_name(&e.expr),
+        _ => false,
     }
 }
 
