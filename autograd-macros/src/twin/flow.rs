@@ -10,7 +10,7 @@
 //! Conditions that show to be plain (a comparison with an integer literal or a length) stay as well.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use std::collections::{BTreeSet, HashSet};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -73,8 +73,8 @@ impl Pass for Flow {
                 let mut effects = Effects::new(scope);
                 effects.visit_expr(arg);
                 // what it does besides is done once
-                let cond = if effects.state().is_some_and(|s| s.is_empty()) { condition(arg) } else { None };
-                *arg = cond.map_or_else(|| known(arg), |cond| parse_quote!(#cond));
+                let cond = if effects.state().is_some_and(|s| s.is_empty()) { any_condition(arg) } else { known(arg) };
+                *arg = parse_quote!(#cond);
                 None
             }
             _ => None,
@@ -222,7 +222,6 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
             if a.is_none() && b.is_none() {
                 return None;
             }
-            let known = |e: &Expr| known(e).into_token_stream();
             let (a, b) = (a.unwrap_or_else(|| known(&e.left)), b.unwrap_or_else(|| known(&e.right)));
             let and = matches!(e.op, BinOp::And(_) | BinOp::BitAnd(_));
             let method = format_ident!("{}", if and { "and" } else { "or" });
@@ -235,7 +234,7 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
         Expr::Binary(e)
             if matches!(e.op, BinOp::BitXor(_) | BinOp::Eq(_) | BinOp::Ne(_)) && (asks(&e.left) || asks(&e.right)) =>
         {
-            let [a, b] = [&e.left, &e.right].map(|e| condition(e).unwrap_or_else(|| known(e).into_token_stream()));
+            let [a, b] = [&e.left, &e.right].map(|e| any_condition(e));
             let not = (!matches!(e.op, BinOp::Eq(_))).then(|| quote!(.not()));
             quote_spanned!(span=> #a.same(#b)#not)
         }
@@ -263,9 +262,14 @@ pub fn condition(cond: &Expr) -> Option<TokenStream> {
     })
 }
 
+/// The condition, a plain one too.
+fn any_condition(e: &Expr) -> TokenStream {
+    condition(e).unwrap_or_else(|| known(e))
+}
+
 /// A plain condition.
-fn known(e: &Expr) -> Expr {
-    parse_quote_spanned!(e.span()=> ::autograd::__private::flow::Cond::known(#e))
+fn known(e: &Expr) -> TokenStream {
+    quote_spanned!(e.span()=> ::autograd::__private::flow::Cond::known(#e))
 }
 
 /// The sort of floats that a method asks for.

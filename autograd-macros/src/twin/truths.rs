@@ -230,10 +230,8 @@ fn made(e: &Expr) -> Expr {
 
 impl VisitMut for Turn<'_> {
     fn visit_local_mut(&mut self, local: &mut Local) {
-        let names = bindings(local).into_iter().map(|(pat, init)| declared(pat, init, self.0));
-        let names: Vec<Option<Ident>> = names.map(|n| n.filter(|name| self.0.contains(&name.to_string()))).collect();
-        visit_mut::visit_local_mut(self, local);
-        for ((pat, init), name) in bindings(local).into_iter().zip(names) {
+        for (pat, init) in bindings(local) {
+            let name = declared(pat, init, self.0).filter(|name| self.0.contains(&name.to_string()));
             let Some(name) = name else { continue };
             if let Pat::Type(typed) = pat {
                 *pat = (*typed.pat).clone();
@@ -243,6 +241,7 @@ impl VisitMut for Turn<'_> {
             }
             *init = made(init);
         }
+        visit_mut::visit_local_mut(self, local);
     }
     fn visit_expr_mut(&mut self, e: &mut Expr) {
         let span = e.span();

@@ -95,7 +95,7 @@ fn sunk(g: &Graph, copies: bool) -> Result<Graph> {
         }
         let given = |args: &[NodeId]| args.iter().map(|a| map[a.index()]).collect::<Option<Args>>().ok_or_else(lost);
         let made = match &takings[id.index()] {
-            Some(c) => b.add(c.op(g, n, &moved, copies)?, &given(&c.args)?)?,
+            Some(c) => b.add(c.op(g, n, copies)?, &given(&c.args)?)?,
             None if is_control(&n.op) && n.subgraphs().any(chooses) => {
                 b.add(n.op.map_graphs(|g| sunk(g, copies))?, &given(&n.args)?)?
             }
@@ -279,8 +279,8 @@ impl Taking {
     }
 
     /// The choice or loop over these arguments.
-    fn op(&self, g: &Graph, n: &Node, moved: &[bool], copies: bool) -> Result<Op> {
-        let part = |k: usize| self.part(g, n, n.op.graph(k), moved, copies).map(Arc::new);
+    fn op(&self, g: &Graph, n: &Node, copies: bool) -> Result<Op> {
+        let part = |k: usize| self.part(g, n, n.op.graph(k), copies).map(Arc::new);
         Ok(match n.op.is(&IF) {
             true => Op::with(&IF, [Attr::Graph(part(0)?), Attr::Graph(part(1)?)]),
             false => while_op(part(0)?, part(1)?, self.head),
@@ -288,15 +288,15 @@ impl Taking {
     }
 
     /// A sub-graph over them.
-    fn part(&self, g: &Graph, n: &Node, part: &Graph, moved: &[bool], copies: bool) -> Result<Graph> {
+    fn part(&self, g: &Graph, n: &Node, part: &Graph, copies: bool) -> Result<Graph> {
         let live = part.live();
         let captures = &n.args[self.head..];
         let own = part.inputs().len() - captures.len();
         let read = |k: usize| live[part.inputs()[own + k].index()];
         let mut needed: BTreeSet<NodeId> = (0..captures.len()).filter(|&k| read(k)).map(|k| captures[k]).collect();
-        for &id in self.inside.iter().rev() {
-            if needed.contains(&id) && moved[id.index()] {
-                needed.extend(&g.node(id).args);
+        for id in self.inside.iter().rev() {
+            if needed.contains(id) {
+                needed.extend(&g.node(*id).args);
             }
         }
         let b = Builder::new();
