@@ -258,6 +258,14 @@ pub(super) fn constant(dfg: &DataFlowGraph, x: Value) -> Option<i64> {
         _ => None,
     }
 }
+/// Whether a float is written as nought.
+pub(super) fn is_nought(dfg: &DataFlowGraph, x: Value) -> bool {
+    match made(dfg, x) {
+        Some(InstructionData::UnaryIeee32 { imm, .. }) => imm.bits() == 0,
+        Some(InstructionData::UnaryIeee64 { imm, .. }) => imm.bits() == 0,
+        _ => false,
+    }
+}
 /// The two sides of a − b.
 fn difference(dfg: &DataFlowGraph, x: Value) -> Option<[Value; 2]> {
     match made(dfg, x) {

@@ -365,10 +365,17 @@ impl<'a, 'b> Lanes<'a, 'b> {
 
     /// `a` where `mask`, else `b`: a choice of bits, never arithmetic.
     pub fn select(&mut self, mask: Lane, a: Lane, b: Lane) -> Lane {
+        let ty = self.b.func.dfg.value_type(a.value);
         let value = if self.shape == Shape::Scalar {
-            self.b.ins().select(mask.value, a.value, b.value)
+            // a choice between floats is a jump on some machines, dear where it is as likely as not; nought is had by a mask
+            if facts::is_nought(&self.b.func.dfg, b.value) {
+                let bits = self.b.ins().bmask(ty.as_int(), mask.value);
+                let bits = self.bitcast(ty, bits);
+                self.b.ins().band(a.value, bits)
+            } else {
+                self.b.ins().select(mask.value, a.value, b.value)
+            }
         } else {
-            let ty = self.b.func.dfg.value_type(a.value);
             let mask = self.bitcast(ty, mask.value);
             self.b.ins().bitselect(mask, a.value, b.value)
         };

@@ -319,9 +319,9 @@ pub static FMAX: OpDef = OpDef {
         Derivative::Elementwise(|cx, i, t| extremum_of_numbers(cx, i, t, Ex::gt)),
         3,
         |l, a, _| {
-            let (larger, none) = (l.gt(a[0], a[1]), l.is_nan(a[1]));
-            let first = l.or(larger, none);
-            l.select(first, a[0], a[1])
+            // which is `b` if either is NaN
+            let (larger, none) = (l.raw_max(a[0], a[1]), l.is_nan(a[1]));
+            l.select(none, a[0], larger)
         },
     )
 };
@@ -334,9 +334,9 @@ pub static FMIN: OpDef = OpDef {
         Derivative::Elementwise(|cx, i, t| extremum_of_numbers(cx, i, t, Ex::lt)),
         3,
         |l, a, _| {
-            let (smaller, none) = (l.lt(a[0], a[1]), l.is_nan(a[1]));
-            let first = l.or(smaller, none);
-            l.select(first, a[0], a[1])
+            // which is `b` if either is NaN
+            let (smaller, none) = (l.raw_min(a[0], a[1]), l.is_nan(a[1]));
+            l.select(none, a[0], smaller)
         },
     )
 };
