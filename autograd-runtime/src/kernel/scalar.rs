@@ -1335,7 +1335,8 @@ fn choice(
 
 /// The address of an arena.
 fn address(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, arena: usize) -> Value {
-    let arenas = l.b.ins().load(types::I64, mem(), cx.frame, frame::ARENAS);
+    // they stay where they are while a program runs
+    let arenas = l.b.ins().load(types::I64, mem().with_readonly().with_can_move(), cx.frame, frame::ARENAS);
     let by = l.b.ins().iconst(types::I64, arena as i64 * i64::from(frame::ARENA_SIZE));
     l.b.ins().iadd(arenas, by)
 }
@@ -1396,7 +1397,7 @@ fn recorded_trip<'a, 'b>(
     args: &[Val],
     carried: usize,
     stay: Option<&[Val]>,
-    record: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<[Value; 2], CompileError>,
+    record: impl Fn(&mut Lanes<'a, 'b>, &[Val]) -> Result<SmallVec<[Value; 2]>, CompileError>,
     next: Next<'_, 'a, 'b>,
 ) -> Result<(), CompileError> {
     let parts = |outs: &[Val], place: &[Value]| [&words(&outs[..carried]), place].concat();
@@ -1501,26 +1502,29 @@ fn repeat<'a, 'b>(
         like.push(integer);
         start.push(l.b.ins().iconst(types::I64, 0));
     }
-    // where the records of the trips end that have run
-    let mut end = at.map(|(_, len)| len);
+    // where the records of all trips begin and end, if the number of trips is known
+    let mut whole = None;
     if let Some(v) = vector {
-        let attempt = vector::begin(l, cx, v, args, &args[..carried], None)?;
-        let mut place = counted.then_some(attempt.trips);
+        let trips = vector::trips(l, cx, v, args)?;
+        let mut place = counted.then_some(trips);
         let mut after = None;
         if let Some((at, len)) = at {
-            let all = l.b.ins().imul_imm_s(attempt.trips, bytes);
-            place = Some(Room::after(l, at, len).of(l, cx, at, all)?.to);
-            after = Some(l.b.ins().iadd(len, all));
+            let most = vector::at_most(l, v, args, trips, cx.lacking);
+            let [need, all] = [most, trips].map(|n| l.b.ins().imul_imm_s(n, bytes));
+            let to = Room::after(l, at, len).of(l, cx, at, need)?.to;
+            place = Some(to);
+            after = Some(l.b.ins().iadd(to, all));
+            whole = Some((trips, l.b.ins().iadd(len, all)));
+            like.push(integer);
+            start.push(to);
         }
+        let attempt = vector::begin(l, cx, v, args, &args[..carried], trips)?;
         let outs = vector::run(l, cx, v, args, &args[..carried], &attempt, place)?;
-        let done = words(&outs).into_iter().chain(counted.then_some(attempt.trips)).chain(after).collect();
-        start.extend(end);
+        let done = words(&outs).into_iter().chain(counted.then_some(trips)).chain(after).collect();
         start = vector::end(l, attempt, done, start);
-        end = end.and_then(|_| start.pop());
-    }
-    if let (Some((at, _)), Some(end)) = (at, end) {
+    } else if let Some((at, len)) = at {
         like.extend([integer; 2]);
-        start.extend(Room::after(l, at, end).words());
+        start.extend(Room::after(l, at, len).words());
     }
     let now = |vals: &[Val]| [&vals[..carried], &args[carried..]].concat();
     let test = |l: &mut Lanes<'_, '_>, vals: &[Val]| Ok(inner(l, cx, cond, &now(vals))?[0].lane().value);
@@ -1528,13 +1532,17 @@ fn repeat<'a, 'b>(
     let mut vals = cycle(l, cx, &like, start, stays, cond.is_little(), test, |l, vals, next| {
         learn(l, cx, [cond, body], args, &now(vals), carried)?;
         let room = [0, 1].map(|k| vals.get(carried + k).map(|v| v.lane().value));
-        if let ([Some(to), Some(limit)], Some((at, _))) = (room, at) {
+        if let ([Some(to), limit], Some((at, _))) = (room, at) {
             let stay = taken.then_some(&vals[carried..]);
             let record = |l: &mut Lanes<'a, 'b>, recorded: &[Val]| {
-                let bytes = l.b.ins().iconst(types::I64, bytes);
-                let room = Room { to, limit }.of(l, cx, at, bytes)?;
-                store_words(l, room.to, recorded.iter().map(|v| v.lane()));
-                Ok(Room { to: l.b.ins().iadd(room.to, bytes), ..room }.words())
+                let by = l.b.ins().iconst(types::I64, bytes);
+                let room = match limit {
+                    Some(limit) => Some(Room { to, limit }.of(l, cx, at, by)?),
+                    None => None,
+                };
+                let to = room.map_or(to, |r| r.to);
+                store_words(l, to, recorded.iter().map(|v| v.lane()));
+                Ok(std::iter::once(l.b.ins().iadd(to, by)).chain(room.map(|r| r.limit)).collect())
             };
             return recorded_trip(l, cx, body, &now(vals), carried, stay, record, next);
         }
@@ -1554,12 +1562,17 @@ fn repeat<'a, 'b>(
         })
     })?;
     if let Some((at, len)) = at {
+        let (trips, end) = match whole {
+            Some(whole) => whole,
+            None => {
+                let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
+                let end = l.b.ins().isub(vals[carried].lane().value, records);
+                let all = l.b.ins().isub(end, len);
+                (l.b.ins().udiv_imm_u(all, bytes), end)
+            }
+        };
         // the next run of this loop records after these
-        let records = l.b.ins().load(types::I64, mem(), at, frame::RECORDS);
-        let end = l.b.ins().isub(vals[carried].lane().value, records);
         l.b.ins().store(mem(), end, at, frame::LEN);
-        let all = l.b.ins().isub(end, len);
-        let trips = l.b.ins().udiv_imm_u(all, bytes);
         vals.truncate(carried);
         vals.extend([trips, end].map(|value| Val::Scalar(Lane { value, dtype: DType::I64 })));
     }
@@ -1591,7 +1604,7 @@ fn repeat_linked<'a, 'b>(
         let stay = how.taken.then_some(&vals[carried..]);
         let write = |l: &mut Lanes<'a, 'b>, recorded: &[Val]| {
             let end = record(l, cx, at, recorded.iter().map(|v| v.lane()).chain([before]).collect())?;
-            Ok([l.b.ins().iadd_imm_s(trips.value, 1), end])
+            Ok(SmallVec::from_buf([l.b.ins().iadd_imm_s(trips.value, 1), end]))
         };
         recorded_trip(l, cx, body, &now(vals), carried, stay, write, next)
     })
@@ -1701,7 +1714,7 @@ fn back(
         let none = l.b.ins().iconst(types::I64, 0);
         let number = Val::Scalar(Lane { value: none, dtype: DType::I64 });
         let now = [&vec![number; record.len() + 1], &args[2..]].concat();
-        let attempt = vector::begin(l, cx, v, &now, state, Some(trips))?;
+        let attempt = vector::begin(l, cx, v, &now, state, trips)?;
         let outs = vector::run(l, cx, v, &now, state, &attempt, Some(first))?;
         let done = std::iter::once(none).chain(words(&outs)).collect();
         start = vector::end(l, attempt, done, start);

@@ -15,7 +15,7 @@ use super::scalar::{self, Cx, Form, ScalarProgram, Val, enter, inner, jump, part
 use super::{CompileError, Id, Kernel, NodeKind, Scope, frame, size_of, validate};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use std::ops::Range;
 
 /// How the trips of a loop run side by side. Arguments are those of a trip; "at first" is trip 0, of a loop backwards
@@ -149,6 +149,52 @@ pub(super) struct Attempt {
     otherwise: Block,
 }
 
+/// How many trips the loop has, as a number without a sign.
+pub(super) fn trips(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, v: &Vector, args: &[Val]) -> Result<Value, CompileError> {
+    let none = l.b.ins().iconst(types::I64, 0);
+    let mut least: Option<Value> = None;
+    for pair in inner(l, cx, &v.limits, args)?.chunks(2) {
+        let [from, to] = [pair[0], pair[1]].map(|v| v.lane().value);
+        let n = if !l.is_zero(from) {
+            // a difference that wraps is right without a sign
+            let some = l.b.ins().icmp(IntCC::SignedLessThan, from, to);
+            let left = l.b.ins().isub(to, from);
+            l.b.ins().select(some, left, none)
+        } else if cx.facts.borrow().natural(l, to) {
+            to
+        } else {
+            l.b.ins().smax(to, none)
+        };
+        least = Some(least.map_or(n, |m| l.b.ins().umin(m, n)));
+    }
+    Ok(least.unwrap_or(none))
+}
+
+/// How many trips there may be records of: the number of trips, or less if a trip before that is sure to fail, since those that
+/// move on in a list come to its end. Leaves where memory is lacking if that many have no room anywhere.
+pub(super) fn at_most(l: &mut Lanes<'_, '_>, v: &Vector, args: &[Val], trips: Value, lacking: Block) -> Value {
+    const FEW: i64 = 1 << 12;
+    let (most, join) = (l.b.create_block(), l.b.create_block());
+    let n = l.b.append_block_param(join, types::I64);
+    l.b.set_cold_block(most);
+    let many = l.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, trips, FEW);
+    l.b.ins().brif(many, most, &[], join, &[BlockArg::Value(trips)]);
+    enter(l, most);
+    let mut least = trips;
+    for origin in &v.buffers {
+        let &Origin::List { list, stride, .. } = origin else { continue };
+        if stride != 0 {
+            // each trip is at another element, the last one at none
+            let more = l.b.ins().iadd_imm_s(parts(args[list]).1, 1);
+            least = l.b.ins().umin(least, more);
+        }
+    }
+    let fits = l.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, least, MOST);
+    l.b.ins().brif(fits, join, &[BlockArg::Value(least)], lacking, &[]);
+    enter(l, join);
+    n
+}
+
 /// Asks whether all trips can run side by side.
 pub(super) fn begin(
     l: &mut Lanes<'_, '_>,
@@ -156,29 +202,12 @@ pub(super) fn begin(
     v: &Vector,
     args: &[Val],
     state: &[Val],
-    trips: Option<Value>,
+    trips: Value,
 ) -> Result<Attempt, CompileError> {
     let otherwise = l.b.create_block();
-    let mut ok: Option<Value> = None;
-    let mut least = trips;
-    for pair in inner(l, cx, &v.limits, args)?.chunks(2) {
-        let [from, to] = [pair[0], pair[1]].map(|v| v.lane().value);
-        let n = if l.is_zero(from) {
-            to
-        } else {
-            // without this a difference that wraps might look like a number of trips
-            let some = l.b.ins().icmp(IntCC::SignedLessThan, from, to);
-            ok = Some(both(l, ok, some));
-            l.b.ins().isub(to, from)
-        };
-        // a number below zero is none of trips
-        least = Some(least.map_or(n, |m| l.b.ins().smin(m, n)));
-    }
-    let trips = least.unwrap_or_else(|| l.b.ins().iconst(types::I64, 0));
     let above = l.b.ins().iadd_imm_s(trips, -FEWEST);
     let many = l.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, above, MOST - FEWEST);
-    let ok = both(l, ok, many);
-    go(l, ok, otherwise);
+    go(l, many, otherwise);
     let head = inner(l, cx, &v.head, args)?;
     let mut ok: Option<Value> = None;
     for origin in &v.buffers {
