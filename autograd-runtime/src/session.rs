@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Place, Result},
     graph::{Args, Builder, Graph, NodeId},
     interp,
-    op::{Attr, Lower, Op, OpDef, arith, control, create, views},
+    op::{Attr, Lower, Op, OpDef, arith, compare, control, create, hold, views},
     random::{Draws, Generator, Log, RngState},
     tensor::{Collector, Repr, Stretches, Value, eager, is_grad_enabled},
     ty::Ty,
@@ -62,6 +62,8 @@ struct Trace {
     opaque: OnceCell<String>,
     /// Choices that depend on data, met so far.
     choices: Cell<usize>,
+    /// Assertions that depend on data.
+    held: RefCell<Vec<NodeId>>,
     /// Values of nodes that have been read.
     memo: RefCell<FxHashMap<NodeId, interp::Results>>,
 }
@@ -74,6 +76,8 @@ pub(crate) struct Traced {
     pub captures: Vec<Value>,
     /// Random keys, the inputs after the captures: drawn anew at every call.
     pub draws: Draws,
+    /// Whether there is one more output: that the assertions of a part have held.
+    pub held: bool,
 }
 
 /// Pops the session also when the twin unwinds.
@@ -307,10 +311,6 @@ pub(crate) fn trace<R>(
     arguments: Vec<Value>,
     f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<TraceEnd<R>> {
-    let typed = |v: Value| {
-        let ty = v.ty().clone();
-        (v, ty)
-    };
     trace_as(arguments.into_iter().map(typed).collect(), f)
 }
 
@@ -322,6 +322,31 @@ pub(crate) fn trace_as<R>(
     arguments: Vec<(Value, Ty)>,
     f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
 ) -> Result<TraceEnd<R>> {
+    traced(arguments, false, f)
+}
+
+/// As [`trace`], of a `part`, a branch or a trip: if it asserts something, whether that has held is its last output.
+///
+/// # Errors
+/// As [`trace`].
+pub(crate) fn trace_in<R>(
+    arguments: Vec<Value>,
+    part: bool,
+    f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<TraceEnd<R>> {
+    traced(arguments.into_iter().map(typed).collect(), part, f)
+}
+
+fn typed(v: Value) -> (Value, Ty) {
+    let ty = v.ty().clone();
+    (v, ty)
+}
+
+fn traced<R>(
+    arguments: Vec<(Value, Ty)>,
+    part: bool,
+    f: impl FnOnce(Vec<Value>) -> Result<(Vec<Value>, R)>,
+) -> Result<TraceEnd<R>> {
     let running = enter(
         Some(Trace {
             builder: Builder::new(),
@@ -331,6 +356,7 @@ pub(crate) fn trace_as<R>(
             made: RefCell::default(),
             opaque: OnceCell::new(),
             choices: Cell::new(0),
+            held: RefCell::default(),
             memo: RefCell::default(),
         }),
         true,
@@ -347,12 +373,35 @@ pub(crate) fn trace_as<R>(
     if let Some(reason) = t.opaque.get() {
         return Ok(TraceEnd::Opaque(reason.clone()));
     }
-    let nodes = outs.iter().map(|v| s.node_of(t, v)).collect();
+    let mut nodes: Vec<NodeId> = outs.iter().map(|v| s.node_of(t, v)).collect();
     drop(outs);
-    Ok(TraceEnd::Graph(t.close(nodes, &s.random)?, rest))
+    let held = t.all_held()?;
+    match held {
+        Some(held) if part => nodes.push(held),
+        Some(held) => t.depend(&mut nodes, held)?,
+        None => {}
+    }
+    let held = held.is_some() && part;
+    Ok(TraceEnd::Graph(Traced { held, ..t.close(nodes, &s.random)? }, rest))
 }
 
 impl Trace {
+    /// What is true once all assertions that were met have held.
+    fn all_held(&self) -> Result<Option<NodeId>> {
+        let held = self.held.borrow();
+        let Some((&first, others)) = held.split_first() else { return Ok(None) };
+        let both = |all, &other| self.builder.add(Op::new(&compare::AND), &[all, other]);
+        others.iter().try_fold(first, both).map(Some)
+    }
+    /// Makes outputs depend on that: those that are floats, or all if none is.
+    fn depend(&self, outs: &mut [NodeId], held: NodeId) -> Result<()> {
+        let float = |&id: &NodeId| self.builder.ty_of(id).dtype.is_float();
+        let any = outs.iter().any(float);
+        for out in outs.iter_mut().filter(|id| !any || float(id)) {
+            *out = self.builder.add(Op::new(&hold::AFTER), &[*out, held])?;
+        }
+        Ok(())
+    }
     /// The finished graph. Constant tensors that were made while tracing and are gone with it become
     /// constants; one that outlives the trace (a global that was initialised by it) is a capture like any
     /// other tensor, since it may be written or replaced before the next call.
@@ -395,7 +444,7 @@ impl Trace {
             });
         }
         let outs = b.inline(&graph, &ids)?;
-        Ok(Traced { graph: b.finish(outs)?, captures, draws: random.draws() })
+        Ok(Traced { graph: b.finish(outs)?, captures, draws: random.draws(), held: false })
     }
 }
 
@@ -466,6 +515,25 @@ pub(crate) fn capture_as(v: &Value, input: &Value) {
     {
         let node = s.node_of(t, input);
         t.captured.borrow_mut().insert(v.address(), node);
+    }
+}
+
+/// Asks of a truth value of the running trace that it holds: running what is traced is an error where it does not.
+pub(crate) fn hold(v: &Value, place: Place) {
+    let Some(s) = top() else { return };
+    let Some(t) = s.live_trace() else { return };
+    let holds = Op::with(&hold::HOLDS, [Attr::Int(place.number())]);
+    match t.builder.add(holds, &[s.node_of(t, v)]) {
+        Ok(node) => t.held.borrow_mut().push(node),
+        Err(e) => drop(report(e)),
+    }
+}
+/// Notes a truth value of the running trace that is there once the assertions of a part of it have held.
+pub(crate) fn has_held(v: &Value) {
+    if let Some(s) = top()
+        && let Some(t) = s.live_trace()
+    {
+        t.held.borrow_mut().push(s.node_of(t, v));
     }
 }
 

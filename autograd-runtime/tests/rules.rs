@@ -355,9 +355,12 @@ fn rows() -> Vec<Row> {
         op_row("int_shr", &[("i64[2]", Given(&[13.0, -7.0])), ("i64[2]", Given(&[2.0, 1.0]))], vec![], 0, None),
         op_row("uint_shr", &[("i64[2]", Given(&[13.0, -7.0])), ("i64[2]", Given(&[2.0, 1.0]))], vec![], 0, None),
         op_row("trip", &[("i64[]", Given(&[3.0]))], vec![int(0), int(4)], 0, None),
+        op_row("holds", &[("bool[]", Given(&[1.0]))], vec![int(0)], 0, None),
+        op_row("after", &[("f64[2,3]", R2), ("bool[]", Given(&[1.0]))], vec![], 2, None),
         // lists, of a known length here
         op_row("list_len", &[("f64[4]", R2)], vec![], 0, None),
         op_row("list_within", &[("i64[]", Given(&[2.0])), ("i64[]", Given(&[3.0]))], vec![int(0), int(0)], 0, None),
+        op_row("list_order", &[("f64[4]", R2)], vec![int(0), int(1), int(0)], 0, None),
         op_row("list_get", &[("f64[4]", R2), ("i64[]", Given(&[2.0]))], vec![int(0)], 2, None),
         op_row("list_set", &[("f64[4]", R2), ("i64[]", Given(&[2.0])), ("f64[]", R2)], vec![int(0)], 2, None),
         op_row("list_add", &[("f64[4]", R2), ("i64[]", Given(&[2.0])), ("f64[]", R2)], vec![int(0)], 2, None),

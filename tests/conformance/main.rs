@@ -94,6 +94,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("random", "draws: tests/random.rs"),
     ("control", "structure: tests/control_flow"),
     ("list", "structure: autograd-runtime/tests/lists.rs"),
+    ("hold", "assertions: tests/control_flow/asserts.rs"),
     ("integer", "of counters and bits: tests/control_flow/integers.rs"),
     ("window", "writes through views: tests/autograd/inplace_and_views.rs"),
     ("custom", "a user's: tests/autograd"),
@@ -110,7 +111,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 #[test]
 fn every_declared_operation_has_a_case_or_a_reason() {
-    use autograd::op::{self, OpDef, control, custom, integer, list, random, window};
+    use autograd::op::{self, OpDef, control, custom, hold, integer, list, random, window};
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/conformance/ops.jsonl");
     let text = std::fs::read_to_string(path).expect("the project's own cases");
     let cases = format::read(&text).expect("well-formed cases");
@@ -122,10 +123,11 @@ fn every_declared_operation_has_a_case_or_a_reason() {
             reached.extend(run::operations(c).unwrap_or_else(|e| panic!("{}: {e}", c.id)));
         }
     }
-    let families: [(&str, &[&OpDef]); 6] = [
+    let families: [(&str, &[&OpDef]); 7] = [
         ("random", random::ALL),
         ("control", control::ALL),
         ("list", list::ALL),
+        ("hold", hold::ALL),
         ("integer", integer::ALL),
         ("window", window::ALL),
         ("custom", custom::ALL),

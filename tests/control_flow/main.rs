@@ -12,6 +12,7 @@
     clippy::manual_range_contains
 )]
 
+mod asserts;
 mod basics;
 mod exits;
 mod faults;
@@ -29,6 +30,7 @@ mod results;
 mod rows;
 mod searches;
 mod small;
+mod sorted;
 mod tables;
 mod truths;
 

@@ -21,10 +21,10 @@ use syn::{
 
 use super::exits::FLAG;
 use super::scope::{Pass, Scope};
-use super::{integers, macros, truths};
+use super::{asserts, integers, macros, truths};
 
 /// Macros that leave nothing behind but their value.
-const PURE_MACROS: [&str; 3] = ["vec", "format", "matches"];
+const PURE_MACROS: [&str; 4] = ["vec", "format", "matches", "cfg"];
 
 /// Methods that are known not to change their receiver.
 const READING: [&str; 28] = [
@@ -68,7 +68,7 @@ impl Pass for Flow {
             Expr::If(choice) => choose(choice, scope),
             Expr::While(repeat) if repeat.label.is_none() => iterate(repeat, scope),
             Expr::ForLoop(repeat) if repeat.label.is_none() => count(repeat, scope),
-            Expr::Call(call) if truths::is_made(call) => {
+            Expr::Call(call) if truths::is_made(call) || asserts::is_made(call) => {
                 let arg = &mut call.args[0];
                 let mut effects = Effects::new(scope);
                 effects.visit_expr(arg);
@@ -170,7 +170,7 @@ fn count(repeat: &ExprForLoop, scope: &Scope) -> Option<Expr> {
         _ => return None,
     };
     let state = effects(repeat, scope).state()?;
-    if state.is_empty() {
+    if state.is_empty() && !asserts::contains(&repeat.body) {
         return None;
     }
     let (body, pat) = (&repeat.body, &repeat.pat);
@@ -479,6 +479,10 @@ impl Visit<'_> for Effects<'_> {
                 });
                 self.closures -= 1;
                 return;
+            }
+            // what it says it says where it ends everything
+            Expr::If(e) if asserts::asked(&e.cond).is_some() => {
+                return asserts::asked(&e.cond).into_iter().for_each(|asked| self.visit_expr(asked));
             }
             Expr::If(e) => {
                 self.nested(|v| {

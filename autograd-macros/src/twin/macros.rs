@@ -10,7 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::{Expr, Macro, Token};
 
 /// The macros that are opened; the last segment of the path decides.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "vec",
     "assert",
     "assert_eq",
@@ -29,6 +29,7 @@ const KNOWN: [&str; 19] = [
     "writeln",
     "todo",
     "unreachable",
+    "unimplemented",
     "dbg",
 ];
 
@@ -61,6 +62,11 @@ pub fn each_element(mac: &mut Macro, rewrite: impl FnMut(&mut Expr)) {
     let count = if arguments.repeated { 1 } else { arguments.exprs.len() };
     arguments.exprs.iter_mut().take(count).for_each(rewrite);
     mac.tokens = arguments.into_token_stream();
+}
+
+/// The arguments of a macro that takes expressions.
+pub fn all(mac: &Macro) -> Option<Vec<Expr>> {
+    arguments(mac).filter(|a| !a.repeated && a.rest.is_empty()).map(|a| a.exprs.into_iter().collect())
 }
 
 /// Whether the macro goes by this name.

@@ -270,7 +270,7 @@ fn built<F: Function>(args: F::Args<'_>, v: &Visitor<'_>, kind: Kind, keep_clif:
     entry.diff_time = clock.elapsed();
     entry.body = match Program::compile_within(&graph, keep_clif, F::META.memory) {
         Ok(program) => {
-            let Traced { graph: source, captures, draws } = traced;
+            let Traced { graph: source, captures, draws, .. } = traced;
             Body::Compiled { program, source, captures, draws }
         }
         Err(e) => Body::dynamic(e.to_string()),

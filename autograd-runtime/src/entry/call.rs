@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     array::Data,
+    op::hold,
     program::{Input, Output, Program, Results},
     random::{Draws, States},
     session,
@@ -238,7 +239,8 @@ pub(super) fn run_entry<F: Function>(
             {
                 return Ok(Outcome { outs, values, constants: Constants::of(entry), listed });
             }
-            let outs = execute(program, &v.leaves, now, &given, &entry.scalar, values, dests)?;
+            let outs = execute(program, &v.leaves, now, &given, &entry.scalar, values, dests)
+                .map_err(|e| said::<F>(args, e))?;
             let constants = if constants.is_empty() { Constants::of(entry) } else { Constants::Own(constants) };
             Ok(Outcome { outs, values, constants, listed })
         }
@@ -249,6 +251,20 @@ pub(super) fn run_entry<F: Function>(
         }
         // what it captures has changed, and it does not work out for all lengths any more
         Body::PerLength { .. } => run::<F>(args, visit_as::<F>(args, kind, true), kind, extra, dests),
+    }
+}
+
+/// What is wrong where an assertion of a program does not hold: the function itself says it.
+fn said<F: Function>(args: F::Args<'_>, e: Error) -> Error {
+    let message = match e {
+        Error::Panicked { function, message } if function == hold::PROGRAM => message,
+        e => return e,
+    };
+    let v = visit_as::<F>(args, Kind::Value, true);
+    match States::now().again(|| on_tape::<F>(args, &v, Kind::Value, &[], Tape::Plain)) {
+        Err(said @ Error::Panicked { .. }) => said,
+        // sums in another order may come to something else
+        _ => Error::Panicked { function: F::META.name.into(), message },
     }
 }
 

@@ -26,7 +26,9 @@ use crate::{
     ty::{DType, Ty},
 };
 use std::{
+    borrow::Borrow,
     cell::{Cell, OnceCell, RefCell},
+    fmt::Debug,
     sync::Arc,
 };
 
@@ -43,8 +45,8 @@ pub enum Cond {
 
 impl Cond {
     /// Of a plain condition.
-    pub fn known(b: bool) -> Cond {
-        Cond::Known(b)
+    pub fn known(b: impl Borrow<bool>) -> Cond {
+        Cond::Known(*b.borrow())
     }
     /// Its opposite.
     #[allow(clippy::should_implement_trait)] // what the macro writes for `!`
@@ -109,11 +111,13 @@ impl Cond {
 fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result<Cond, Reason> {
     let leaves = Leaves::of(&());
     let part = part_under(first, when, &(), &leaves, &mut |()| Flag(other()))?;
-    if let Flag(Cond::Known(b)) = part.value {
+    if let Flag(Cond::Known(b)) = part.value
+        && !part.traced.held
+    {
         return Ok(if b == when { Cond::Traced(first.clone()) } else { Cond::Known(b) });
     }
     let go = || {
-        let (graphs, captures) = joined(0, &[&part.traced])?;
+        let (graphs, captures) = joined(0, false, &[&part.traced])?;
         let may_fail =
             graphs[0].nodes().any(|(_, n)| matches!(n.op.def.lower, Lower::Library) && !n.op.is(&create::INPUT));
         if !may_fail {
@@ -125,12 +129,17 @@ fn second(first: &Value, when: bool, other: &mut impl FnMut() -> Cond) -> Result
         for c in &captures {
             b.input(c.ty());
         }
-        let known = b.add(create::constant(DType::Bool, f64::from(u8::from(!when))), &[])?;
-        let known = Attr::Graph(Arc::new(b.finish(vec![known])?));
+        let mut known = vec![b.add(create::constant(DType::Bool, f64::from(u8::from(!when))), &[])?];
+        if part.traced.held {
+            known.push(b.add(create::constant(DType::Bool, 1.0), &[])?);
+        }
+        let known = Attr::Graph(Arc::new(b.finish(known)?));
         let asked = Attr::Graph(graphs[0].clone());
         let op = Op::with(&control::IF, if when { [asked, known] } else { [known, asked] });
         let args: Vec<Value> = std::iter::once(first.clone()).chain(captures).collect();
-        Ok(Cond::Traced(session::control(&op, &args)?.swap_remove(0)))
+        let mut results = session::control(&op, &args)?;
+        part.traced.note(&results);
+        Ok(Cond::Traced(results.swap_remove(0)))
     };
     go().map_err(|e: Error| e.to_string())
 }
@@ -176,6 +185,33 @@ impl Flag {
     pub fn is_set(&self) -> bool {
         self.0.clone().read(Place::caller())
     }
+}
+
+/// What `assert!` asks in a twin: whether the condition holds. In a trace that is left to when the program runs.
+#[must_use]
+#[track_caller]
+pub fn ensure(cond: Cond) -> bool {
+    match cond {
+        Cond::Known(b) => b,
+        // what is asked for one element is not asked for all
+        Cond::Traced(_) | Cond::Each(_) if session::needs_elements() => true,
+        Cond::Traced(v) | Cond::Each(v) if session::is_tracing() => {
+            session::hold(&v, Place::caller());
+            true
+        }
+        // nobody reads what comes of it
+        Cond::Traced(v) | Cond::Each(v) => session::is_given_up() || truth(&v),
+    }
+}
+
+/// What `assert_eq!` and `assert_ne!` say: with which operator, of which values, and the user's own words.
+///
+/// # Panics
+/// Always, with that text.
+#[track_caller]
+pub fn differ(operator: &str, left: &dyn Debug, right: &dyn Debug, said: Option<String>) -> ! {
+    let said = said.map_or_else(String::new, |said| format!(": {said}"));
+    panic!("assertion `left {operator} right` failed{said}\n  left: {left:?}\n right: {right:?}");
 }
 
 /// A value that stands for one that there is not yet: of a function that has not returned, a loop that has not been
@@ -263,9 +299,9 @@ impl Test {
 }
 
 /// A comparison of two values with an order.
-pub struct Order<'a, A, B>(pub &'a A, pub &'a B, pub Test);
+pub struct Order<'a, A: ?Sized, B: ?Sized>(pub &'a A, pub &'a B, pub Test);
 /// A comparison of two values for equality.
-pub struct Same<'a, A, B>(pub &'a A, pub &'a B, pub Test);
+pub struct Same<'a, A: ?Sized, B: ?Sized>(pub &'a A, pub &'a B, pub Test);
 
 /// The sorts of floats that are asked for.
 #[derive(Clone, Copy)]
@@ -383,7 +419,7 @@ pub trait PlainTest {
 
 macro_rules! tests {
     ($($wrapper:ident: $bound:ident, |$x:ident, $y:ident, $t:ident| $plain:expr;)*) => {$(
-        impl<A: $bound<B>, B> PlainTest for &$wrapper<'_, A, B> {
+        impl<A: $bound<B> + ?Sized, B: ?Sized> PlainTest for &$wrapper<'_, A, B> {
             #[track_caller]
             fn cond(&self) -> Cond {
                 let ($x, $y, $t) = (self.0, self.1, self.2);
@@ -838,13 +874,23 @@ pub fn is_given_up() -> bool {
     session::is_given_up()
 }
 
-/// Traces a part of the twin over a state of its own.
+/// Traces a part of the twin over a state of its own. If it asserts something, whether that has held is a result of the part.
 fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(S) -> R) -> Result<Part<R>, Reason> {
+    traced(true, state, leaves, run)
+}
+
+/// As [`part`]; what is no part in that sense, as a condition, depends on its assertions itself.
+fn traced<S: Twinned, R: Twinned>(
+    apart: bool,
+    state: &S,
+    leaves: &Leaves,
+    run: &mut dyn FnMut(S) -> R,
+) -> Result<Part<R>, Reason> {
     if session::depth() > DEPTH {
         session::give_up(ENDLESS);
         return Err(ENDLESS.into());
     }
-    let end = session::trace(leaves.values(), |fresh| {
+    let end = session::trace_in(leaves.values(), apart, |fresh| {
         let mut fresh = leaves.leaves.iter().zip(fresh).map(|(l, v)| l.with(v));
         // plain code may rely on a shape that is guessed wrong, or on the branch being taken
         let value = caught("plain code", || run(state.from_leaves(&mut fresh)))?;
@@ -861,8 +907,10 @@ fn part<S: Twinned, R: Twinned>(state: &S, leaves: &Leaves, run: &mut dyn FnMut(
     }
 }
 
-/// Parts over the same inputs: the state, then what any of them captures.
-fn joined(n: usize, parts: &[&Traced]) -> Result<(Vec<Arc<Graph>>, Vec<Value>)> {
+/// Parts over the same inputs: the state, then what any of them captures. If one asserts something, whether that has held is carried
+/// along behind the state where the parts are run again and again, and else a result of all.
+fn joined(n: usize, again: bool, parts: &[&Traced]) -> Result<(Vec<Arc<Graph>>, Vec<Value>)> {
+    let held = parts.iter().any(|p| p.held);
     let mut captures: Vec<Value> = Vec::new();
     for c in parts.iter().flat_map(|p| &p.captures) {
         if !captures.iter().any(|x| x.same(c)) {
@@ -872,19 +920,34 @@ fn joined(n: usize, parts: &[&Traced]) -> Result<(Vec<Arc<Graph>>, Vec<Value>)> 
     let graph = |p: &&Traced| {
         let b = Builder::new();
         let mut ids: Vec<NodeId> = p.graph.input_types().take(n).map(|t| b.input(t)).collect();
+        let before = (held && again).then(|| b.input(&Ty::scalar(DType::Bool)));
         let all: Vec<NodeId> = captures.iter().map(|c| b.input(c.ty())).collect();
         for c in &p.captures {
             let at = captures.iter().position(|x| x.same(c)).expect("all were joined");
             ids.push(all[at]);
         }
-        let outs = b.inline(&p.graph, &ids)?;
+        let mut outs = b.inline(&p.graph, &ids)?;
+        match (before, outs.last_mut()) {
+            (Some(before), Some(now)) if p.held => *now = b.add(Op::new(&compare::AND), &[before, *now])?,
+            (None, _) if held && !p.held => outs.push(b.add(create::constant(DType::Bool, 1.0), &[])?),
+            _ => {}
+        }
         Ok(Arc::new(b.finish(outs)?))
     };
     Ok((parts.iter().map(graph).collect::<Result<_>>()?, captures))
 }
 
-fn types(p: &Traced) -> Vec<String> {
-    p.graph.output_types().map(ToString::to_string).collect()
+fn types(p: &Part<impl Sized>) -> Vec<String> {
+    p.traced.graph.output_types().take(p.leaves.leaves.len()).map(ToString::to_string).collect()
+}
+
+impl Traced {
+    /// Notes what is there once the assertions of the part have held: the last result, if it has some.
+    fn note(&self, results: &[Value]) {
+        if let Some(held) = results.last().filter(|_| self.held) {
+            session::has_held(held);
+        }
+    }
 }
 
 fn rebuilt<R: Twinned>(part: &Part<R>, values: Vec<Value>) -> R {
@@ -914,7 +977,7 @@ fn staged_if<S: Twinned, V: Twinned>(
         yes = part_under(cond, true, state, &leaves, &mut |s| run(true, s))?;
         no = part_under(cond, false, state, &leaves, &mut |s| run(false, s))?;
     }
-    let (a, b) = (types(&yes.traced), types(&no.traced));
+    let (a, b) = (types(&yes), types(&no));
     if a != b {
         // the result of a call is taken for something else than the branch without one gives
         let calls = [&yes, &no].map(|p| control::calls_itself(&p.traced.graph));
@@ -926,14 +989,17 @@ fn staged_if<S: Twinned, V: Twinned>(
     if yes.leaves.constants != no.leaves.constants {
         return Err("an integer, a length or another static value depends on data".into());
     }
-    if a.is_empty() {
+    let held = yes.traced.held || no.traced.held;
+    if a.is_empty() && !held {
         return Ok(rebuilt(&yes, Vec::new()));
     }
     let go = || {
-        let (graphs, captures) = joined(leaves.leaves.len(), &[&yes.traced, &no.traced])?;
+        let (graphs, captures) = joined(leaves.leaves.len(), false, &[&yes.traced, &no.traced])?;
         let op = Op::with(&control::IF, graphs.into_iter().map(Attr::Graph));
         let args: Vec<Value> = std::iter::once(cond.clone()).chain(leaves.values()).chain(captures).collect();
-        session::control(&op, &args)
+        let results = session::control(&op, &args)?;
+        [&yes.traced, &no.traced].into_iter().find(|p| p.held).into_iter().for_each(|p| p.note(&results));
+        Ok(results)
     };
     Ok(rebuilt(&yes, go().map_err(|e: Error| e.to_string())?))
 }
@@ -941,7 +1007,9 @@ fn staged_if<S: Twinned, V: Twinned>(
 /// What a part gives where it runs in any case.
 fn alone<R: Twinned>(part: &Part<R>, leaves: &Leaves) -> Result<R, Reason> {
     let all: Vec<Value> = leaves.values().into_iter().chain(part.traced.captures.iter().cloned()).collect();
-    Ok(rebuilt(part, session::inline(&part.traced.graph, &all).map_err(|e| e.to_string())?))
+    let results = session::inline(&part.traced.graph, &all).map_err(|e| e.to_string())?;
+    part.traced.note(&results);
+    Ok(rebuilt(part, results))
 }
 
 /// A choice made element by element: both branches, each where it counts.
@@ -980,7 +1048,7 @@ fn staged_while<S: Twinned>(
         body = part_under(enters, true, state, &leaves, &mut |s| run(false, s).1)?;
     }
     let mut known = false;
-    let test = part(state, &leaves, &mut |s| match run(true, s).0 {
+    let test = traced(false, state, &leaves, &mut |s| match run(true, s).0 {
         Some(Cond::Traced(v)) => Tensor::<bool>::from_value(v),
         _ => {
             known = true;
@@ -991,7 +1059,7 @@ fn staged_while<S: Twinned>(
         return Err("the condition of a loop is traced at first and plain later".into());
     }
     let before: Vec<String> = leaves.leaves.iter().map(|l| l.value().ty().to_string()).collect();
-    let after = types(&body.traced);
+    let after = types(&body);
     if leaves.constants != body.leaves.constants {
         return Err("an integer, a length or another static value changes in a loop that depends on data".into());
     }
@@ -999,14 +1067,20 @@ fn staged_while<S: Twinned>(
         let (before, after) = (before.join(", "), after.join(", "));
         return Err(format!("a loop that depends on data changes types from {before} to {after}"));
     }
-    if before.is_empty() {
+    let mut carried = leaves.values();
+    let n = carried.len();
+    if body.traced.held {
+        carried.extend(Leaves::of(&Flag::set()).values());
+    }
+    if carried.is_empty() {
         return Err("a loop that depends on data changes nothing".into());
     }
     let go = || {
-        let n = leaves.leaves.len();
-        let (graphs, captures) = joined(n, &[&test.traced, &body.traced])?;
-        let op = control::while_op(graphs[0].clone(), graphs[1].clone(), n);
-        session::control(&op, &leaves.values().into_iter().chain(captures).collect::<Vec<_>>())
+        let (graphs, captures) = joined(n, true, &[&test.traced, &body.traced])?;
+        let op = control::while_op(graphs[0].clone(), graphs[1].clone(), carried.len());
+        let results = session::control(&op, &carried.iter().cloned().chain(captures).collect::<Vec<_>>())?;
+        body.traced.note(&results);
+        Ok(results)
     };
     Ok(rebuilt(&body, go().map_err(|e: Error| e.to_string())?))
 }

@@ -194,18 +194,21 @@ fn all<F: Function, R: Send>(
         let read = |args: F::Args<'_>, slots: &[u64]| read(&entry, args, slots);
         let ranges = |k: usize| k * CHUNK..((k + 1) * CHUNK).min(n);
         let chunks = n.div_ceil(CHUNK);
-        let mut out = Vec::with_capacity(n);
-        if chunks == 1 || rayon::current_num_threads() == 1 {
-            (0..chunks).try_for_each(|k| chunk::<F, R>(program, ranges(k), each, &read, &mut out))?;
-            return Ok(out);
-        }
-        let part = |k: usize| {
-            let mut part = Vec::with_capacity(CHUNK);
-            chunk::<F, R>(program, ranges(k), each, &read, &mut part).map(|()| part)
+        let done: Result<Vec<R>> = if chunks == 1 || rayon::current_num_threads() == 1 {
+            let mut out = Vec::with_capacity(n);
+            (0..chunks).try_for_each(|k| chunk::<F, R>(program, ranges(k), each, &read, &mut out)).map(|()| out)
+        } else {
+            let part = |k: usize| {
+                let mut part = Vec::with_capacity(CHUNK);
+                chunk::<F, R>(program, ranges(k), each, &read, &mut part).map(|()| part)
+            };
+            let parts: Result<Vec<Vec<R>>> = (0..chunks).into_par_iter().map(part).collect();
+            parts.map(|parts| parts.into_iter().flatten().collect())
         };
-        let parts: Vec<Vec<R>> = (0..chunks).into_par_iter().map(part).collect::<Result<_>>()?;
-        parts.into_iter().for_each(|mut part| out.append(&mut part));
-        return Ok(out);
+        // an item that fails says itself why
+        if done.is_ok() {
+            return done;
+        }
     }
     let mut out = Vec::with_capacity(n);
     for i in 0..n {

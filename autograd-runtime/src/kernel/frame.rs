@@ -5,6 +5,7 @@
 //! Generated code reads and writes the fields of [`Frame`] and [`Arena`] by their offsets, and calls the functions here when it
 //! needs more memory.
 
+use crate::op::list::Sorting;
 use std::{cell::Cell, mem::offset_of};
 
 /// One loop's records, as generated code sees them.
@@ -88,6 +89,11 @@ pub enum Fault {
     },
     /// Functions that call one another until the stack ends.
     Depth,
+    /// An assertion that does not hold, and the number of the place.
+    Broken {
+        /// The number of the place.
+        place: i64,
+    },
     /// A division by zero, and the number of the place.
     Zero {
         /// The number of the place.
@@ -102,6 +108,23 @@ pub(super) const TRIPS: i64 = 2;
 pub(super) const LENGTH: i64 = 3;
 pub(super) const RANGE: i64 = 4;
 pub(super) const DEPTH: i64 = 5;
+
+/// The least status of an assertion that does not hold: programs without a frame have those too.
+const BROKEN: u32 = 16;
+/// The status of an assertion that does not hold, at the place with this number.
+pub(super) fn broken(place: i64) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX).saturating_add(BROKEN)
+}
+
+impl Fault {
+    /// What the status of a program without a frame says.
+    pub fn of(status: u32) -> Fault {
+        match status.checked_sub(BROKEN) {
+            Some(place) => Fault::Broken { place: place.into() },
+            None => Fault::Memory,
+        }
+    }
+}
 
 /// Bytes of the stack that functions leave to what they call. A function looks at where the stack is once it has taken its
 /// own part of it, which for a program of the largest size is less than this.
@@ -154,6 +177,7 @@ impl Frame {
     pub fn fault(&self, status: u32) -> Fault {
         let [kind, place, index, len] = self.fault;
         match (status, kind) {
+            (BROKEN.., _) => Fault::of(status),
             (1, _) => Fault::Memory,
             (_, ZERO) => Fault::Zero { place },
             (_, LENGTH) => Fault::Length { found: index, expected: len },
@@ -308,6 +332,26 @@ pub(super) unsafe extern "C" fn fill(to: *mut u8, n: u64, size: u64, bits: u64) 
 pub(super) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, n: u64, size: u64) {
     // SAFETY: generated code passes lists of the same length; they may be one list.
     unsafe { std::ptr::copy(from, to, (n * size) as usize) }
+}
+/// How [`order`] sorts floats, those of 64 bits if they are `wide`.
+pub(super) fn how(sorting: Sorting, wide: bool) -> u64 {
+    u64::from(sorting.descending) | u64::from(sorting.total) << 1 | u64::from(wide) << 2
+}
+/// Writes the numbers of `n` floats in order; 0 if there is none.
+///
+/// # Safety
+/// There are as many, and room for as many numbers.
+pub(super) unsafe extern "C" fn order(to: *mut i64, from: *const u8, n: u64, how: u64) -> u64 {
+    let (n, sorting) = (n as usize, Sorting { descending: how & 1 != 0, total: how & 2 != 0 });
+    // SAFETY: generated code passes a list of these floats and another one of its own, of the same length.
+    let sorted = unsafe {
+        let to = std::slice::from_raw_parts_mut(to, n);
+        match how & 4 {
+            0 => sorting.sort(std::slice::from_raw_parts(from.cast::<f32>(), n), to),
+            _ => sorting.sort(std::slice::from_raw_parts(from.cast::<f64>(), n), to),
+        }
+    };
+    sorted.into()
 }
 /// Adds `n` floats of `size` bytes to others.
 ///

@@ -287,7 +287,7 @@ impl<'a, 'b> Lanes<'a, 'b> {
             return self.or(a, b);
         }
         let mask = self.lt(b, a);
-        self.select(mask, a, b)
+        self.either(mask, a, b)
     }
 
     /// `a` where `a < b`, else `b`; so `b` if either is NaN. One instruction for floats.
@@ -296,7 +296,7 @@ impl<'a, 'b> Lanes<'a, 'b> {
             return self.and(a, b);
         }
         let mask = self.lt(a, b);
-        self.select(mask, a, b)
+        self.either(mask, a, b)
     }
 
     fn nan_or(&mut self, a: Lane, otherwise: Lane) -> Lane {
@@ -365,17 +365,23 @@ impl<'a, 'b> Lanes<'a, 'b> {
 
     /// `a` where `mask`, else `b`: a choice of bits, never arithmetic.
     pub fn select(&mut self, mask: Lane, a: Lane, b: Lane) -> Lane {
-        let ty = self.b.func.dfg.value_type(a.value);
+        // a choice between floats is a jump on some machines, dear where it is as likely as not; nought is had by a mask
+        if self.shape == Shape::Scalar && facts::is_nought(&self.b.func.dfg, b.value) {
+            let ty = self.b.func.dfg.value_type(a.value);
+            let bits = self.b.ins().bmask(ty.as_int(), mask.value);
+            let bits = self.bitcast(ty, bits);
+            let value = self.b.ins().band(a.value, bits);
+            return self.lane(value, a.dtype);
+        }
+        self.either(mask, a, b)
+    }
+
+    /// As [`select`](Lanes::select), as one instruction of the kind, which the machine may have a better one for.
+    fn either(&mut self, mask: Lane, a: Lane, b: Lane) -> Lane {
         let value = if self.shape == Shape::Scalar {
-            // a choice between floats is a jump on some machines, dear where it is as likely as not; nought is had by a mask
-            if facts::is_nought(&self.b.func.dfg, b.value) {
-                let bits = self.b.ins().bmask(ty.as_int(), mask.value);
-                let bits = self.bitcast(ty, bits);
-                self.b.ins().band(a.value, bits)
-            } else {
-                self.b.ins().select(mask.value, a.value, b.value)
-            }
+            self.b.ins().select(mask.value, a.value, b.value)
         } else {
+            let ty = self.b.func.dfg.value_type(a.value);
             let mask = self.bitcast(ty, mask.value);
             self.b.ins().bitselect(mask, a.value, b.value)
         };

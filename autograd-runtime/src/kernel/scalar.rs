@@ -7,7 +7,7 @@ use super::facts::{self, Facts};
 use super::frame::{self, Frame};
 use super::lanes::{Lane, Lanes, mem, scalar_type};
 use super::{CompileError, Id, MAX_NODES, Node, NodeKind, Vector, jit, node, size_of, validate, vector};
-use crate::ty::DType;
+use crate::{op::list::Sorting, ty::DType};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, FuncRef, InstBuilder, Signature, StackSlotData, StackSlotKind, Type, Value, types,
@@ -158,6 +158,15 @@ pub enum Inst {
     },
     /// A list of scalars.
     Of(DType, Vec<Id>),
+    /// The numbers of the elements of a list in order, which is a fault where there is none.
+    Order {
+        /// The list.
+        list: Id,
+        /// The order.
+        sorting: Sorting,
+        /// The number of the place in the source.
+        place: i64,
+    },
     /// The sum of a list.
     Sum(Id),
     /// Adds the elements of a list to those of another one of the same length.
@@ -175,6 +184,13 @@ pub enum Inst {
         limit: Id,
         /// Whether it is a bound.
         range: bool,
+        /// The number of the place in the source.
+        place: i64,
+    },
+    /// A condition, which is a fault where it does not hold.
+    Holds {
+        /// The condition.
+        cond: Id,
         /// The number of the place in the source.
         place: i64,
     },
@@ -308,7 +324,7 @@ impl Function {
 }
 
 /// Machine code of a scalar program: argument slots in, output slots out, with the memory to work in, null for one that
-/// needs none. The result is 0, or 1 or 2 for what [`Frame::fault`] tells; then the outputs are not written.
+/// needs none. The result is 0, or what [`frame::fault`] tells of; then the outputs are not written.
 pub type ScalarFn = unsafe extern "C" fn(args: *const u64, outs: *mut u64, frame: *mut Frame) -> u32;
 
 fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {
@@ -326,6 +342,8 @@ impl ScalarProgram {
     pub fn needs_frame(&self) -> bool {
         self.insts.iter().any(|i| match i {
             Inst::Node(_) | Inst::Argument(_) | Inst::Result { .. } | Inst::Len(_) | Inst::Sum(_) => false,
+            // its status says it all
+            Inst::Holds { .. } => false,
             Inst::If { branches, .. } => branches.iter().any(ScalarProgram::needs_frame),
             Inst::While { cond, body, record, vector, .. } => {
                 record.is_some() || vector.is_some() || cond.needs_frame() || body.needs_frame()
@@ -417,7 +435,7 @@ impl ScalarProgram {
     /// Whether it makes lists, sub-programs included.
     fn makes_lists(&self) -> bool {
         self.insts.iter().any(|i| match i {
-            Inst::Copy(_) | Inst::Fill { .. } | Inst::Of(..) => true,
+            Inst::Copy(_) | Inst::Fill { .. } | Inst::Of(..) | Inst::Order { .. } => true,
             Inst::If { branches, .. } => branches.iter().any(ScalarProgram::makes_lists),
             Inst::While { cond, body, .. } => cond.makes_lists() || body.makes_lists(),
             Inst::Back { step, .. } => step.makes_lists(),
@@ -576,10 +594,20 @@ fn check_in(program: &ScalarProgram, own: Option<&Function>) -> Result<Vec<Form>
                 }
                 Form::List(*d)
             }
+            Inst::Order { list: a, .. } => match list(a)? {
+                d if d.is_float() => Form::List(DType::I64),
+                _ => return wrong(),
+            },
             Inst::Sum(a) => match list(a)? {
                 d if d.is_float() => Form::Scalar(d),
                 _ => return wrong(),
             },
+            Inst::Holds { cond, .. } => {
+                if of(&forms, &[*cond])? != [Form::Scalar(DType::Bool)] {
+                    return wrong();
+                }
+                Form::Scalar(DType::Bool)
+            }
             Inst::Trip { number, .. } => {
                 if of(&forms, &[*number])? != [integer] {
                     return wrong();
@@ -1011,6 +1039,21 @@ impl Done {
                     }
                     Val::List { at: to, len, dtype: *dtype }
                 }
+                Inst::Order { list, sorting, place } => {
+                    let (from, len, dtype) = parts(at(*list));
+                    let to = take(l, cx, len, DType::I64);
+                    let how = frame::how(*sorting, dtype == DType::F64);
+                    let how = l.b.ins().iconst(types::I64, how as i64);
+                    let (p, address) = (types::I64, frame::order as *const () as usize);
+                    let sorted = l.call(address, &[p, p, p, p], Some(p), &[to, from, len, how]).unwrap_or(len);
+                    let (go, broken) = (l.b.create_block(), l.b.create_block());
+                    l.b.set_cold_block(broken);
+                    l.b.ins().brif(sorted, go, &[], broken, &[]);
+                    enter(l, broken);
+                    breaks(l, cx, *place);
+                    enter(l, go);
+                    Val::List { at: to, len, dtype: DType::I64 }
+                }
                 Inst::Sum(list) => Val::Scalar(sum(l, cx, at(*list))?),
                 Inst::Within { number, limit, range, place } => {
                     let (number, limit) = (lane(*number), lane(*limit).value);
@@ -1021,6 +1064,18 @@ impl Done {
                         below(l, cx, number.value, limit, *place);
                     }
                     Val::Scalar(number)
+                }
+                Inst::Holds { cond, place } => {
+                    let cond = lane(*cond);
+                    let (go, broken) = (l.b.create_block(), l.b.create_block());
+                    l.b.set_cold_block(broken);
+                    // as in `guard`
+                    let not = l.not(cond);
+                    l.b.ins().brif(not.value, broken, &[], go, &[]);
+                    enter(l, broken);
+                    breaks(l, cx, *place);
+                    enter(l, go);
+                    Val::Scalar(cond)
                 }
                 Inst::Trip { number, limit, place } => {
                     let number = lane(*number);
@@ -1060,6 +1115,12 @@ fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, bad: Value, kind: i64, place: i64, 
     }
     l.b.ins().jump(cx.fault, &[]);
     enter(l, go);
+}
+
+/// Leaves: an assertion does not hold.
+fn breaks(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, place: i64) {
+    let status = l.b.ins().iconst(types::I32, i64::from(frame::broken(place).cast_signed()));
+    jump(l, cx.failed, [status]);
 }
 
 /// Leaves with a fault unless two lists are as long.

@@ -5,16 +5,17 @@
 //! An index out of range is an error at run time, with the place in the source: it is the attribute `place`, a number of
 //! [`Place`]. The reverse mode of a read is an addition to one element, [`ADD`], of which many to one list cost no copy.
 
-use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC, infer};
+use super::{Attr, Derivative, Eval, Lower, Op, OpDef, VARIADIC, hold, infer};
 use crate::{
     array::{Array, Data, Element, View, each},
     emit::{Ex, apply},
     error::{Error, Place, Result},
     ty::{DType, Ty},
 };
+use std::cmp::Ordering;
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&LEN, &WITHIN, &GET, &SET, &ADD, &FILL, &OF, &SUM];
+pub static ALL: &[&OpDef] = &[&LEN, &WITHIN, &GET, &SET, &ADD, &FILL, &OF, &SUM, &ORDER];
 
 const fn op(
     name: &'static str,
@@ -260,4 +261,77 @@ pub static SUM: OpDef = op(
         })
     },
     Derivative::Linear(|cx, _, t| Some(apply(Op::new(&FILL), &[t, &cx.args[0].op1(&LEN)]))),
+);
+
+/// How floats are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sorting {
+    /// From the largest down.
+    pub descending: bool,
+    /// By the total order of floats (IEEE 754, section 5.10), in which a NaN has a place.
+    pub total: bool,
+}
+
+impl Sorting {
+    /// Writes the numbers of the elements in order, equal ones in theirs, and allocates nothing; whether there is such an order.
+    pub(crate) fn sort<T: num_traits::Float + TotalOrder>(self, x: &[T], numbers: &mut [i64]) -> bool {
+        if !self.total && x.iter().any(|x| x.is_nan()) {
+            return false;
+        }
+        numbers.iter_mut().zip(0..).for_each(|(to, k)| *to = k);
+        let compare = |a: i64, b: i64| {
+            let (a, b) = (&x[a as usize], &x[b as usize]);
+            let (a, b) = if self.descending { (b, a) } else { (a, b) };
+            if self.total { a.total_order(b) } else { a.partial_cmp(b).unwrap_or(Ordering::Equal) }
+        };
+        numbers.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
+        true
+    }
+}
+
+/// The total order, which the two types have without a trait.
+pub(crate) trait TotalOrder {
+    fn total_order(&self, other: &Self) -> Ordering;
+}
+impl TotalOrder for f32 {
+    fn total_order(&self, other: &f32) -> Ordering {
+        self.total_cmp(other)
+    }
+}
+impl TotalOrder for f64 {
+    fn total_order(&self, other: &f64) -> Ordering {
+        self.total_cmp(other)
+    }
+}
+
+/// How [`ORDER`] sorts.
+pub(crate) fn sorting(op: &Op) -> Sorting {
+    Sorting { descending: op.int(1) != 0, total: op.int(2) != 0 }
+}
+
+/// The numbers of the elements in order, equal ones in theirs; an error for a NaN, unless the order is total. Elements are picked by
+/// them, so that derivatives are those of picking;  its own is zero
+pub static ORDER: OpDef = op(
+    "list_order",
+    &["place", "descending", "total"],
+    1,
+    |op, a| {
+        list(op, a[0])?;
+        infer::float(op, a[0])?;
+        Ok(a[0].with_dtype(DType::I64))
+    },
+    |op, a, _| {
+        let mut numbers = vec![0; a[0].shape()[0]];
+        let sorted = match a[0].to_array().into_data() {
+            Data::F32(x) => sorting(op).sort(&x, &mut numbers),
+            Data::F64(x) => sorting(op).sort(&x, &mut numbers),
+            _ => false,
+        };
+        if !sorted {
+            return Err(hold::broken(op));
+        }
+        let n = numbers.len();
+        Ok(Array::from_data(Data::I64(numbers), &[n]))
+    },
+    Derivative::Zero,
 );

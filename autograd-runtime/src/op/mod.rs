@@ -13,6 +13,7 @@ pub mod custom;
 pub mod elementary;
 mod evaluate;
 pub mod factor;
+pub mod hold;
 pub mod index;
 pub mod integer;
 pub mod linalg;
@@ -320,7 +321,7 @@ impl Op {
     pub(crate) fn is_piecewise_linear(&self) -> bool {
         let pieces = [
             "add", "sub", "neg", "abs", "relu", "maximum", "minimum", "fmax", "fmin", "select", "cast", "copy",
-            "detach",
+            "detach", "after",
         ];
         matches!(self.def.derivative, Derivative::Zero | Derivative::Linear(_)) || pieces.contains(&self.name())
     }
@@ -418,7 +419,7 @@ fn dim_of(op: &Op, ty: &Ty) -> Result<usize> {
 
 /// Every declared operation, family by family.
 pub fn all() -> impl Iterator<Item = &'static OpDef> {
-    let families: [&[&'static OpDef]; 19] = [
+    let families: [&[&'static OpDef]; 20] = [
         create::ALL,
         arith::ALL,
         elementary::ALL,
@@ -434,6 +435,7 @@ pub fn all() -> impl Iterator<Item = &'static OpDef> {
         custom::ALL,
         integer::ALL,
         list::ALL,
+        hold::ALL,
         special::ALL,
         scan::ALL,
         order::ALL,

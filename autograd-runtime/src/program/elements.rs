@@ -14,7 +14,7 @@ use crate::{
     op::{
         Attr, Op, OpDef, Signature, arith,
         control::{self, CALL, CALL_VJP, IF, PROJ, WHILE, WHILE_VJP, is_call, is_control},
-        create, index, integer, linalg, list, reduce, views, window,
+        create, hold, index, integer, linalg, list, reduce, views, window,
     },
     ty::{DType, Shape, Ty},
 };
@@ -175,7 +175,7 @@ fn operation(b: &Builder, n: &Node, tys: &[&Ty], args: &[&[NodeId]]) -> Result<O
         let numbers = (0..n.ty.numel()).map(|i| one(create::constant(n.ty.dtype, i as f64), &[]));
         return numbers.collect::<Result<_>>().map(Some);
     }
-    if op.def.is_elementwise() || family(integer::ALL) {
+    if op.def.is_elementwise() || family(integer::ALL) || family(hold::ALL) {
         let from = tys.iter().map(|ty| spread(&ty.shape, shape)).collect::<Result<Vec<_>>>()?;
         let of = |i: usize| {
             let args: Args = args.iter().zip(&from).map(|(a, from)| a[from[i]]).collect();

@@ -18,7 +18,7 @@ use crate::{
         frame::{Fault, Frame},
     },
     matmul::{Matrix, MatrixMut, matmul},
-    op::{Attr, Op, control, integer, list},
+    op::{Attr, Op, control, hold, integer, list},
     ty::{DType, Ty},
 };
 use ndarray::{ArrayViewD, IxDyn};
@@ -69,6 +69,7 @@ fn failure(fault: Fault) -> Error {
             Error::shape("list", format!("a list of length {expected}"), found.to_string())
         }
         Fault::Depth => control::too_deep(),
+        Fault::Broken { place } => hold::broken(&op(&hold::HOLDS, place)),
         Fault::Zero { place } => integer::by_zero(&op(&integer::DIV, place)),
     }
 }
@@ -281,7 +282,10 @@ impl Program {
         };
         if !frame {
             // SAFETY: the slots are those of the arguments and results; the function uses no memory of its own.
-            unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) };
+            let status = unsafe { f(args.as_ptr(), outs.as_mut_ptr(), std::ptr::null_mut()) };
+            if status != 0 {
+                return Err(failure(Fault::of(status)));
+            }
             write(&outs);
             return Ok(());
         }

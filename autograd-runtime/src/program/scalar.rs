@@ -12,7 +12,7 @@ use crate::{
     op::{
         Attr, Lower, arith,
         control::{CALL, CALL_BACK, CALL_SAVE, CALL_VJP, IF, PROJ, WHILE, WHILE_BACK, WHILE_SAVE, WHILE_VJP, is_call},
-        create, integer, list,
+        create, hold, integer, list,
     },
     ty::{DType, Ty},
 };
@@ -29,7 +29,9 @@ pub(super) fn is_scalar(g: &Graph) -> bool {
             let known = match n.op.def.lower {
                 Lower::MatMul => false,
                 Lower::Library => is_own(n),
-                Lower::Inline(_) if n.ty.is_list() => n.op.is(&arith::ADD) && n.ty.dtype.is_float(),
+                Lower::Inline(_) if n.ty.is_list() => {
+                    n.op.is(&hold::AFTER) || n.op.is(&arith::ADD) && n.ty.dtype.is_float()
+                }
                 _ => !n.ty.is_list() && n.args.iter().all(|&a| !g.ty(a).is_list()),
             };
             if live[id.index()] && !known || !value && !n.ty.is_list() {
@@ -46,7 +48,7 @@ fn is_own(n: &Node) -> bool {
     let control = [&IF, &PROJ, &WHILE, &WHILE_BACK, &WHILE_SAVE, &WHILE_VJP, &CALL, &CALL_VJP, &CALL_BACK, &CALL_SAVE];
     let control = control.iter().any(|d| n.op.is(d));
     let family = |all: &[&'static crate::op::OpDef]| all.iter().any(|d| n.op.is(d));
-    control || n.op.is(&create::INPUT) || family(list::ALL) || family(integer::ALL)
+    control || n.op.is(&create::INPUT) || family(list::ALL) || family(integer::ALL) || n.op.is(&hold::HOLDS)
 }
 
 /// The scalar program of a graph and the number of its arenas; `None` if the graph has other values than scalars and
@@ -297,6 +299,16 @@ pub(super) fn region(g: &Graph, owned: &[bool], arenas: &mut Arenas) -> Option<R
             }
             continue;
         }
+        if n.op.is(&hold::AFTER) {
+            // what has to hold has been asked where that was made
+            let (same, held) = (r.at(n.args[0])?, r.held[n.args[0].index()].clone());
+            match n.ty.is_list() {
+                true => r.list(id, same, held),
+                false => r.map[id.index()] = Some(same),
+            }
+            r.used(n);
+            continue;
+        }
         if n.ty.is_list() {
             let (inst, b) = make(&mut r, n)?;
             r.list(id, inst, SmallVec::from_slice(&[b]));
@@ -354,6 +366,8 @@ fn make(r: &mut Regions<'_>, n: &Node) -> Option<(Id, usize)> {
     }
     let inst = if op.is(&list::FILL) {
         Inst::Fill { value: r.at(n.args[0])?, len: r.at(n.args[1])? }
+    } else if op.is(&list::ORDER) {
+        Inst::Order { list: r.at(n.args[0])?, sorting: list::sorting(op), place: op.int(0) }
     } else if op.is(&list::OF) {
         Inst::Of(op.dtype(0), n.args.iter().map(|a| r.at(*a)).collect::<Option<_>>()?)
     } else {
@@ -374,6 +388,7 @@ fn own(n: &Node, a: &[Id]) -> Option<Inst> {
             Inst::Within { number: a[0], limit: a[1], range: op.int(1) != 0, place: op.int(0) }
         }
         () if op.is(&list::SUM) => Inst::Sum(a[0]),
+        () if op.is(&hold::HOLDS) => Inst::Holds { cond: a[0], place: op.int(0) },
         () if op.is(&integer::TRIP) => Inst::Trip { number: a[0], limit: op.int(1), place: op.int(0) },
         () if op.is(&integer::DIV) => divide(true, false),
         () if op.is(&integer::REM) => divide(true, true),

@@ -21,7 +21,7 @@ use crate::{
     op::{
         Attr, Derivative, Eval, Op, OpDef, arith, compare,
         control::{self, CALL_VJP, IF, PROJ, WHILE, WHILE_VJP},
-        conv, create, index, linalg, list, reduce, scan, window,
+        conv, create, hold, index, linalg, list, reduce, scan, window,
     },
     ty::{DType, Shape, Ty},
 };
@@ -240,7 +240,7 @@ enum Bend {
 }
 
 fn bend(op: &Op) -> Bend {
-    const PIECEWISE: [&OpDef; 21] = [
+    const PIECEWISE: [&OpDef; 22] = [
         &arith::NEG,
         &arith::ABS,
         &arith::RELU,
@@ -262,6 +262,7 @@ fn bend(op: &Op) -> Bend {
         &index::SCATTER_ADD,
         &window::SET_WINDOW,
         &list::SET,
+        &hold::AFTER,
     ];
     match op.def.derivative {
         Derivative::Linear(_) | Derivative::Zero => Bend::No,

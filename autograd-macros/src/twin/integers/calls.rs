@@ -3,7 +3,7 @@
 use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, Type, parse_quote_spanned};
 
-use super::super::{calls, truths};
+use super::super::{asserts, calls, truths};
 use super::bindings::real;
 use super::exprs::METHODS;
 use super::{Integers, Kind, int, integer, number, unparenthesised, wrap};
@@ -15,7 +15,7 @@ impl Integers<'_> {
         if self.is_looked_up(call) {
             return Called::Kind(Kind::Plain);
         }
-        if truths::is_made(call) {
+        if truths::is_made(call) || asserts::is_made(call) {
             self.cond(&mut call.args[0]);
             return Called::Kind(Kind::Plain);
         }

@@ -316,6 +316,25 @@ fn projected(f: &ExprClosure) -> Option<Part> {
     }
 }
 
+/// Whether floats are sorted from the largest down, and by their total order, if what compares two of them says so:
+/// `|a, b| b.partial_cmp(a).unwrap()`, `f64::total_cmp`.
+pub(super) fn sorting(order: &Expr) -> Option<(bool, bool)> {
+    if let Expr::Path(path) = unparenthesised(order) {
+        return path.path.segments.last().is_some_and(|s| s.ident == "total_cmp").then_some((false, true));
+    }
+    let order = closure(order, 2)?;
+    let (left, right, total) = compared(&order.body)?;
+    let names: Vec<_> = order.inputs.iter().flat_map(super::names::bound).collect();
+    let [a, b] = &names[..] else { return None };
+    let plain = |name: &syn::Ident| super::names::parts(name).0;
+    let is = |e: &Expr, name| matches!(e, Expr::Path(p) if p.path.get_ident().is_some_and(|e| plain(e) == plain(name)));
+    match () {
+        () if is(left, a) && is(right, b) => Some((false, total)),
+        () if is(left, b) && is(right, a) => Some((true, total)),
+        () => None,
+    }
+}
+
 /// What `a.partial_cmp(b).unwrap()` or `a.total_cmp(b)` compares, and whether it is the latter.
 fn compared(body: &Expr) -> Option<(&Expr, &Expr, bool)> {
     let mut body = unparenthesised(body);

@@ -332,6 +332,17 @@ impl Integers<'_> {
                     #list = ::autograd::__private::List::repeat(#value, #list.len()));
                 return Kind::Plain;
             }
+            ("reverse", 0) if !lent => {
+                let list = &call.receiver;
+                *e = parse_quote_spanned!(span=> #list = #list.reversed());
+                return Kind::Plain;
+            }
+            ("sort_by" | "sort_unstable_by", 1) if !lent && super::extremes::sorting(&call.args[0]).is_some() => {
+                let (descending, total) = super::extremes::sorting(&call.args[0]).expect("it was asked");
+                let list = &call.receiver;
+                *e = parse_quote_spanned!(span=> #list = #list.sorted(#descending, #total));
+                return Kind::Plain;
+            }
             ("swap", 2) if !lent => {
                 self.subscript(id, &mut call.args[0]);
                 self.subscript(id, &mut call.args[1]);

@@ -147,15 +147,7 @@ impl<T: Float> List<T> {
                 Value::stored(T::into_array(items.into_dyn()))
             }
             Items::Traced { len, .. } if len.constant().is_some_and(|n| n <= SHORT) => pack(self.items()),
-            Items::Traced { len, .. } => {
-                let copy = |i, (mut list, ()): (List<T>, ())| {
-                    list.set(i, self.item(i));
-                    (list, ())
-                };
-                let start = (List::filled(literal(T::zero()), *len), ());
-                let trips = flow::trips(Int::number(0), *len);
-                flow::For::new(trips, start, |_| flow::Cond::known(false), copy).run().0.value()
-            }
+            Items::Traced { .. } => self.picked(|k| k).value(),
             Items::Each(items) => pack(items),
         }
     }
@@ -214,6 +206,42 @@ impl<T: Float> List<T> {
             Items::Each(items) if i < items.len() => items[i] = x,
             _ => self.beyond(i, place),
         }
+    }
+    /// The items in order, equal ones in theirs. A NaN has a place in a total order only.
+    ///
+    /// # Panics
+    /// As a comparison that is unwrapped does.
+    #[track_caller]
+    pub fn sorted(&self, descending: bool, total: bool) -> List<T> {
+        let (place, sorting) = (Place::caller(), list::Sorting { descending, total });
+        if !session::is_tracing() {
+            let items = self.items();
+            let plain: Vec<f64> = items.iter().map(|x| x.to_plain().f64()).collect();
+            let mut numbers = vec![0; plain.len()];
+            assert!(sorting.sort(&plain, &mut numbers), "a NaN among what is sorted has no order");
+            return List::of_items(numbers.into_iter().map(|k| items[k as usize]).collect());
+        }
+        let attrs = [descending, total].map(|b| Attr::Int(b.into()));
+        let order = placed(&list::ORDER, place, &attrs, [self.value()]);
+        self.picked(move |k| Int::from_value(placed(&list::GET, place, &[], [order.clone(), k.value()])))
+    }
+    /// The items from the last to the first.
+    #[track_caller]
+    pub fn reversed(&self) -> List<T> {
+        self.picked(|k| self.len() - 1 - k)
+    }
+    /// As many items, each from where it says.
+    #[track_caller]
+    fn picked(&self, from: impl Fn(Int<usize>) -> Int<usize>) -> List<T> {
+        if let Some(n) = self.len().constant().filter(|&n| n <= SHORT || !session::is_tracing()) {
+            return List::of_items((0..n).map(|k| self.item(from(Int::number(k)))).collect());
+        }
+        let pick = |k, (mut list, ()): (List<T>, ())| {
+            list.set(k, self.item(from(k)));
+            (list, ())
+        };
+        let start = (List::filled(literal(T::zero()), self.len()), ());
+        flow::For::new(flow::trips(Int::number(0), self.len()), start, |_| flow::Cond::known(false), pick).run().0
     }
     /// The items, each by itself. Of a list whose length is not known the trace is given up.
     #[track_caller]

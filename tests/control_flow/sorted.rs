@@ -1,0 +1,119 @@
+//! Vectors that are sorted by their values, or turned round: order statistics of any number of floats.
+
+use super::{agrees, compiled, one_program};
+use autograd::{Engine, prelude::*, with_engine};
+
+/// The mean of the worst tenth: conditional value at risk.
+#[differentiable]
+fn at_risk(losses: &[f64]) -> f64 {
+    let mut v = losses.to_vec();
+    v.sort_by(|a, b| b.partial_cmp(a).unwrap());
+    let n = losses.len() / 10 + 1;
+    let mut sum = 0.0;
+    for i in 0..n {
+        sum += v[i] * v[i];
+    }
+    sum / n as f64
+}
+
+#[differentiable]
+fn median(x: &[f64]) -> f64 {
+    let mut v = Vec::new();
+    for a in x {
+        v.push(a * a);
+    }
+    v.sort_unstable_by(f64::total_cmp);
+    let n = v.len();
+    if n % 2 == 1 { v[n / 2] } else { 0.5 * (v[n / 2 - 1] + v[n / 2]) }
+}
+
+/// A few values of its own.
+#[differentiable]
+fn spread(a: f64, b: f64, c: f64) -> f64 {
+    let mut v = vec![a * b, b * c, c * a];
+    v.sort_by(|x, y| x.total_cmp(y));
+    (v[2] - v[0]) * v[1]
+}
+
+/// Sorted in each trip.
+#[differentiable]
+fn repeated(x: &[f64], n: usize) -> f64 {
+    let mut v = x.to_vec();
+    let mut sum = 0.0;
+    for k in 0..n {
+        v.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        sum += v[k] * v[0];
+        for i in 0..v.len() {
+            v[i] = (v[i] * 3.0).sin();
+        }
+    }
+    sum
+}
+
+#[differentiable]
+fn turned(x: &[f64]) -> Vec<f64> {
+    let mut v = x.to_vec();
+    v.reverse();
+    for i in 0..x.len() {
+        v[i] *= x[i] * x[0];
+    }
+    v
+}
+
+#[differentiable]
+fn turned_sum(x: &[f64]) -> f64 {
+    let y: Vec<f64> = turned(x);
+    let mut s = 0.0;
+    for i in 0..y.len() {
+        s += y[i] * i as f64;
+    }
+    s
+}
+
+const FEW: [f64; 5] = [0.3, -1.2, 2.5, 0.7, -0.1];
+
+fn many(n: usize) -> Vec<f64> {
+    (0..n).map(|i| ((i * 37 + 11) % 101) as f64 / 50.0 - 1.0).collect()
+}
+
+#[test]
+fn sorting_compiles_and_agrees() {
+    for x in [&FEW[..], &FEW[..1], &many(40)] {
+        agrees(x, at_risk, at_risk::value_and_grad);
+        agrees(x, median, median::value_and_grad);
+        agrees(x, turned_sum, turned_sum::value_and_grad);
+    }
+    agrees(&FEW, |x| repeated(x, 3), |x| repeated::value_and_grad(x, 3));
+    agrees(&many(20), |x| repeated(x, 2), |x| repeated::value_and_grad(x, 2));
+    let of = |x: &[f64]| spread::value_and_grad(x[0], x[1], x[2]).map(|(y, g)| (y, vec![g.0, g.1, g.2]));
+    agrees(&[0.5, 2.0, -1.5], |x| spread(x[0], x[1], x[2]), of);
+    assert_eq!(compiled(|| turned::value(&[2.0, 3.0, 5.0])), [20.0, 18.0, 20.0]);
+    one_program(&[at_risk::explain(&FEW).unwrap(), at_risk::explain(&many(40)).unwrap()]);
+}
+
+#[test]
+fn derivatives_of_the_second_order_are_those_of_picking() {
+    let h = compiled(|| at_risk::hessian(&FEW));
+    assert_eq!((h[[2, 2]], h[[0, 0]], h[[2, 0]]), (2.0, 0.0, 0.0));
+    let h = compiled(|| at_risk::hessian_sparse(&FEW));
+    assert_eq!((h.nnz(), h.get(2, 2)), (1, Some(&2.0)));
+    assert_eq!(compiled(|| median::hvp(&FEW, &[1.0; 5])), [0.0, 0.0, 0.0, 2.0, 0.0]);
+}
+
+#[test]
+fn equal_values_keep_their_order() {
+    assert_eq!(compiled(|| at_risk::grad(&[1.0, 1.0, 0.5])), [2.0, 0.0, 0.0]);
+    assert_eq!(with_engine(Engine::Dynamic, || at_risk::grad(&[1.0, 1.0, 0.5])).unwrap(), [2.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_nan_is_an_error_unless_it_has_a_place() {
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        with_engine(engine, || {
+            let e = at_risk::grad(&[1.0, f64::NAN]).unwrap_err().to_string();
+            assert!(e.contains("at_risk panicked") && e.contains("NaN"), "{e}");
+            assert!(median::value(&[1.0, f64::NAN, 2.0]).unwrap() == 4.0);
+            assert_eq!(at_risk::grad(&[1.0, 2.0]).unwrap(), [0.0, 4.0]);
+        });
+    }
+}
