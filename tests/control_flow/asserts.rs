@@ -149,6 +149,57 @@ fn mapped(x: &[f64]) -> f64 {
     x.iter().map(sum).sum()
 }
 
+/// A loop that only asserts something, and questions of all items.
+#[differentiable]
+fn checked(x: &[f64]) -> f64 {
+    for v in x {
+        assert!(*v > 0.0, "{v} is not positive");
+    }
+    for i in 1..x.len() {
+        if x[i] < x[i - 1] {
+            panic!("not in order at {i}");
+        }
+    }
+    assert!(x.iter().all(|v| v.is_finite()), "not finite");
+    assert!((1..=3).contains(&x.len()), "{} values", x.len());
+    x.iter().map(|v| v.ln()).sum()
+}
+
+/// The derivative needs nothing of what asserts.
+#[differentiable]
+fn beside(x: f64, k: f64) -> f64 {
+    let c = if k > 1.0 {
+        assert!(x > 0.0, "in a branch");
+        2.0
+    } else {
+        3.0
+    };
+    let _unread = if k > 5.0 && inverse(x) > 0.0 { inverse(k - 6.0) } else { 0.0 };
+    c + x * x
+}
+
+/// What is no statement of the function's own, and what is about other things than numbers.
+#[differentiable]
+fn others(x: f64, n: usize) -> f64 {
+    const N: usize = 3;
+    const _: () = assert!(N > 2);
+    fn inner(n: usize) -> usize {
+        assert!(n < 10);
+        n
+    }
+    #[cfg(any())]
+    assert!(is_not_there > 0);
+    let items = [1usize, 2, 3];
+    assert!(items[..2] == [1, 2]);
+    let name = String::from("n");
+    assert!(n > 0, "{}", name.clone() + " is none");
+    assert_eq!(name.len(), 1, "{name}");
+    let yes = &true;
+    assert!(yes);
+    assert!(matches!(n, 1..=9));
+    x * (inner(n) + const { N }) as f64
+}
+
 #[differentiable]
 fn unit(x: [f64; 3]) -> [f64; 3] {
     let n = (x[0] * x[0] + x[1] * x[1] + x[2] * x[2]).sqrt();
@@ -175,6 +226,9 @@ fn what_holds_changes_nothing() {
     agrees(&[0.5, -3.0], branches, branches::value_and_grad);
     agrees(&[2.0, 3.0], early, early::value_and_grad);
     agrees(&[-2.0, -3.0], early, early::value_and_grad);
+    agrees(&[1.0, 4.0, 9.0], checked, checked::value_and_grad);
+    agrees(&[2.0, 3.0], |x| beside(x[0], x[1]), |x| beside::value_and_grad(x[0], x[1]).map(two));
+    agrees(&[2.0], |x| others(x[0], 4), |x| others::value_and_grad(x[0], 4).map(|(y, g)| (y, vec![g])));
     agrees(&[2.0], |x| root(x[0]), |x| root::value_and_grad(x[0]).map(|(y, g)| (y, vec![g])));
     for (x, strict) in [([3.0, 6.0], true), ([-3.0, 6.0], false), ([8.0, 2.0], true)] {
         agrees(&x, |x| implied(x, strict), |x| implied::value_and_grad(x, strict));
@@ -222,6 +276,13 @@ fn what_does_not_hold_is_said() {
             says(root::grad(-2.0), "does not settle");
             says(mapped::hessian_sparse(&[1.0, -2.0]), "no logarithm of -2");
             says(mapped::vjp(&[1.0, -2.0]), "no logarithm of -2");
+            says(checked::grad(&[1.0, -2.0]), "-2 is not positive");
+            says(checked::value(&[3.0, 2.0]), "not in order at 1");
+            says(checked::grad(&[1.0; 4]), "4 values");
+            says(beside::grad(-1.0, 2.0), "in a branch");
+            says(beside::hessian(-1.0, 2.0), "in a branch");
+            says(beside::grad(1.0, 6.0), "zero");
+            says(others::value(1.0, 0), "n is none");
             says(unit::jacobian([0.0; 3]), "no direction");
             says(tensors::grad(&Tensor::from_vec(vec![1.0, -2.0], &[2])), "not positive");
         });

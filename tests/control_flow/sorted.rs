@@ -70,6 +70,43 @@ fn turned_sum(x: &[f64]) -> f64 {
     s
 }
 
+#[differentiable]
+fn quantile(x: &[f64], q: f64) -> f64 {
+    assert!(!x.is_empty() && (0.0..=1.0).contains(&q), "q is {q}");
+    assert!(x.iter().all(|v| v.is_finite()), "not finite");
+    let mut s = x.to_vec();
+    s.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+    let at = q * (s.len() - 1) as f64;
+    let lo = at.floor() as usize;
+    let hi = (lo + 1).min(s.len() - 1);
+    s[lo] + (at - lo as f64) * (s[hi] - s[lo])
+}
+
+/// An array, which is as long as it is.
+#[differentiable]
+fn principal(a: f64, b: f64, c: f64) -> f64 {
+    let mut e = [a, b * a, c * b];
+    e.sort_by(|x, y| y.partial_cmp(x).unwrap());
+    if (0.0..10.0).contains(&e[0]) { e[0] * e[1] } else { e[2] * e[2] }
+}
+
+#[differentiable]
+fn under_a_condition(x: &[f64], k: f64) -> f64 {
+    let mut v = x.to_vec();
+    if k > 0.0 {
+        v.sort_by(|a, b| a.total_cmp(b));
+        v.reverse();
+    }
+    v[0] * v[1] * k
+}
+
+#[differentiable]
+fn single(x: &[f32]) -> f32 {
+    let mut v = x.to_vec();
+    v.sort_by(|&a, &b| b.total_cmp(&a));
+    v[0] * v[1]
+}
+
 const FEW: [f64; 5] = [0.3, -1.2, 2.5, 0.7, -0.1];
 
 fn many(n: usize) -> Vec<f64> {
@@ -87,6 +124,18 @@ fn sorting_compiles_and_agrees() {
     agrees(&many(20), |x| repeated(x, 2), |x| repeated::value_and_grad(x, 2));
     let of = |x: &[f64]| spread::value_and_grad(x[0], x[1], x[2]).map(|(y, g)| (y, vec![g.0, g.1, g.2]));
     agrees(&[0.5, 2.0, -1.5], |x| spread(x[0], x[1], x[2]), of);
+    let of = |x: &[f64]| principal::value_and_grad(x[0], x[1], x[2]).map(|(y, g)| (y, vec![g.0, g.1, g.2]));
+    agrees(&[1.0, 3.0, 2.0], |x| principal(x[0], x[1], x[2]), of);
+    agrees(&[20.0, 1.5, 3.0], |x| principal(x[0], x[1], x[2]), of);
+    for (q, x) in [(0.3, &FEW[..]), (1.0, &FEW[..]), (0.77, &many(40))] {
+        let of = |x: &[f64]| quantile::value_and_grad(x, q).map(|(y, g)| (y, g.0));
+        agrees(x, |x| quantile(x, q), of);
+    }
+    for k in [2.0, -2.0] {
+        let of = |x: &[f64]| under_a_condition::value_and_grad(x, k).map(|(y, g)| (y, g.0));
+        agrees(&FEW, |x| under_a_condition(x, k), of);
+    }
+    assert_eq!(compiled(|| single::grad(&[1.0, 3.0, 2.0])), [0.0, 2.0, 3.0]);
     assert_eq!(compiled(|| turned::value(&[2.0, 3.0, 5.0])), [20.0, 18.0, 20.0]);
     one_program(&[at_risk::explain(&FEW).unwrap(), at_risk::explain(&many(40)).unwrap()]);
 }
@@ -113,6 +162,8 @@ fn a_nan_is_an_error_unless_it_has_a_place() {
             let e = at_risk::grad(&[1.0, f64::NAN]).unwrap_err().to_string();
             assert!(e.contains("at_risk panicked") && e.contains("NaN"), "{e}");
             assert!(median::value(&[1.0, f64::NAN, 2.0]).unwrap() == 4.0);
+            let e = quantile::grad(&[1.0, 2.0], 1.5).unwrap_err().to_string();
+            assert!(e.contains("q is 1.5"), "{e}");
             assert_eq!(at_risk::grad(&[1.0, 2.0]).unwrap(), [0.0, 4.0]);
         });
     }

@@ -182,7 +182,7 @@ fn ensured(mac: &Macro) -> Option<Expr> {
 }
 
 /// Whether the spelling shows that an expression gives a value, takes nothing and does nothing besides, so that it may stand twice.
-fn is_plain(e: &Expr) -> bool {
+pub fn is_plain(e: &Expr) -> bool {
     const ASKING: [&str; 9] = ["len", "is_empty", "abs", "nrows", "ncols", "rows", "cols", "ndim", "numel"];
     let numeric = |e: &Expr| match e {
         Expr::Lit(_) => true,

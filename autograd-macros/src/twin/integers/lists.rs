@@ -338,6 +338,8 @@ impl Integers<'_> {
                 return Kind::Plain;
             }
             ("sort_by" | "sort_unstable_by", 1) if !lent && super::extremes::sorting(&call.args[0]).is_some() => {
+                // of a few items too: plain code would have to know them
+                self.vars[id].needed = true;
                 let (descending, total) = super::extremes::sorting(&call.args[0]).expect("it was asked");
                 let list = &call.receiver;
                 *e = parse_quote_spanned!(span=> #list = #list.sorted(#descending, #total));

@@ -1,0 +1,51 @@
+//! Turns `(a..b).contains(&x)` into `a <= x && x < b`, which passes take for what it is.
+//!
+//! Invariant: what may do something besides giving a value stays as it is.
+
+use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Block, Expr, Item, RangeLimits, parse_quote_spanned};
+
+use super::asserts::is_plain;
+
+/// Rewrites a body.
+pub fn rewrite(body: &mut Block) {
+    Ranges.visit_block_mut(body);
+}
+
+struct Ranges;
+
+impl VisitMut for Ranges {
+    fn visit_expr_mut(&mut self, e: &mut Expr) {
+        if let Some(compared) = compared(e) {
+            *e = compared;
+        }
+        visit_mut::visit_expr_mut(self, e);
+    }
+    fn visit_item_mut(&mut self, _: &mut Item) {}
+}
+
+fn compared(e: &Expr) -> Option<Expr> {
+    let Expr::MethodCall(call) = e else { return None };
+    let (Expr::Paren(receiver), Some(Expr::Reference(x)), true) =
+        (&*call.receiver, call.args.first(), call.method == "contains")
+    else {
+        return None;
+    };
+    let (Expr::Range(range), None) = (&*receiver.expr, x.mutability) else { return None };
+    let (x, span) = (&*x.expr, call.span());
+    let plain = [Some(x), range.start.as_deref(), range.end.as_deref()].into_iter().flatten().all(is_plain);
+    let from = range.start.as_ref().map(|a| -> Expr { parse_quote_spanned!(span=> (#a) <= (#x)) });
+    let to = range.end.as_ref().map(|b| -> Expr {
+        match range.limits {
+            RangeLimits::HalfOpen(_) => parse_quote_spanned!(span=> (#x) < (#b)),
+            RangeLimits::Closed(_) => parse_quote_spanned!(span=> (#x) <= (#b)),
+        }
+    });
+    let inside: Expr = match (plain, from, to) {
+        (true, Some(from), Some(to)) => parse_quote_spanned!(span=> #from && #to),
+        (true, Some(one), None) | (true, None, Some(one)) => one,
+        _ => return None,
+    };
+    Some(parse_quote_spanned!(span=> (#inside)))
+}
