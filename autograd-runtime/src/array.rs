@@ -59,7 +59,7 @@ impl Number for i64 {
 }
 
 /// A differentiable element type: `f32` or `f64`.
-pub trait Float: Number + num_traits::Float + elementary::Element + num_traits::FloatConst {
+pub trait Float: Number + num_traits::Float + elementary::Element + num_traits::FloatConst + std::fmt::Display {
     /// Rounds to this type.
     fn of(x: f64) -> Self;
     /// Widens, exactly.

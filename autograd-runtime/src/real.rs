@@ -446,11 +446,11 @@ sums!(Real<T>, &'a Real<T>, T);
 
 impl<T: Float> fmt::Display for Real<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.read("a scalar is printed"))
+        fmt::Display::fmt(&self.read("a scalar is printed"), f)
     }
 }
 impl<T: Float> fmt::Debug for Real<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.read("a scalar is printed"))
+        fmt::Debug::fmt(&self.read("a scalar is printed"), f)
     }
 }

@@ -393,11 +393,9 @@ impl Trace {
         let both = |all, &other| self.builder.add(Op::new(&compare::AND), &[all, other]);
         others.iter().try_fold(first, both).map(Some)
     }
-    /// Makes outputs depend on that: those that are floats, or all if none is.
+    /// Makes outputs depend on that.
     fn depend(&self, outs: &mut [NodeId], held: NodeId) -> Result<()> {
-        let float = |&id: &NodeId| self.builder.ty_of(id).dtype.is_float();
-        let any = outs.iter().any(float);
-        for out in outs.iter_mut().filter(|id| !any || float(id)) {
+        for out in outs {
             *out = self.builder.add(Op::new(&hold::AFTER), &[*out, held])?;
         }
         Ok(())

@@ -197,6 +197,10 @@ fn others(x: f64, n: usize) -> f64 {
     let yes = &true;
     assert!(yes);
     assert!(matches!(n, 1..=9));
+    let none: Option<usize> = None;
+    assert_eq!(none, None);
+    let seed = 5_000_000_000u64;
+    assert_eq!(seed, 5_000_000_000);
     x * (inner(n) + const { N }) as f64
 }
 

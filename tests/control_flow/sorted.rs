@@ -1,4 +1,4 @@
-//! Vectors that are sorted by their values, or turned round: order statistics of any number of floats.
+//! Vectors that are sorted by their values, turned round or filtered: order statistics of any number of floats.
 
 use super::{agrees, compiled, one_program};
 use autograd::{Engine, prelude::*, with_engine};
@@ -107,6 +107,82 @@ fn single(x: &[f32]) -> f32 {
     v[0] * v[1]
 }
 
+/// Vectors of what a filter leaves: how long they are the data say.
+#[differentiable]
+fn positive(x: &[f64]) -> f64 {
+    let kept: Vec<f64> = x.iter().copied().filter(|v| *v > 0.0).collect();
+    let mut s = 0.0;
+    for i in 0..kept.len() {
+        s += kept[i] * kept[i] * (i + 1) as f64;
+    }
+    s / (kept.len() + 1) as f64
+}
+
+/// The mean of what lies inside of the quartiles.
+#[differentiable]
+fn inner_mean(x: &[f64]) -> f64 {
+    let mut s = x.to_vec();
+    s.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let (lo, hi) = (s[s.len() / 4], s[s.len() * 3 / 4]);
+    let inner = x.iter().copied().filter(|&v| v >= lo && v <= hi).map(|v| v * v).collect::<Vec<f64>>();
+    assert!(!inner.is_empty());
+    inner.iter().sum::<f64>() / inner.len() as f64
+}
+
+/// Vectors that grow under conditions, beside one that always does.
+#[differentiable]
+fn sorted_out(x: &[f64], k: f64) -> f64 {
+    let (mut high, mut low, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for v in x {
+        let scaled = v * k;
+        if scaled > 0.5 {
+            high.push(scaled * scaled);
+        }
+        if scaled < -0.5 {
+            let square = scaled * scaled;
+            low.push(square * scaled);
+        }
+        all.push(scaled);
+    }
+    let mut s = 0.0;
+    for i in 0..high.len().min(low.len()) {
+        s += high[i] * low[i];
+    }
+    for i in 0..all.len() {
+        s += all[i] * i as f64;
+    }
+    s + high.len() as f64 * k
+}
+
+/// The first of them, which end where they end.
+#[differentiable]
+fn first(x: &[f64], n: usize, k: usize) -> f64 {
+    let part = &x[..n];
+    let own = x[..n].to_vec();
+    part[k] * own[0]
+}
+#[differentiable]
+fn first_of(x: &[f64], n: usize) -> Vec<f64> {
+    let mut v = x[..n].to_vec();
+    v[0] *= 2.0;
+    v
+}
+
+#[differentiable]
+fn clipped(x: &[f64], k: f64) -> Vec<f64> {
+    x.iter().map(|v| v * k).filter(|v| *v < 1.0).collect()
+}
+
+#[differentiable]
+fn clipped_sum(x: &[f64], k: f64) -> f64 {
+    let mut v: Vec<f64> = clipped(x, k);
+    v.reverse();
+    for i in 0..v.len() {
+        v[i] *= x[i];
+    }
+    v.iter().map(|a| a * a).sum()
+}
+
 const FEW: [f64; 5] = [0.3, -1.2, 2.5, 0.7, -0.1];
 
 fn many(n: usize) -> Vec<f64> {
@@ -134,10 +210,37 @@ fn sorting_compiles_and_agrees() {
     for k in [2.0, -2.0] {
         let of = |x: &[f64]| under_a_condition::value_and_grad(x, k).map(|(y, g)| (y, g.0));
         agrees(&FEW, |x| under_a_condition(x, k), of);
+        agrees(&many(40), |x| under_a_condition(x, k), of);
     }
     assert_eq!(compiled(|| single::grad(&[1.0, 3.0, 2.0])), [0.0, 2.0, 3.0]);
     assert_eq!(compiled(|| turned::value(&[2.0, 3.0, 5.0])), [20.0, 18.0, 20.0]);
     one_program(&[at_risk::explain(&FEW).unwrap(), at_risk::explain(&many(40)).unwrap()]);
+}
+
+#[test]
+fn parts_from_the_start_end_where_they_end() {
+    assert_eq!(compiled(|| first::grad(&FEW, 3, 2)), [2.5, 0.0, 0.3, 0.0, 0.0]);
+    assert_eq!(compiled(|| first_of::value(&FEW, 2)), [0.6, -1.2]);
+    for engine in [Engine::Compiled, Engine::Dynamic] {
+        let e = with_engine(engine, || first::value(&FEW, 3, 3)).unwrap_err().to_string();
+        assert!(e.contains("found 3") || e.contains("index is 3"), "{e}");
+    }
+}
+
+#[test]
+fn filters_are_collected() {
+    for x in [&FEW[..], &FEW[..1], &[-1.0][..], &[][..], &many(40)] {
+        agrees(x, positive, positive::value_and_grad);
+        let of = |x: &[f64]| sorted_out::value_and_grad(x, 0.7).map(|(y, g)| (y, g.0));
+        agrees(x, |x| sorted_out(x, 0.7), of);
+        let of = |x: &[f64]| clipped_sum::value_and_grad(x, 0.7).map(|(y, g)| (y, g.0));
+        agrees(x, |x| clipped_sum(x, 0.7), of);
+    }
+    agrees(&FEW, inner_mean, inner_mean::value_and_grad);
+    agrees(&many(40), inner_mean, inner_mean::value_and_grad);
+    assert_eq!(compiled(|| clipped::value(&[1.0, 3.0, -2.0], 0.5)), [0.5, -1.0]);
+    assert_eq!(compiled(|| positive::hvp(&[1.0, -3.0, 2.0], &[1.0; 3])), [2.0 / 3.0, 0.0, 4.0 / 3.0]);
+    one_program(&[positive::explain(&FEW).unwrap(), positive::explain(&many(40)).unwrap()]);
 }
 
 #[test]
@@ -162,6 +265,7 @@ fn a_nan_is_an_error_unless_it_has_a_place() {
             let e = at_risk::grad(&[1.0, f64::NAN]).unwrap_err().to_string();
             assert!(e.contains("at_risk panicked") && e.contains("NaN"), "{e}");
             assert!(median::value(&[1.0, f64::NAN, 2.0]).unwrap() == 4.0);
+            assert!(at_risk::value(&[f64::NAN]).unwrap().is_nan());
             let e = quantile::grad(&[1.0, 2.0], 1.5).unwrap_err().to_string();
             assert!(e.contains("q is 1.5"), "{e}");
             assert_eq!(at_risk::grad(&[1.0, 2.0]).unwrap(), [0.0, 4.0]);

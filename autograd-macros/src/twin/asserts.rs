@@ -5,12 +5,12 @@
 //! Invariant: a condition is asked once; operands of `assert_eq!` and `assert_ne!` that may do something besides, items, and
 //! statements with attributes stay as they are.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
-use syn::{Block, Expr, ExprCall, ExprIf, Item, Macro, Stmt, UnOp, parse_quote_spanned};
+use syn::{Block, Expr, ExprCall, ExprIf, ExprMethodCall, Item, Macro, Stmt, UnOp, parse_quote_spanned};
 
 use super::{exits, flow, macros};
 
@@ -125,7 +125,8 @@ fn implied(choice: &ExprIf) -> Option<Expr> {
     }
     let Expr::If(inner) = only else { return None };
     let holds = asked(&inner.cond)?;
-    if choice.else_branch.is_some() || inner.else_branch.is_some() || exits::has_let(&choice.cond) {
+    let alone = choice.attrs.is_empty() && choice.else_branch.is_none() && inner.else_branch.is_none();
+    if !alone || exits::has_let(&choice.cond) {
         return None;
     }
     let [fail] = &inner.then_branch.stmts[..] else { return None };
@@ -169,8 +170,8 @@ fn ensured(mac: &Macro) -> Option<Expr> {
                 "==" => parse_quote_spanned!(span=> #left == #right),
                 _ => parse_quote_spanned!(span=> #left != #right),
             };
-            let path = quote!(::autograd::__private::flow::differ);
-            (cond, quote_spanned!(span=> #path(#operator, &(#left), &(#right), #said);))
+            let (path, [left, right]) = (quote!(::autograd::__private::flow::differ), [&left, &right].map(shown));
+            (cond, quote_spanned!(span=> #path(#operator, &#left, &#right, #said);))
         }
         _ => return None,
     };
@@ -181,14 +182,8 @@ fn ensured(mac: &Macro) -> Option<Expr> {
     Some(question(span, &cond, &fail))
 }
 
-/// Whether the spelling shows that an expression gives a value, takes nothing and does nothing besides, so that it may stand twice.
+/// Whether the spelling shows that an expression gives a value and does nothing besides.
 pub fn is_plain(e: &Expr) -> bool {
-    const ASKING: [&str; 9] = ["len", "is_empty", "abs", "nrows", "ncols", "rows", "cols", "ndim", "numel"];
-    let numeric = |e: &Expr| match e {
-        Expr::Lit(_) => true,
-        Expr::MethodCall(e) => ASKING.iter().any(|name| e.method == name),
-        _ => false,
-    };
     match e {
         Expr::Path(_) | Expr::Lit(_) => true,
         Expr::Field(e) => is_plain(&e.base),
@@ -196,13 +191,32 @@ pub fn is_plain(e: &Expr) -> bool {
         Expr::Index(e) => is_plain(&e.expr) && is_plain(&e.index),
         Expr::Reference(e) => e.mutability.is_none() && is_plain(&e.expr),
         Expr::Unary(e) => matches!(e.op, UnOp::Neg(_)) && is_plain(&e.expr),
-        Expr::Binary(e) => {
-            flow::calculates(&e.op)
-                && is_plain(&e.left)
-                && is_plain(&e.right)
-                && (numeric(&e.left) || numeric(&e.right))
-        }
-        Expr::MethodCall(call) => numeric(e) && is_plain(&call.receiver) && call.args.is_empty(),
+        Expr::Binary(e) => flow::calculates(&e.op) && is_plain(&e.left) && is_plain(&e.right),
+        Expr::MethodCall(e) => asks(e) && is_plain(&e.receiver),
         _ => false,
     }
+}
+
+/// Whether a method takes nothing and gives a number.
+fn asks(call: &ExprMethodCall) -> bool {
+    const ASKING: [&str; 9] = ["len", "is_empty", "abs", "nrows", "ncols", "rows", "cols", "ndim", "numel"];
+    call.args.is_empty() && ASKING.iter().any(|name| call.method == name)
+}
+
+/// An operand as a message shows it: its value, if it is a place or asked of one, so that neither is anything moved nor its type left
+/// open; else its text.
+fn shown(e: &Expr) -> TokenStream {
+    fn is_place(e: &Expr) -> bool {
+        match e {
+            Expr::Path(e) => !e.path.is_ident("None"),
+            Expr::Field(e) => is_place(&e.base),
+            Expr::Index(e) => is_place(&e.expr),
+            Expr::Reference(e) => is_place(&e.expr),
+            Expr::Paren(e) => is_place(&e.expr),
+            Expr::MethodCall(e) => asks(e) && is_place(&e.receiver),
+            _ => false,
+        }
+    }
+    let text = e.to_token_stream().to_string();
+    if is_place(e) { quote!((#e)) } else { quote!(::core::format_args!("{}", #text)) }
 }

@@ -69,11 +69,17 @@ impl Pass for Flow {
             Expr::While(repeat) if repeat.label.is_none() => iterate(repeat, scope),
             Expr::ForLoop(repeat) if repeat.label.is_none() => count(repeat, scope),
             Expr::Call(call) if truths::is_made(call) || asserts::is_made(call) => {
+                let asserted = asserts::is_made(call);
                 let arg = &mut call.args[0];
                 let mut effects = Effects::new(scope);
                 effects.visit_expr(arg);
                 // what it does besides is done once
-                let cond = if effects.state().is_some_and(|s| s.is_empty()) { any_condition(arg) } else { known(arg) };
+                let cond = effects.state().filter(BTreeSet::is_empty).and_then(|_| condition(arg));
+                let cond = cond.unwrap_or_else(|| match asserted {
+                    // which may be a reference
+                    true => quote_spanned!(arg.span()=> ::autograd::__private::flow::Cond::asserted(#arg)),
+                    false => known(arg),
+                });
                 *arg = parse_quote!(#cond);
                 None
             }

@@ -33,13 +33,14 @@ fn compared(e: &Expr) -> Option<Expr> {
         return None;
     };
     let (Expr::Range(range), None) = (&*receiver.expr, x.mutability) else { return None };
-    let (x, span) = (&*x.expr, call.span());
-    let plain = [Some(x), range.start.as_deref(), range.end.as_deref()].into_iter().flatten().all(is_plain);
-    let from = range.start.as_ref().map(|a| -> Expr { parse_quote_spanned!(span=> (#a) <= (#x)) });
-    let to = range.end.as_ref().map(|b| -> Expr {
+    let (x, span) = (operand(&x.expr), call.span());
+    let [start, end] = [&range.start, &range.end].map(|end| end.as_ref().map(|end| operand(end)));
+    let plain = [Some(&x), start.as_ref(), end.as_ref()].into_iter().flatten().all(is_plain);
+    let from = start.map(|a| -> Expr { parse_quote_spanned!(span=> #a <= #x) });
+    let to = end.map(|b| -> Expr {
         match range.limits {
-            RangeLimits::HalfOpen(_) => parse_quote_spanned!(span=> (#x) < (#b)),
-            RangeLimits::Closed(_) => parse_quote_spanned!(span=> (#x) <= (#b)),
+            RangeLimits::HalfOpen(_) => parse_quote_spanned!(span=> #x < #b),
+            RangeLimits::Closed(_) => parse_quote_spanned!(span=> #x <= #b),
         }
     });
     let inside: Expr = match (plain, from, to) {
@@ -48,4 +49,14 @@ fn compared(e: &Expr) -> Option<Expr> {
         _ => return None,
     };
     Some(parse_quote_spanned!(span=> (#inside)))
+}
+
+/// The expression, in brackets where an operator might tear it apart.
+fn operand(e: &Expr) -> Expr {
+    match e {
+        Expr::Path(_) | Expr::Lit(_) | Expr::Field(_) | Expr::Index(_) | Expr::MethodCall(_) | Expr::Paren(_) => {
+            e.clone()
+        }
+        e => parse_quote_spanned!(e.span()=> (#e)),
+    }
 }

@@ -275,7 +275,8 @@ pub struct Sorting {
 impl Sorting {
     /// Writes the numbers of the elements in order, equal ones in theirs, and allocates nothing; whether there is such an order.
     pub(crate) fn sort<T: num_traits::Float + TotalOrder>(self, x: &[T], numbers: &mut [i64]) -> bool {
-        if !self.total && x.iter().any(|x| x.is_nan()) {
+        // one by itself is compared with nothing
+        if !self.total && x.len() > 1 && x.iter().any(|x| x.is_nan()) {
             return false;
         }
         numbers.iter_mut().zip(0..).for_each(|(to, k)| *to = k);

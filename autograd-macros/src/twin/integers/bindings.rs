@@ -112,7 +112,7 @@ impl Integers<'_> {
             self.make_empty(init, id, vector || result);
             return (list_type(ty).flatten(), Kind::List);
         }
-        if candidate && self.collected(init, vector).is_some() {
+        if candidate && self.collects(init, vector) {
             (self.vars[id].kind, self.vars[id].optional) = (Kind::List, true);
             self.collect(init, id);
             return (list_type(ty).flatten(), Kind::List);

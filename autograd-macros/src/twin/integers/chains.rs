@@ -23,13 +23,38 @@ enum End {
     Fold(Box<Expr>, ExprClosure),
     /// Whether this is true, or else false, of any item.
     Test(bool, ExprClosure),
+    /// A vector of what is left.
+    Collect,
 }
 
 impl Integers<'_> {
     /// The loop for a chain that goes over lists or counters. `float` says that the value is one.
     pub(super) fn chain(&mut self, call: &ExprMethodCall, float: bool) -> Option<Expr> {
-        let chain = self.chain_of(call).filter(|chain| !matches!(chain.end, End::Test(..)))?;
+        let chain = self.chain_of(call).filter(|chain| !matches!(chain.end, End::Test(..) | End::Collect))?;
         self.looped(call, chain, float)
+    }
+
+    /// Whether a chain ends in a vector of the floats that a filter leaves. `said` says that it is of floats.
+    pub(super) fn is_filtered(&self, call: &ExprMethodCall, said: bool) -> bool {
+        let Some(Chain { items, filter: Some(filter), map, end: End::Collect }) = self.chain_of(call) else {
+            return false;
+        };
+        let floats = match &map {
+            Some(_) => said,
+            // references are collected as such
+            None => self.gives_floats(&items) && !items.by_ref(),
+        };
+        floats
+            && items.ends()
+            && !items.has_parts()
+            && !self.has_plain_inside(&items)
+            && items.fits(unreferenced(&filter))
+    }
+
+    /// The list for such a chain.
+    pub(super) fn filtered(&mut self, call: &ExprMethodCall) -> Option<Expr> {
+        let chain = self.chain_of(call)?;
+        self.looped(call, chain, true)
     }
 
     /// The same for one that ends in whether a condition holds: a comparison.
@@ -52,7 +77,7 @@ impl Integers<'_> {
         let next = next.or_else(|| match &end {
             End::Fold(_, f) => f.inputs.get(1),
             End::Test(_, f) => Some(unreferenced(f)),
-            End::Sum | End::Product => None,
+            End::Sum | End::Product | End::Collect => None,
         });
         if next.is_some_and(|pat| !items.fits(pat)) || filter.is_some() && items.has_parts() {
             return None;
@@ -92,8 +117,9 @@ impl Integers<'_> {
         let zero: Expr = parse_quote!(::autograd::__private::literal::<#float>(0.0));
         let one: Expr = parse_quote!(::autograd::__private::literal::<#float>(1.0));
         let (mut fold, mut test) = (None, None);
+        let collects = matches!(end, End::Collect);
         let start = match end {
-            End::Sum => zero.clone(),
+            End::Sum | End::Collect => zero.clone(),
             End::Product => one.clone(),
             End::Fold(mut init, f) => {
                 self.plain(&mut init);
@@ -139,6 +165,10 @@ impl Integers<'_> {
                 let cond: Expr = if *when { parse_quote!(#cond) } else { parse_quote!(!(#cond)) };
                 body.push(parse_quote!({ let #pat = __it; if #cond { __acc = #one; } }));
             }
+            None if collects => {
+                body.push(parse_quote!(__acc.set(__count, ::autograd::__private::lift::<#float, _>(__it));));
+                body.push(parse_quote!(__count = __count + 1;));
+            }
             None => body.push(parse_quote!(__acc = ::autograd::__private::lift::<#float, _>(#next);)),
         }
         if let Some(f) = &mut filter {
@@ -153,6 +183,18 @@ impl Integers<'_> {
         if test.is_some() {
             // once one is found, no other item is made
             body = vec![parse_quote!(if __acc == #zero { #(#body)* })];
+        }
+        if collects {
+            return Some(parse_quote_spanned! {span=> {
+                #(#slices)*
+                let __trips = ::autograd::__private::int::<usize>(#len);
+                let mut __acc = ::autograd::__private::List::<#float>::repeat(0.0, __trips);
+                let mut __count = ::autograd::__private::Int::<usize>::number(0);
+                for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), __trips) {
+                    #(#body)*
+                }
+                __acc.slice(..__count)
+            }});
         }
         let value: Expr = parse_quote_spanned! {span=> {
             #(#slices)*
@@ -176,6 +218,7 @@ impl Integers<'_> {
             ("product", 0) => End::Product,
             ("any", 1) => End::Test(true, closure(&call.args[0], 1)?),
             ("all", 1) => End::Test(false, closure(&call.args[0], 1)?),
+            ("collect", 0) => End::Collect,
             ("fold", 2) => End::Fold(Box::new(call.args[0].clone()), closure(&call.args[1], 2)?),
             _ => return None,
         };
@@ -194,7 +237,7 @@ impl Integers<'_> {
         // what follows a filter sees its names
         let later = map.iter().chain(match &end {
             End::Fold(_, f) | End::Test(_, f) => Some(f),
-            End::Sum | End::Product => None,
+            End::Sum | End::Product | End::Collect => None,
         });
         let hidden = later.flat_map(|f| filter.iter().map(move |filter| hides(filter, f))).any(|hides| hides);
         let items = self.items(source).filter(|_| !hidden)?;

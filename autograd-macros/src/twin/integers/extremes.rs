@@ -320,9 +320,13 @@ fn projected(f: &ExprClosure) -> Option<Part> {
 /// `|a, b| b.partial_cmp(a).unwrap()`, `f64::total_cmp`.
 pub(super) fn sorting(order: &Expr) -> Option<(bool, bool)> {
     if let Expr::Path(path) = unparenthesised(order) {
-        return path.path.segments.last().is_some_and(|s| s.ident == "total_cmp").then_some((false, true));
+        return (float_function(path)? == "total_cmp").then_some((false, true));
     }
     let order = closure(order, 2)?;
+    // with a NaN that is equal to everything there is no order
+    if matches!(unparenthesised(&order.body), Expr::MethodCall(call) if call.method == "unwrap_or") {
+        return None;
+    }
     let (left, right, total) = compared(&order.body)?;
     let names: Vec<_> = order.inputs.iter().flat_map(super::names::bound).collect();
     let [a, b] = &names[..] else { return None };
@@ -332,6 +336,16 @@ pub(super) fn sorting(order: &Expr) -> Option<(bool, bool)> {
         () if is(left, a) && is(right, b) => Some((false, total)),
         () if is(left, b) && is(right, a) => Some((true, total)),
         () => None,
+    }
+}
+
+/// The name of a function of a float type, `<Real<f64>>::name` by now, or of what orders floats.
+fn float_function(path: &syn::ExprPath) -> Option<&syn::Ident> {
+    let names: Vec<&syn::Ident> = path.path.segments.iter().map(|s| &s.ident).collect();
+    match names[..] {
+        [name] if path.qself.is_some() => Some(name),
+        [owner, name] if ["f64", "f32", "PartialOrd"].iter().any(|known| owner == known) => Some(name),
+        _ => None,
     }
 }
 
@@ -361,7 +375,7 @@ fn compared(body: &Expr) -> Option<(&Expr, &Expr, bool)> {
         Expr::MethodCall(call) if call.args.len() == 1 => (&*call.receiver, &call.args[0], &call.method),
         Expr::Call(call) if call.args.len() == 2 => {
             let Expr::Path(path) = &*call.func else { return None };
-            (&call.args[0], &call.args[1], &path.path.segments.last()?.ident)
+            (&call.args[0], &call.args[1], float_function(path)?)
         }
         _ => return None,
     };

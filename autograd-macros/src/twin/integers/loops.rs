@@ -1,12 +1,12 @@
 //! `for` loops: over ranges, whose counters are `Int`s where that is understood, and over the items of lists.
 
-use proc_macro2::TokenStream;
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprForLoop, ExprRange, Ident, Lit, Pat, RangeLimits, Stmt, parse_quote, parse_quote_spanned};
+use syn::{Expr, ExprForLoop, ExprRange, Lit, Pat, RangeLimits, parse_quote, parse_quote_spanned};
 
 use super::items::{Items, Named};
 use super::lists::is_simple;
+use super::results::{Growth, Push};
 use super::{Integers, Kind, SHORT, number, unparenthesised};
 
 impl Integers<'_> {
@@ -29,9 +29,9 @@ impl Integers<'_> {
         }
         if let Some((items, names)) = self.understood(&repeat.expr, &repeat.pat) {
             let pushes = self.pushes(repeat);
-            let before = self.over_items(repeat, items, &names, &pushes);
+            let Growth { before, after, .. } = self.over_items(repeat, items, &names, &pushes);
             if !before.is_empty() {
-                *e = parse_quote!({ #(#before)* #repeat });
+                *e = parse_quote!({ #(#before)* #repeat #(#after)* });
             }
             return;
         }
@@ -50,13 +50,7 @@ impl Integers<'_> {
     }
 
     /// `for i in a..b`. What takes its place if it makes vectors.
-    fn count(
-        &mut self,
-        repeat: &mut ExprForLoop,
-        counts: bool,
-        short: bool,
-        pushes: &[(usize, usize)],
-    ) -> Option<Expr> {
+    fn count(&mut self, repeat: &mut ExprForLoop, counts: bool, short: bool, pushes: &[Push]) -> Option<Expr> {
         let var = match &*repeat.pat {
             Pat::Ident(pat) => Some(self.open(&pat.ident)),
             _ => None,
@@ -69,9 +63,9 @@ impl Integers<'_> {
         }
         let pushes = if counts && !plain { pushes } else { &[] };
         let trips = &repeat.expr;
-        let before = self.made(pushes, quote!((#trips).count()), repeat);
+        let growth = self.grow(repeat, pushes, &quote!((#trips).count()));
         self.nested(|v| {
-            v.counter(&before);
+            v.counters(&growth);
             v.nested(|v| {
                 if let Some((name, id)) = &var {
                     v.vars[*id].kind = if counts && !plain { Kind::Int } else { Kind::Plain };
@@ -80,37 +74,13 @@ impl Integers<'_> {
                 v.block(&mut repeat.body);
             });
         });
-        let (_, before) = before?;
-        Some(parse_quote!({ #(#before)* #repeat }))
+        let Growth { counters, before, after } = growth;
+        (!counters.is_empty()).then(|| parse_quote!({ #(#before)* #repeat #(#after)* }))
     }
 
-    /// The counter of the pushes of a loop that makes vectors, and what stands before the loop.
-    fn made(
-        &mut self,
-        pushes: &[(usize, usize)],
-        count: TokenStream,
-        repeat: &mut ExprForLoop,
-    ) -> Option<(Ident, Vec<Stmt>)> {
-        if pushes.is_empty() {
-            return None;
-        }
-        let float = self.float.map_or_else(|| super::hidden("_"), super::hidden);
-        let mut before: Vec<Stmt> = vec![parse_quote!(let __count = #count;)];
-        for &(_, at) in pushes {
-            let Stmt::Expr(Expr::MethodCall(call), _) = &repeat.body.stmts[at] else { continue };
-            let list = &call.receiver;
-            before.push(parse_quote!(
-                #list = ::autograd::__private::List::repeat(::autograd::__private::literal::<#float>(0.0), __count);
-            ));
-        }
-        let index = self.grow(repeat, pushes);
-        before.push(parse_quote!(let mut #index = ::autograd::__private::Int::<usize>::number(0);));
-        Some((index, before))
-    }
-
-    /// Binds such a counter.
-    fn counter(&mut self, made: &Option<(Ident, Vec<Stmt>)>) {
-        if let Some((index, _)) = made {
+    /// Binds counters of pushes.
+    fn counters(&mut self, growth: &Growth) {
+        for index in &growth.counters {
             let id = self.bind(index);
             (self.vars[id].kind, self.vars[id].used) = (Kind::Int, true);
         }
@@ -151,19 +121,13 @@ impl Integers<'_> {
     }
 
     /// `for v in x.iter()`: a counted loop, whose body takes the items. What has to stand before it.
-    fn over_items(
-        &mut self,
-        repeat: &mut ExprForLoop,
-        mut items: Items,
-        names: &[Named],
-        pushes: &[(usize, usize)],
-    ) -> Vec<Stmt> {
+    fn over_items(&mut self, repeat: &mut ExprForLoop, mut items: Items, names: &[Named], pushes: &[Push]) -> Growth {
         items.settle(self, &repeat.pat);
         let mut before = self.prepare(&mut items);
         let (span, len, item) = (repeat.for_token.span, items.len(), items.item(&quote!(__item)));
-        let made = self.made(pushes, quote!(#len), repeat);
+        let mut growth = self.grow(repeat, pushes, &quote!(#len));
         self.nested(|v| {
-            v.counter(&made);
+            v.counters(&growth);
             v.nested(|v| {
                 v.bind_names(names);
                 v.block(&mut repeat.body);
@@ -174,8 +138,8 @@ impl Integers<'_> {
         *repeat.pat = parse_quote!(__item);
         *repeat.expr = parse_quote_spanned!(span=>
             ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len));
-        before.extend(made.into_iter().flat_map(|(_, before)| before));
-        before
+        before.append(&mut growth.before);
+        Growth { before, ..growth }
     }
 }
 

@@ -2,13 +2,59 @@
 //! the loop and written by index, `.map(f).collect()` a loop over one, and a vector that a function ends with is handed out as
 //! the list that it is.
 
+use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::visit::{self, Visit};
-use syn::{Block, Expr, ExprForLoop, Ident, Stmt, Type, parse_quote};
+use syn::{Block, Expr, ExprForLoop, ExprMethodCall, Ident, Stmt, Type, parse_quote};
 
 use super::lists::{is_simple, mentions};
 use super::{Integers, Kind, Var, unparenthesised};
 use crate::ast;
+
+/// A push of a loop.
+pub(super) struct Push {
+    /// The vector.
+    id: usize,
+    /// The statement that it is or is in.
+    at: usize,
+    /// The statement of that one's branch, where it has a condition.
+    under: Option<usize>,
+}
+
+impl Push {
+    fn call<'b>(&self, body: &'b Block) -> Option<&'b ExprMethodCall> {
+        let stmt = match (self.under, body.stmts.get(self.at)?) {
+            (None, stmt) => stmt,
+            (Some(k), Stmt::Expr(Expr::If(choice), _)) => choice.then_branch.stmts.get(k)?,
+            _ => return None,
+        };
+        match stmt {
+            Stmt::Expr(Expr::MethodCall(call), Some(_)) if call.method == "push" && call.args.len() == 1 => Some(call),
+            _ => None,
+        }
+    }
+}
+
+/// What a loop that makes vectors takes besides itself.
+#[derive(Default)]
+pub(super) struct Growth {
+    /// Counters of pushes.
+    pub counters: Vec<Ident>,
+    pub before: Vec<Stmt>,
+    pub after: Vec<Stmt>,
+}
+
+/// How often tokens name a variable.
+fn times(tokens: &TokenStream, name: &str) -> usize {
+    let count = |token: TokenTree| match token {
+        TokenTree::Ident(ident) => usize::from(super::names::parts(&ident).0 == name),
+        TokenTree::Group(group) => times(&group.stream(), name),
+        // a name in a text is one
+        TokenTree::Literal(text) if mentions(&TokenTree::Literal(text.clone()).into(), name, true) => 2,
+        _ => 0,
+    };
+    tokens.clone().into_iter().map(count).sum()
+}
 
 impl Integers<'_> {
     /// The body of a function, whose result has a variable of its own. Whether it is a list.
@@ -52,8 +98,7 @@ impl Integers<'_> {
     /// A vector that a function ends with. Whether it is a list.
     fn vector(&mut self, e: &mut Expr, result: usize, body: &Block) -> bool {
         let may = !self.plain.contains(&result) && !returns(body);
-        if may && self.is_list(e) && !matches!(unparenthesised(e), Expr::Reference(_))
-            || may && self.collected(e, true).is_some()
+        if may && self.is_list(e) && !matches!(unparenthesised(e), Expr::Reference(_)) || may && self.collects(e, true)
         {
             (self.vars[result].kind, self.vars[result].optional) = (Kind::List, true);
             if self.is_list(e) {
@@ -106,51 +151,84 @@ impl Integers<'_> {
         *e = parse_quote!(::autograd::__private::List #float::none());
     }
 
-    /// The vectors that a loop pushes one number to in each trip, with the numbers. They have been empty since they were declared
-    /// beside the loop, and are named nowhere else in it.
-    pub(super) fn pushes(&self, repeat: &ExprForLoop) -> Vec<(usize, usize)> {
-        let mut found: Vec<(usize, usize)> = Vec::new();
+    /// The pushes of a loop, one number in each trip or in those in which a condition holds. The vectors have been empty since they were
+    /// declared beside the loop, and are named nowhere else in it.
+    pub(super) fn pushes(&self, repeat: &ExprForLoop) -> Vec<Push> {
+        let mut found: Vec<Push> = Vec::new();
         if leaves(&repeat.body) {
             return found;
         }
         for (at, stmt) in repeat.body.stmts.iter().enumerate() {
-            let Stmt::Expr(Expr::MethodCall(call), Some(_)) = stmt else { continue };
-            let Some(id) = self.list(&call.receiver).filter(|_| call.method == "push" && call.args.len() == 1) else {
-                continue;
+            let direct = Push { id: 0, at, under: None };
+            let inside = match stmt {
+                Stmt::Expr(Expr::If(choice), _) if choice.else_branch.is_none() => choice.then_branch.stmts.len(),
+                _ => 0,
             };
-            let Some(name) = name(&call.receiver) else { continue };
-            let others = repeat.body.stmts.iter().enumerate().filter(|(k, _)| *k != at);
-            let named = |tokens: proc_macro2::TokenStream| mentions(&tokens, &name, false);
-            let iter = &repeat.expr;
-            let value = &call.args[0];
-            let elsewhere = others.into_iter().any(|(_, stmt)| named(quote!(#stmt)))
-                || named(quote!(#iter))
-                || named(quote!(#value));
-            if self.vars[id].grows && self.is_inner(id) && !elsewhere && !found.iter().any(|f| f.0 == id) {
-                found.push((id, at));
+            let under = (0..inside).map(|k| Push { id: 0, at, under: Some(k) });
+            for push in std::iter::once(direct).chain(under) {
+                let Some(call) = push.call(&repeat.body) else { continue };
+                let (Some(id), Some(name)) = (self.list(&call.receiver), name(&call.receiver)) else { continue };
+                // the push itself names it once
+                let (body, iter) = (&repeat.body, &repeat.expr);
+                let once = times(&quote!(#body), &name) == 1 && !mentions(&quote!(#iter), &name, false);
+                if self.vars[id].grows && self.is_inner(id) && once {
+                    found.push(Push { id, ..push });
+                }
             }
         }
         found
     }
 
-    /// Rewrites the pushes of a loop to writes at an index of its own, and gives what stands before the loop, whose number of
-    /// trips is `count`.
-    pub(super) fn grow(&mut self, repeat: &mut ExprForLoop, pushes: &[(usize, usize)]) -> Ident {
-        let index = quote::format_ident!("__pushed{}", self.sliced);
-        self.sliced += 1;
-        for &(id, at) in pushes {
-            self.vars[id].grows = false;
-            self.vars[id].needed = true;
-            let Stmt::Expr(Expr::MethodCall(call), _) = &repeat.body.stmts[at] else { unreachable!("found to be one") };
+    /// Rewrites the pushes of a loop, whose number of trips is `count`, to writes at an index of its own, and gives what stands before
+    /// and behind it.
+    pub(super) fn grow(&mut self, repeat: &mut ExprForLoop, pushes: &[Push], count: &TokenStream) -> Growth {
+        let mut growth = Growth::default();
+        let float = self.float.map_or_else(|| super::hidden("_"), super::hidden);
+        let mut counter = |growth: &mut Growth| {
+            let index = quote::format_ident!("__pushed{}", self.sliced);
+            self.sliced += 1;
+            growth.before.push(parse_quote!(let mut #index = ::autograd::__private::Int::<usize>::number(0);));
+            growth.counters.push(index.clone());
+            index
+        };
+        let always = pushes.iter().any(|push| push.under.is_none()).then(|| counter(&mut growth));
+        for (k, push) in pushes.iter().enumerate() {
+            let Some(call) = push.call(&repeat.body).cloned() else { continue };
             let (list, value) = (&call.receiver, &call.args[0]);
-            repeat.body.stmts[at] = parse_quote!(#list[#index] = #value;);
+            if k == 0 {
+                growth.before.push(parse_quote!(let __count = #count;));
+            }
+            growth.before.push(parse_quote!(
+                #list = ::autograd::__private::List::repeat(::autograd::__private::literal::<#float>(0.0), __count);
+            ));
+            match (push.under, &mut repeat.body.stmts[push.at], &always) {
+                (None, stmt, Some(index)) => *stmt = parse_quote!(#list[#index] = #value;),
+                (Some(k), Stmt::Expr(Expr::If(choice), _), _) => {
+                    let index = counter(&mut growth);
+                    growth.after.push(parse_quote!(#list = ::autograd::__private::List::slice(&#list, ..#index);));
+                    let stmts: [Stmt; 2] = [parse_quote!(#list[#index] = #value;), parse_quote!(#index += 1;)];
+                    choice.then_branch.stmts.splice(k..=k, stmts);
+                }
+                _ => {}
+            }
         }
-        repeat.body.stmts.push(parse_quote!(#index += 1;));
-        index
+        for push in pushes {
+            (self.vars[push.id].grows, self.vars[push.id].needed) = (false, true);
+        }
+        if let Some(index) = always {
+            repeat.body.stmts.push(parse_quote!(#index += 1;));
+        }
+        growth
     }
 
-    /// What `.collect()` goes over, where that gives a vector of floats. `float` says that it does.
-    pub(super) fn collected(&self, e: &Expr, float: bool) -> Option<super::items::Items> {
+    /// Whether `.collect()` gives a vector of floats that is understood. `float` says that it is one of floats.
+    pub(super) fn collects(&self, e: &Expr, float: bool) -> bool {
+        let filtered = |(call, vectors, said)| vectors && self.float.is_some() && self.is_filtered(call, said);
+        self.collected(e, float).is_some() || self.collection(e, float).is_some_and(filtered)
+    }
+
+    /// `.collect()`, whether it gives a vector, and whether that is said to be of floats.
+    fn collection<'e>(&self, e: &'e Expr, float: bool) -> Option<(&'e syn::ExprMethodCall, bool, bool)> {
         let Expr::MethodCall(call) = unparenthesised(e) else { return None };
         if call.method != "collect" || !call.args.is_empty() {
             return None;
@@ -165,11 +243,17 @@ impl Integers<'_> {
                 super::bindings::list_type(Some(ty)).is_some() && !matches!(ty, Type::Reference(_) | Type::Array(_))
             }
         };
-        let items = self.items(&call.receiver).filter(|_| vectors && self.float.is_some())?;
         // what a closure gives is what the vector is said to be of
         let of_floats = |ty: &Type| matches!(super::bindings::list_type(Some(ty)), Some(Some(_)));
-        let said = matches!(items, super::items::Items::Map(..))
-            && named.filter(|ty| !matches!(ty, Type::Infer(_))).map_or(float, of_floats);
+        let said = named.filter(|ty| !matches!(ty, Type::Infer(_))).map_or(float, of_floats);
+        Some((call, vectors, said))
+    }
+
+    /// What `.collect()` goes over, where that gives a vector of floats. `float` says that it does.
+    fn collected(&self, e: &Expr, float: bool) -> Option<super::items::Items> {
+        let (call, vectors, said) = self.collection(e, float)?;
+        let items = self.items(&call.receiver).filter(|_| vectors && self.float.is_some())?;
+        let said = said && matches!(items, super::items::Items::Map(..));
         let understood = items.ends() && (said || self.gives_floats(&items)) && !self.has_plain_inside(&items);
         // references are collected as such
         (understood && !items.by_ref()).then_some(items)
@@ -177,7 +261,21 @@ impl Integers<'_> {
 
     /// The list that is collected.
     pub(super) fn collect(&mut self, e: &mut Expr, id: usize) {
-        let mut items = self.collected(e, true).expect("was asked");
+        let Some(mut items) = self.collected(e, true) else {
+            self.vars[id].needed = true;
+            let list = match unparenthesised(e) {
+                Expr::MethodCall(call) => self.filtered(&call.clone()),
+                _ => None,
+            };
+            match list {
+                Some(list) => *e = list,
+                None => {
+                    self.reject(id);
+                    self.plain(e);
+                }
+            }
+            return;
+        };
         let float = super::hidden(self.float.expect("was asked"));
         self.vars[id].needed = true;
         let slices = self.prepare(&mut items);

@@ -120,6 +120,14 @@ impl<I: Integer> Int<I> {
             Repr::Slot { .. } => Some(self.value()).filter(Value::is_traced),
         }
     }
+    /// Whether it is certain to be the same number.
+    pub(crate) fn is(self, other: Int<I>) -> bool {
+        match (self.repr, other.repr) {
+            (Repr::Const(a), Repr::Const(b)) => a == b,
+            (Repr::Slot { slot, session }, Repr::Slot { slot: at, session: of }) => (slot, session) == (at, of),
+            _ => false,
+        }
+    }
     /// The number, if it is no traced value.
     pub(crate) fn constant(self) -> Option<I> {
         if let Repr::Const(x) = self.repr { Some(x) } else { None }

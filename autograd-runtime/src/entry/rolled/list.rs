@@ -289,7 +289,9 @@ impl<T: Float> List<T> {
                 Items::Traced { all, from, .. } => (all.clone(), from.map_or(start, |from| from + start)),
                 Items::Each(items) => (pack(items), start),
             };
-            let from = Some(from).filter(|from| from.constant() != Some(0));
+            // a part that begins at the beginning is one all the same: it ends somewhere
+            let whole = from.constant() == Some(0) && len.is(self.len());
+            let from = if whole { None } else { Some(from) };
             return List { repr: Items::Traced { all, from, len }, read: OnceCell::new() };
         }
         List::of_items(self.items().iter().skip(start.plain()).take(len.plain()).copied().collect())
@@ -404,7 +406,7 @@ pub(super) fn bounds(range: &impl ops::RangeBounds<Int<usize>>, len: Int<usize>)
         ops::Bound::Excluded(&n) => within(n, end, false) + 1,
         ops::Bound::Unbounded => Int::number(0),
     };
-    (start, end - start)
+    (start, if start.constant() == Some(0) { end } else { end - start })
 }
 /// A size that is not 0.
 #[track_caller]
