@@ -1,4 +1,4 @@
-//! Chains of iterators that end in a float or in whether a condition holds, as loops: `x.iter().map(|v| v * v).sum()` becomes
+//! Chains of iterators that end in a float, in whether a condition holds or in a vector of what a filter leaves, as loops: `x.iter().map(|v| v * v).sum()` becomes
 //! `{ let mut acc = 0.0; for i in trips(0, x.len()) { let it = { let v = &x.at(i); v * v }; acc = acc + it; } acc }`.
 
 use quote::quote;

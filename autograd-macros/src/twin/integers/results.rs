@@ -1,5 +1,5 @@
 //! Vectors that a loop makes, and results: `let mut v = Vec::new(); for .. { v.push(x); }` becomes a list that is as long as
-//! the loop and written by index, `.map(f).collect()` a loop over one, and a vector that a function ends with is handed out as
+//! the loop and written by index, of which only a part is left where the push has a condition, `.map(f).collect()` a loop over one, and a vector that a function ends with is handed out as
 //! the list that it is.
 
 use proc_macro2::{TokenStream, TokenTree};
