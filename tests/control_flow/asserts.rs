@@ -241,7 +241,7 @@ fn what_holds_changes_nothing() {
     agrees(&[1.0, 2.0, 3.0], |x| simulate(x, 0.1, 10), of);
     let of = |x: &[f64]| dot::value_and_grad(x, &[2.0, 3.0]).map(|(y, g)| (y, g.0));
     agrees(&[1.0, 2.0], |x| dot(x, &[2.0, 3.0]), of);
-    let x = Tensor::from_vec(vec![1.0, 2.0], &[2]);
+    let x = Tensor::from_vec(vec![1.0, 2.0], [2]);
     assert_eq!(compiled(|| tensors::grad(&x)).to_vec(), [1.0, 1.0 + 2f64.ln()]);
     assert_eq!(compiled(|| scaled::jvp(&[1.0, 2.0], 0.5, &[1.0, 0.0], 1.0)), (vec![0.5, 1.0], vec![1.5, 2.0]));
     // they stand outside of the derivatives of the second order too
@@ -288,7 +288,7 @@ fn what_does_not_hold_is_said() {
             says(beside::grad(1.0, 6.0), "zero");
             says(others::value(1.0, 0), "n is none");
             says(unit::jacobian([0.0; 3]), "no direction");
-            says(tensors::grad(&Tensor::from_vec(vec![1.0, -2.0], &[2])), "not positive");
+            says(tensors::grad(&Tensor::from_vec(vec![1.0, -2.0], [2])), "not positive");
         });
     }
     // a kept function is none the worse for it

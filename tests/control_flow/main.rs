@@ -4,6 +4,8 @@
 // the forms that a user may write
 #![allow(
     clippy::assign_op_pattern,
+    clippy::collapsible_if,
+    clippy::useless_vec,
     clippy::neg_cmp_op_on_partial_ord,
     clippy::manual_swap,
     clippy::needless_range_loop,
