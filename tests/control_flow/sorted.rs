@@ -1,6 +1,6 @@
 //! Vectors that are sorted by their values, turned round or filtered: order statistics of any number of floats.
 
-use super::{agrees, compiled, one_program};
+use super::{agrees, agrees_on, compiled, one_program};
 use autograd::{Engine, prelude::*, with_engine};
 
 /// The mean of the worst tenth: conditional value at risk.
@@ -168,6 +168,61 @@ fn first_of(x: &[f64], n: usize) -> Vec<f64> {
     v
 }
 
+/// Two vectors under one condition, pairs, and parts of what has been collected.
+#[differentiable]
+fn both(x: &[f64], n: usize) -> f64 {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut all: Vec<f64> = Vec::new();
+    let mut sum = 0.0;
+    for v in &x[..n] {
+        if *v > -0.905 {
+            a.push(v * v);
+            b.push(v * 2.0);
+        }
+        all.push(v + 1.0);
+        sum += v
+    }
+    for i in 0..a.len() {
+        sum += a[i] * b[i];
+    }
+    let mut s = a[..].to_vec();
+    s.sort_by(|p, q| p.total_cmp(q));
+    let part = &x[..n];
+    let mut t = part[..].to_vec();
+    t.reverse();
+    let least = if s.len() > 0 { s[0] } else { 0.0 };
+    sum + least * t[0] + all[n - 1]
+}
+#[differentiable]
+fn pairs(x: &[f64]) -> f64 {
+    let made: Vec<_> = x.iter().filter(|v| **v > 0.0).map(|v| (*v, 2.0 * v)).collect();
+    let mut more: Vec<_> = Vec::new();
+    for v in x {
+        if *v < 0.0 {
+            more.push((*v, 1.0));
+        }
+    }
+    let mut s = 0.0;
+    for (a, b) in &made {
+        s += a * b;
+    }
+    for (a, b) in &more {
+        s += a * b;
+    }
+    s
+}
+#[differentiable]
+fn begun(x: &[f64], k: f64) -> f64 {
+    let mut v = Vec::new();
+    if k > 0.0 {
+        v = x.to_vec();
+    }
+    for t in x {
+        v.push(*t * k);
+    }
+    v.iter().sum()
+}
+
 #[differentiable]
 fn clipped(x: &[f64], k: f64) -> Vec<f64> {
     x.iter().map(|v| v * k).filter(|v| *v < 1.0).collect()
@@ -235,6 +290,13 @@ fn filters_are_collected() {
         agrees(x, |x| sorted_out(x, 0.7), of);
         let of = |x: &[f64]| clipped_sum::value_and_grad(x, 0.7).map(|(y, g)| (y, g.0));
         agrees(x, |x| clipped_sum(x, 0.7), of);
+    }
+    agrees(&FEW, |x| both(x, 4), |x| both::value_and_grad(x, 4));
+    agrees(&many(40), |x| both(x, 30), |x| both::value_and_grad(x, 30));
+    agrees_on(Engine::Auto, &FEW, pairs, pairs::value_and_grad);
+    for k in [0.5, -0.5] {
+        let of = |x: &[f64]| begun::value_and_grad(x, k).map(|(y, g)| (y, g.0));
+        agrees_on(Engine::Auto, &FEW, |x| begun(x, k), of);
     }
     agrees(&FEW, inner_mean, inner_mean::value_and_grad);
     agrees(&many(40), inner_mean, inner_mean::value_and_grad);

@@ -324,7 +324,7 @@ impl Function {
 }
 
 /// Machine code of a scalar program: argument slots in, output slots out, with the memory to work in, null for one that
-/// needs none. The result is 0, or what [`frame::fault`] tells of; then the outputs are not written.
+/// needs none. The result is 0, or what [`Frame::fault`] tells of; then the outputs are not written.
 pub type ScalarFn = unsafe extern "C" fn(args: *const u64, outs: *mut u64, frame: *mut Frame) -> u32;
 
 fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {

@@ -1,6 +1,7 @@
 //! `let`: what a variable is, by its first value and its annotation.
 
 use proc_macro2::Span;
+use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Expr, Local, Pat, Type, parse_quote_spanned};
 
@@ -109,7 +110,9 @@ impl Integers<'_> {
         }
         if candidate && mutable && self.is_empty_vector(init) && list_type(ty).is_some() {
             let result = ty.is_none() && self.result.as_deref() == Some(name);
-            self.make_empty(init, id, vector || result);
+            // `Vec<_>` does not say of what
+            let open = quote!(#ty).to_string().split_whitespace().any(|token| token == "_");
+            self.make_empty(init, id, vector && !open || result);
             return (list_type(ty).flatten(), Kind::List);
         }
         if candidate && self.collects(init, vector) {

@@ -34,13 +34,15 @@ impl Integers<'_> {
         self.looped(call, chain, float)
     }
 
-    /// Whether a chain ends in a vector of the floats that a filter leaves. `said` says that it is of floats.
-    pub(super) fn is_filtered(&self, call: &ExprMethodCall, said: bool) -> bool {
+    /// Whether a chain ends in a vector of the floats that a filter leaves.
+    pub(super) fn is_filtered(&self, call: &ExprMethodCall) -> bool {
         let Some(Chain { items, filter: Some(filter), map, end: End::Collect }) = self.chain_of(call) else {
             return false;
         };
         let floats = match &map {
-            Some(_) => said,
+            // a name by itself may be a reference
+            Some(f) if matches!(unparenthesised(&f.body), Expr::Path(_) | Expr::Reference(_)) => false,
+            Some(f) => self.is_float_with(&f.body, &self.names(&items, unreferenced(f))),
             // references are collected as such
             None => self.gives_floats(&items) && !items.by_ref(),
         };

@@ -401,6 +401,8 @@ impl Integers<'_> {
 
     fn assign_one(&mut self, left: &mut Expr, right: &mut Expr) {
         let var = self.var(left);
+        // what it grows from may be something now
+        var.iter().for_each(|&id| self.vars[id].grows = false);
         match var.map(|id| (id, self.vars[id].kind)) {
             Some((id, Kind::Int)) => {
                 if !self.is_reachable(id) {

@@ -324,7 +324,8 @@ pub(super) fn sorting(order: &Expr) -> Option<(bool, bool)> {
     }
     let order = closure(order, 2)?;
     // with a NaN that is equal to everything there is no order
-    if matches!(unparenthesised(&order.body), Expr::MethodCall(call) if call.method == "unwrap_or") {
+    let body = &order.body;
+    if super::lists::mentions(&quote!(#body), "unwrap_or", false) {
         return None;
     }
     let (left, right, total) = compared(&order.body)?;

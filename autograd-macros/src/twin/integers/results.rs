@@ -192,12 +192,13 @@ impl Integers<'_> {
             index
         };
         let always = pushes.iter().any(|push| push.under.is_none()).then(|| counter(&mut growth));
-        for (k, push) in pushes.iter().enumerate() {
+        if !pushes.is_empty() {
+            growth.before.push(parse_quote!(let __count = #count;));
+        }
+        // from the last on: what becomes two statements moves those behind it
+        for push in pushes.iter().rev() {
             let Some(call) = push.call(&repeat.body).cloned() else { continue };
             let (list, value) = (&call.receiver, &call.args[0]);
-            if k == 0 {
-                growth.before.push(parse_quote!(let __count = #count;));
-            }
             growth.before.push(parse_quote!(
                 #list = ::autograd::__private::List::repeat(::autograd::__private::literal::<#float>(0.0), __count);
             ));
@@ -216,6 +217,12 @@ impl Integers<'_> {
             (self.vars[push.id].grows, self.vars[push.id].needed) = (false, true);
         }
         if let Some(index) = always {
+            // a value of the body is none of a loop
+            match repeat.body.stmts.last_mut() {
+                Some(Stmt::Expr(_, semi)) => *semi = Some(Default::default()),
+                Some(Stmt::Macro(last)) => last.semi_token = Some(Default::default()),
+                _ => {}
+            }
             repeat.body.stmts.push(parse_quote!(#index += 1;));
         }
         growth
@@ -223,7 +230,7 @@ impl Integers<'_> {
 
     /// Whether `.collect()` gives a vector of floats that is understood. `float` says that it is one of floats.
     pub(super) fn collects(&self, e: &Expr, float: bool) -> bool {
-        let filtered = |(call, vectors, said)| vectors && self.float.is_some() && self.is_filtered(call, said);
+        let filtered = |(call, vectors, _)| vectors && self.float.is_some() && self.is_filtered(call);
         self.collected(e, float).is_some() || self.collection(e, float).is_some_and(filtered)
     }
 

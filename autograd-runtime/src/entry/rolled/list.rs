@@ -290,7 +290,8 @@ impl<T: Float> List<T> {
                 Items::Each(items) => (pack(items), start),
             };
             // a part that begins at the beginning is one all the same: it ends somewhere
-            let whole = from.constant() == Some(0) && len.is(self.len());
+            let all_of = !matches!(self.repr, Items::Traced { from: Some(_), .. });
+            let whole = all_of && from.constant() == Some(0) && len.is(self.len());
             let from = if whole { None } else { Some(from) };
             return List { repr: Items::Traced { all, from, len }, read: OnceCell::new() };
         }
