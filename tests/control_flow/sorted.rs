@@ -190,7 +190,7 @@ fn both(x: &[f64], n: usize) -> f64 {
     let part = &x[..n];
     let mut t = part[..].to_vec();
     t.reverse();
-    let least = if s.len() > 0 { s[0] } else { 0.0 };
+    let least = if !s.is_empty() { s[0] } else { 0.0 };
     sum + least * t[0] + all[n - 1]
 }
 #[differentiable]
