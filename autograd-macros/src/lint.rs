@@ -4,15 +4,17 @@
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{ExprClosure, ExprForLoop, ExprIf, ExprLoop, ExprMethodCall, ExprReturn, ExprTry, ExprWhile, Item};
+use syn::{
+    Expr, ExprClosure, ExprForLoop, ExprIf, ExprLoop, ExprMethodCall, ExprReturn, ExprTry, ExprWhile, Item, Stmt,
+};
 
 use crate::ast::Function;
 use crate::twin::exits::is_numbers;
 
 /// The places, with what is wrong there.
 pub fn dynamic(function: &Function) -> Option<syn::Error> {
-    let mut found =
-        Dynamic { numbers: function.ret.as_ref().is_some_and(is_numbers), branches: 0, loops: 0, open: 0, error: None };
+    let numbers = function.ret.as_ref().is_some_and(is_numbers);
+    let mut found = Dynamic { numbers, branches: 0, loops: 0, open: 0, understood: Vec::new(), error: None };
     found.visit_block(&function.original.block);
     found.error
 }
@@ -24,6 +26,8 @@ struct Dynamic {
     loops: usize,
     /// Loops that data may end.
     open: usize,
+    /// Pushes under a condition of a `for`, by their addresses.
+    understood: Vec<*const ExprMethodCall>,
     error: Option<syn::Error>,
 }
 
@@ -59,7 +63,8 @@ impl<'ast> Visit<'ast> for Dynamic {
         visit::visit_expr_return(self, e);
     }
     fn visit_expr_method_call(&mut self, e: &'ast ExprMethodCall) {
-        if self.branches + self.open > 0 && GROWS.iter().any(|name| e.method == name) {
+        let understood = self.understood.contains(&std::ptr::from_ref(e));
+        if self.branches + self.open > 0 && !understood && GROWS.iter().any(|name| e.method == name) {
             let text = "a vector that changes its length in a branch or `while` is not compiled where data decide on it: give \
                         it its length before and count what is used";
             self.report(&e.method, text);
@@ -94,6 +99,17 @@ impl<'ast> Visit<'ast> for Dynamic {
     fn visit_expr_for_loop(&mut self, e: &'ast ExprForLoop) {
         self.visit_expr(&e.expr);
         self.loops += 1;
+        let branches = e.body.stmts.iter().filter_map(|stmt| match stmt {
+            Stmt::Expr(Expr::If(choice), _) if choice.else_branch.is_none() => Some(&choice.then_branch.stmts),
+            _ => None,
+        });
+        let pushes = branches.flatten().filter_map(|stmt| match stmt {
+            Stmt::Expr(Expr::MethodCall(call), Some(_)) if call.method == "push" => Some(std::ptr::from_ref(call)),
+            _ => None,
+        });
+        if self.branches + self.open == 0 {
+            self.understood.extend(pushes);
+        }
         self.visit_block(&e.body);
         self.loops -= 1;
     }
