@@ -357,7 +357,8 @@ fn macros_with_expressions_are_opened() {
     check(
         "assert!(g(x) > 0.0, \"{y} {}\", n as f64, y = x); other!(g(x)); x",
         "use __p::fallback::*; use g as __h0;
-         assert!(__h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x)) > 0.0, \"{y} {}\", __p::cast::<f64, _>(n), y = x);
+         if !__p::flow::ensure((&__p::flow::Order(&(__h0::__call(g)(__h0::__arg0(&__p::Slot::new(), x))), &(0.0), \
+         __p::flow::Test::Gt)).cond()) { ::core::panic!(\"{y} {}\", __p::cast::<f64, _>(n), y = x); };
          other!(g(x)); __p::lift::<f64, _>(x)",
     );
     check(
