@@ -4,12 +4,11 @@
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{
-    Expr, ExprClosure, ExprForLoop, ExprIf, ExprLoop, ExprMethodCall, ExprReturn, ExprTry, ExprWhile, Item, Stmt,
-};
+use syn::{ExprClosure, ExprForLoop, ExprIf, ExprLoop, ExprMethodCall, ExprReturn, ExprTry, ExprWhile, Item};
 
 use crate::ast::Function;
 use crate::twin::exits::is_numbers;
+use crate::twin::integers::results::conditional_pushes;
 
 /// The places, with what is wrong there.
 pub fn dynamic(function: &Function) -> Option<syn::Error> {
@@ -99,16 +98,8 @@ impl<'ast> Visit<'ast> for Dynamic {
     fn visit_expr_for_loop(&mut self, e: &'ast ExprForLoop) {
         self.visit_expr(&e.expr);
         self.loops += 1;
-        let branches = e.body.stmts.iter().filter_map(|stmt| match stmt {
-            Stmt::Expr(Expr::If(choice), _) if choice.else_branch.is_none() => Some(&choice.then_branch.stmts),
-            _ => None,
-        });
-        let pushes = branches.flatten().filter_map(|stmt| match stmt {
-            Stmt::Expr(Expr::MethodCall(call), Some(_)) if call.method == "push" => Some(std::ptr::from_ref(call)),
-            _ => None,
-        });
         if self.branches + self.open == 0 {
-            self.understood.extend(pushes);
+            self.understood.extend(conditional_pushes(&e.body).map(std::ptr::from_ref));
         }
         self.visit_block(&e.body);
         self.loops -= 1;

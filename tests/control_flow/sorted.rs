@@ -169,7 +169,7 @@ fn first_of(x: &[f64], n: usize) -> Vec<f64> {
 }
 
 /// Two vectors under one condition, pairs, and parts of what has been collected.
-#[differentiable]
+#[differentiable(deny(dynamic))]
 fn both(x: &[f64], n: usize) -> f64 {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let mut all: Vec<f64> = Vec::new();

@@ -1,7 +1,7 @@
 //! Turns an annotated function into its staged twin: the same text over traced values.
 //!
-//! The body goes through one pass for each concern, in this order: [`asserts`] opens assertions, [`ranges`] compares for `contains`, [`arrays`] names ndarray's arrays, [`literals`] lifts float
-//! literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
+//! The body goes through one pass for each concern, in this order: [`asserts`] opens assertions, [`ranges`] compares for
+//! `contains`, [`arrays`] names ndarray's arrays, [`literals`] lifts float literals, [`casts`] rewrites conversions and `f64::` paths, [`types`] rewrites annotations and
 //! struct literals, [`truths`] leaves conditions in variables open, [`integers`] integers and the lengths of lists, [`exits`] makes
 //! values of `break`, `continue` and returns, [`flow`] stages `if`, `while` and counted `for`, [`calls`] dispatches calls of functions.
 //!
@@ -14,7 +14,7 @@ mod calls;
 mod casts;
 pub(crate) mod exits;
 mod flow;
-mod integers;
+pub(crate) mod integers;
 mod literals;
 mod macros;
 mod ranges;
@@ -96,7 +96,7 @@ fn list(function: &Function) -> TokenStream {
 fn body(function: &mut Function, types: &Types) -> Block {
     let mut body = (*function.original.block).clone();
     asserts::rewrite(&mut body);
-    ranges::rewrite(&mut body);
+    scope::walk(&mut ranges::Ranges, &function.params, &mut body);
     scope::walk(&mut arrays::Arrays, &function.params, &mut body);
     arrays::index(function, &mut body);
     let params = &function.params;

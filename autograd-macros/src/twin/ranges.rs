@@ -3,26 +3,19 @@
 //! Invariant: what may do something besides giving a value stays as it is.
 
 use syn::spanned::Spanned;
-use syn::visit_mut::{self, VisitMut};
-use syn::{Block, Expr, Item, RangeLimits, parse_quote_spanned};
+use syn::{Expr, RangeLimits, parse_quote_spanned};
 
 use super::asserts::is_plain;
+use super::scope::{Pass, Scope};
 
-/// Rewrites a body.
-pub fn rewrite(body: &mut Block) {
-    Ranges.visit_block_mut(body);
-}
+pub struct Ranges;
 
-struct Ranges;
-
-impl VisitMut for Ranges {
-    fn visit_expr_mut(&mut self, e: &mut Expr) {
-        if let Some(compared) = compared(e) {
-            *e = compared;
+impl Pass for Ranges {
+    fn enter(&mut self, expr: &mut Expr, _: &Scope) {
+        if let Some(compared) = compared(expr) {
+            *expr = compared;
         }
-        visit_mut::visit_expr_mut(self, e);
     }
-    fn visit_item_mut(&mut self, _: &mut Item) {}
 }
 
 fn compared(e: &Expr) -> Option<Expr> {

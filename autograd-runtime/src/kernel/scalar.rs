@@ -1046,12 +1046,8 @@ impl Done {
                     let how = l.b.ins().iconst(types::I64, how as i64);
                     let (p, address) = (types::I64, frame::order as *const () as usize);
                     let sorted = l.call(address, &[p, p, p, p], Some(p), &[to, from, len, how]).unwrap_or(len);
-                    let (go, broken) = (l.b.create_block(), l.b.create_block());
-                    l.b.set_cold_block(broken);
-                    l.b.ins().brif(sorted, go, &[], broken, &[]);
-                    enter(l, broken);
-                    breaks(l, cx, *place);
-                    enter(l, go);
+                    let none = l.b.ins().icmp_imm_s(IntCC::Equal, sorted, 0);
+                    unless(l, none, |l| breaks(l, cx, *place));
                     Val::List { at: to, len, dtype: DType::I64 }
                 }
                 Inst::Sum(list) => Val::Scalar(sum(l, cx, at(*list))?),
@@ -1067,14 +1063,8 @@ impl Done {
                 }
                 Inst::Holds { cond, place } => {
                     let cond = lane(*cond);
-                    let (go, broken) = (l.b.create_block(), l.b.create_block());
-                    l.b.set_cold_block(broken);
-                    // as in `guard`
                     let not = l.not(cond);
-                    l.b.ins().brif(not.value, broken, &[], go, &[]);
-                    enter(l, broken);
-                    breaks(l, cx, *place);
-                    enter(l, go);
+                    unless(l, not.value, |l| breaks(l, cx, *place));
                     Val::Scalar(cond)
                 }
                 Inst::Trip { number, limit, place } => {
@@ -1101,20 +1091,27 @@ pub(super) fn parts(v: Val) -> (Value, Value, DType) {
     }
 }
 
-/// Leaves with a fault if `bad`. What is wrong is written out of line: as arguments of a block that all share it would be put
-/// in place in front of the branch. Of the two ways Cranelift comes to the second one first: if that were the one out of a loop,
-/// nothing would be moved out of what is left of the loop.
-fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, bad: Value, kind: i64, place: i64, numbers: [Value; 2]) {
+/// Goes on unless something is `bad`; how it is left then is written out of line: as arguments of a block that all share it what is
+/// wrong would be put in place in front of the branch. Of the two ways Cranelift comes to the second one first: if that were the one
+/// out of a loop, nothing would be moved out of what is left of the loop.
+fn unless(l: &mut Lanes<'_, '_>, bad: Value, leave: impl FnOnce(&mut Lanes<'_, '_>)) {
     let (go, wrong) = (l.b.create_block(), l.b.create_block());
     l.b.set_cold_block(wrong);
     l.b.ins().brif(bad, wrong, &[], go, &[]);
     enter(l, wrong);
-    let [kind, place] = [kind, place].map(|n| l.b.ins().iconst(types::I64, n));
-    for (k, n) in [kind, place, numbers[0], numbers[1]].into_iter().enumerate() {
-        l.b.ins().store(mem(), n, cx.frame, frame::FAULT + 8 * k as i32);
-    }
-    l.b.ins().jump(cx.fault, &[]);
+    leave(l);
     enter(l, go);
+}
+
+/// Leaves with a fault if `bad`.
+fn guard(l: &mut Lanes<'_, '_>, cx: &Cx<'_>, bad: Value, kind: i64, place: i64, numbers: [Value; 2]) {
+    unless(l, bad, |l| {
+        let [kind, place] = [kind, place].map(|n| l.b.ins().iconst(types::I64, n));
+        for (k, n) in [kind, place, numbers[0], numbers[1]].into_iter().enumerate() {
+            l.b.ins().store(mem(), n, cx.frame, frame::FAULT + 8 * k as i32);
+        }
+        l.b.ins().jump(cx.fault, &[]);
+    });
 }
 
 /// Leaves: an assertion does not hold.
@@ -1728,7 +1725,7 @@ impl Room {
         };
         let (full, (go, vals)) = (l.b.create_block(), block(l, &[Form::Scalar(DType::I64); 2], |_| None));
         l.b.set_cold_block(full);
-        // as in `guard`
+        // as in `unless`
         let lack = lacks(l, self);
         l.b.ins().brif(lack, full, &[], go, &args(self));
         enter(l, full);

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Place, Result},
     ty::{DType, Ty},
 };
+use num_traits::float::{Float, TotalOrder};
 use std::cmp::Ordering;
 
 /// All operations of this family.
@@ -274,7 +275,7 @@ pub struct Sorting {
 
 impl Sorting {
     /// Writes the numbers of the elements in order, equal ones in theirs, and allocates nothing; whether there is such an order.
-    pub(crate) fn sort<T: num_traits::Float + TotalOrder>(self, x: &[T], numbers: &mut [i64]) -> bool {
+    pub(crate) fn sort<T: Float + TotalOrder>(self, x: &[T], numbers: &mut [i64]) -> bool {
         // one by itself is compared with nothing
         if !self.total && x.len() > 1 && x.iter().any(|x| x.is_nan()) {
             return false;
@@ -283,25 +284,10 @@ impl Sorting {
         let compare = |a: i64, b: i64| {
             let (a, b) = (&x[a as usize], &x[b as usize]);
             let (a, b) = if self.descending { (b, a) } else { (a, b) };
-            if self.total { a.total_order(b) } else { a.partial_cmp(b).unwrap_or(Ordering::Equal) }
+            if self.total { a.total_cmp(b) } else { a.partial_cmp(b).unwrap_or(Ordering::Equal) }
         };
         numbers.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
         true
-    }
-}
-
-/// The total order, which the two types have without a trait.
-pub(crate) trait TotalOrder {
-    fn total_order(&self, other: &Self) -> Ordering;
-}
-impl TotalOrder for f32 {
-    fn total_order(&self, other: &f32) -> Ordering {
-        self.total_cmp(other)
-    }
-}
-impl TotalOrder for f64 {
-    fn total_order(&self, other: &f64) -> Ordering {
-        self.total_cmp(other)
     }
 }
 

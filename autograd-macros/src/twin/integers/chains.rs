@@ -1,4 +1,5 @@
-//! Chains of iterators that end in a float, in whether a condition holds or in a vector of what a filter leaves, as loops: `x.iter().map(|v| v * v).sum()` becomes
+//! Chains of iterators that end in a float, in whether a condition holds or in a vector of what a filter leaves, as loops:
+//! `x.iter().map(|v| v * v).sum()` becomes
 //! `{ let mut acc = 0.0; for i in trips(0, x.len()) { let it = { let v = &x.at(i); v * v }; acc = acc + it; } acc }`.
 
 use quote::quote;
@@ -186,25 +187,23 @@ impl Integers<'_> {
             // once one is found, no other item is made
             body = vec![parse_quote!(if __acc == #zero { #(#body)* })];
         }
-        if collects {
-            return Some(parse_quote_spanned! {span=> {
-                #(#slices)*
-                let __trips = ::autograd::__private::int::<usize>(#len);
-                let mut __acc = ::autograd::__private::List::<#float>::repeat(0.0, __trips);
-                let mut __count = ::autograd::__private::Int::<usize>::number(0);
-                for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), __trips) {
-                    #(#body)*
-                }
-                __acc.slice(..__count)
-            }});
-        }
+        // what is collected is as long as all items at first
+        let list: Expr = parse_quote!(::autograd::__private::List::<#float>::repeat(0.0, #len));
+        let (start, count, end): (Expr, Option<Stmt>, Expr) = match collects {
+            true => {
+                let count = parse_quote!(let mut __count = ::autograd::__private::Int::<usize>::number(0););
+                (list, Some(count), parse_quote!(__acc.slice(..__count)))
+            }
+            false => (start, None, parse_quote!(__acc)),
+        };
         let value: Expr = parse_quote_spanned! {span=> {
             #(#slices)*
             let mut __acc = #start;
+            #count
             for __item in ::autograd::__private::flow::trips(::autograd::__private::Int::number(0), #len) {
                 #(#body)*
             }
-            __acc
+            #end
         }};
         Some(match test {
             Some((true, _)) => parse_quote_spanned!(span=> #value != #zero),

@@ -35,6 +35,24 @@ impl Push {
     }
 }
 
+/// The pushes that the body of a loop is written with, each a statement of the body or of a branch of it that has no other one. Of
+/// which vector they are is to be found out.
+fn written(body: &Block) -> impl Iterator<Item = (Push, &ExprMethodCall)> {
+    let inside = |stmt: &Stmt| match stmt {
+        Stmt::Expr(Expr::If(choice), _) if choice.else_branch.is_none() => choice.then_branch.stmts.len(),
+        _ => 0,
+    };
+    let places = body.stmts.iter().enumerate().flat_map(move |(at, stmt)| {
+        std::iter::once(None).chain((0..inside(stmt)).map(Some)).map(move |under| Push { id: 0, at, under })
+    });
+    places.filter_map(|push| push.call(body).map(|call| (push, call)))
+}
+
+/// The pushes under a condition that a counted loop is written with.
+pub(crate) fn conditional_pushes(body: &Block) -> impl Iterator<Item = &ExprMethodCall> {
+    written(body).filter(|(push, _)| push.under.is_some()).map(|(_, call)| call)
+}
+
 /// What a loop that makes vectors takes besides itself.
 #[derive(Default)]
 pub(super) struct Growth {
@@ -158,22 +176,13 @@ impl Integers<'_> {
         if leaves(&repeat.body) {
             return found;
         }
-        for (at, stmt) in repeat.body.stmts.iter().enumerate() {
-            let direct = Push { id: 0, at, under: None };
-            let inside = match stmt {
-                Stmt::Expr(Expr::If(choice), _) if choice.else_branch.is_none() => choice.then_branch.stmts.len(),
-                _ => 0,
-            };
-            let under = (0..inside).map(|k| Push { id: 0, at, under: Some(k) });
-            for push in std::iter::once(direct).chain(under) {
-                let Some(call) = push.call(&repeat.body) else { continue };
-                let (Some(id), Some(name)) = (self.list(&call.receiver), name(&call.receiver)) else { continue };
-                // the push itself names it once
-                let (body, iter) = (&repeat.body, &repeat.expr);
-                let once = times(&quote!(#body), &name) == 1 && !mentions(&quote!(#iter), &name, false);
-                if self.vars[id].grows && self.is_inner(id) && once {
-                    found.push(Push { id, ..push });
-                }
+        for (push, call) in written(&repeat.body) {
+            let (Some(id), Some(name)) = (self.list(&call.receiver), name(&call.receiver)) else { continue };
+            // the push itself names it once
+            let (body, iter) = (&repeat.body, &repeat.expr);
+            let once = times(&quote!(#body), &name) == 1 && !mentions(&quote!(#iter), &name, false);
+            if self.vars[id].grows && self.is_inner(id) && once {
+                found.push(Push { id, ..push });
             }
         }
         found
