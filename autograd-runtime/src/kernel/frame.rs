@@ -6,7 +6,10 @@
 //! needs more memory.
 
 use crate::op::list::Sorting;
-use std::{cell::Cell, mem::offset_of};
+use std::{
+    cell::Cell,
+    mem::{MaybeUninit, offset_of},
+};
 
 /// One loop's records, as generated code sees them.
 #[repr(C)]
@@ -17,7 +20,70 @@ pub struct Arena {
     capacity: u64,
     /// Of the records so far, in bytes.
     len: u64,
-    memory: Vec<u64>,
+    memory: Words,
+}
+
+/// Memory that is written before it is read.
+type Words = Vec<MaybeUninit<u64>>;
+
+/// Makes it so many words long, what is in it included; whether there is memory. New pages are not touched: the system need not
+/// give one that nobody writes to.
+fn extend(memory: &mut Words, words: usize) -> bool {
+    let before = memory.len();
+    let fits = memory.try_reserve_exact(words.saturating_sub(before)).is_ok();
+    if fits && words > before {
+        // SAFETY: there is room for as many, and they may hold anything.
+        unsafe { memory.set_len(words) };
+        if before <= KEPT && KEPT < words {
+            memory[KEPT] = MaybeUninit::new(UNTOUCHED);
+        }
+        #[cfg(target_os = "linux")]
+        if words >= LARGE {
+            pages(memory, libc::MADV_HUGEPAGE);
+        }
+    }
+    fits
+}
+
+/// Words above which large pages are asked for.
+const LARGE: usize = 1 << 20;
+
+/// Gives the system advice on the whole pages of some memory; whether it takes it.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn pages(words: &mut [MaybeUninit<u64>], advice: i32) -> bool {
+    // a multiple of all pages' sizes
+    const PAGE: usize = 1 << 16;
+    let start = words.as_mut_ptr().cast::<u8>();
+    let before = start.align_offset(PAGE);
+    let bytes = (8 * words.len()).saturating_sub(before) / PAGE * PAGE;
+    // SAFETY: these are whole pages of memory that is ours alone.
+    bytes == 0 || unsafe { libc::madvise(start.add(before).cast(), bytes, advice) } == 0
+}
+
+/// What stands in the word [`KEPT`] of memory that has more, until a run writes to it.
+const UNTOUCHED: u64 = 0x7ff4_a1b2_c3d4_e5f6;
+
+/// After a run: memory above [`KEPT`] that it took is lent to the system, which takes its pages when it needs them and not
+/// before, so that the next run, which will take as much, does not have to ask for them; what it did not take is given back.
+fn settle(memory: &mut Words) {
+    let Some(&word) = memory.get(KEPT) else { return };
+    // SAFETY: it was written when the memory became so long, or after the last run.
+    let touched = unsafe { word.assume_init() } != UNTOUCHED;
+    if touched && lend(&mut memory[KEPT..]) {
+        memory[KEPT] = MaybeUninit::new(UNTOUCHED);
+    } else {
+        *memory = Vec::new();
+    }
+}
+
+/// Lends pages to the system; whether it takes them. What is in them is lost.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn lend(words: &mut [MaybeUninit<u64>]) -> bool {
+    pages(words, libc::MADV_FREE)
+}
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn lend(_: &mut [MaybeUninit<u64>]) -> bool {
+    false
 }
 
 /// What generated code works in.
@@ -140,7 +206,7 @@ fn stack_limit() -> usize {
     here.saturating_sub(left)
 }
 
-/// Memory above this is given back after a run, in words.
+/// Memory above this is lent or given back after a run, in words.
 const KEPT: usize = 1 << 23;
 
 thread_local! {
@@ -190,7 +256,12 @@ impl Frame {
     /// Gives back what an unusually long run took.
     #[inline]
     fn trim(&mut self, arenas: usize) {
-        self.all[..arenas].iter_mut().filter(|a| a.memory.capacity() > KEPT).for_each(|a| *a = Arena::default());
+        for arena in self.all[..arenas].iter_mut().filter(|a| a.memory.len() > KEPT) {
+            settle(&mut arena.memory);
+            if arena.memory.is_empty() {
+                *arena = Arena::default();
+            }
+        }
         self.heap.trim();
     }
 }
@@ -212,13 +283,11 @@ pub(crate) fn held() -> usize {
 pub(super) unsafe extern "C" fn grow(arena: *mut Arena, bytes: u64) {
     // SAFETY: generated code passes the address it was given, which nothing else uses meanwhile.
     let arena = unsafe { &mut *arena };
-    let len = arena.memory.len();
-    let want = len.saturating_mul(2).max(FIRST).max(bytes.div_ceil(8) as usize);
-    if arena.memory.try_reserve_exact(want - len).is_err() {
+    let want = arena.memory.len().saturating_mul(2).max(FIRST).max(bytes.div_ceil(8) as usize);
+    if !extend(&mut arena.memory, want) {
         return;
     }
-    arena.memory.resize(want, 0);
-    arena.records = arena.memory.as_mut_ptr();
+    arena.records = arena.memory.as_mut_ptr().cast();
     arena.capacity = 8 * want as u64;
 }
 
@@ -228,7 +297,7 @@ const FIRST: usize = 256;
 /// A stack of lists: what is made in a trip of a loop goes when the trip ends. Blocks do not move.
 #[derive(Default)]
 struct Heap {
-    blocks: Vec<Vec<u64>>,
+    blocks: Vec<Words>,
     /// The block that is in use, and the words taken of it.
     block: usize,
     top: usize,
@@ -245,7 +314,7 @@ impl Heap {
             if self.blocks.get(self.block).is_some_and(|b| b.len() - self.top >= words) {
                 let at = &mut self.blocks[self.block][self.top..];
                 self.top += words;
-                return Some(at.as_mut_ptr());
+                return Some(at.as_mut_ptr().cast());
             }
             let next = if self.blocks.is_empty() { 0 } else { self.block + 1 };
             // a later block that is too small makes room for one that is not
@@ -255,8 +324,9 @@ impl Heap {
             if next == self.blocks.len() {
                 let size = self.blocks.last().map_or(BLOCK, |b| b.len().saturating_mul(2)).max(words);
                 let mut block = Vec::new();
-                block.try_reserve_exact(size).ok()?;
-                block.resize(size, 0);
+                if !extend(&mut block, size) {
+                    return None;
+                }
                 self.blocks.push(block);
             }
             (self.block, self.top) = (next, 0);
@@ -272,7 +342,8 @@ impl Heap {
     fn trim(&mut self) {
         // blocks get larger: the last one tells
         if self.blocks.last().is_some_and(|b| b.len() > KEPT) {
-            self.blocks.clear();
+            self.blocks.iter_mut().for_each(settle);
+            self.blocks.retain(|b| !b.is_empty());
         }
     }
 }

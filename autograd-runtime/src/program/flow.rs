@@ -56,7 +56,9 @@ pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Grap
     let memory = Cell::new(memory.filter(|_| scalar));
     let lowering = Lowering { scalar, pairs: RefCell::default(), memory, function: RefCell::default() };
     let g = prune(&lowering.finish(&lowering.expand(g, None)?)?)?;
-    if scalar { join(&g) } else { Ok(g) }
+    let g = if scalar { join(&g)? } else { g };
+    if std::env::var("AGDUMP").is_ok() { eprintln!("{g}"); }
+    Ok(g)
 }
 
 /// A loop and the arguments it starts from.
@@ -79,8 +81,10 @@ struct Pair {
     step: Arc<Graph>,
     /// Values in the record of a trip.
     record: usize,
-    /// The arguments of the loop that the step takes.
+    /// The arguments of the loop that the step takes, what is kept of the loop behind them.
     captures: Vec<usize>,
+    /// See [`Halves`].
+    fixed: Graph,
     /// The captures that it differentiates in, in order.
     captured: Vec<usize>,
     /// Which trips it is of; if of none, `step` is the whole way back ([`Checkpoints::back`]).
@@ -92,9 +96,11 @@ struct Pair {
 struct Halves {
     /// From the arguments of a trip to what is recorded of it.
     known: Graph,
-    /// The step back, and the arguments of the loop that it takes.
+    /// The step back, and the arguments of the loop that it takes, what is kept of the loop behind them.
     step: Graph,
     captures: Vec<usize>,
+    /// From the arguments of a trip to what is kept of the loop: elements of lists that are the same in all trips.
+    fixed: Graph,
 }
 
 impl Halves {
@@ -107,7 +113,20 @@ impl Halves {
 impl Pair {
     fn new(body: Graph, halves: Halves, captured: Vec<usize>, kept: Kept) -> Pair {
         let record = halves.record();
-        Pair { body, step: Arc::new(halves.step), record, captures: halves.captures, captured, kept }
+        let Halves { step, captures, fixed, .. } = halves;
+        Pair { body, step: Arc::new(step), record, captures, fixed, captured, kept }
+    }
+    /// The arguments of the loop, and behind them what is kept of it. A loop of no trips reads no element.
+    fn given(&self, b: &Builder, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
+        if self.fixed.outputs().is_empty() {
+            return Ok(args.to_vec());
+        }
+        let runs = b.inline(op.graph(0), args)?;
+        let tys = args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>();
+        let none = split::graph(&tys, &|b, _| Ok(self.fixed.output_types().map(|ty| diff::zeros(b, ty)).collect()))?;
+        let branches = [self.fixed.clone(), none].map(|g| Attr::Graph(Arc::new(g)));
+        let kept = b.add_control(&Op::with(&IF, branches), &[&runs, args].concat())?;
+        Ok([args, &kept].concat())
     }
     /// What the loop forwards gives besides what it carries: the number of trips and where the record ends, or what is kept of
     /// the last trip that counts.
@@ -156,6 +175,8 @@ pub(super) struct Inputs<'a> {
     pub free: &'a [bool],
     /// Of those, the ones that are the same in all trips of the loop that the graph is a trip of.
     pub same: &'a [bool],
+    /// The known ones that are, whether the backward part may read them or not.
+    pub fixed: &'a [bool],
 }
 
 impl Lowering {
@@ -231,8 +252,13 @@ impl Lowering {
                 };
                 let carried = n.op.int(2) as usize;
                 if n.op.is(&WHILE) {
-                    values.clone()
-                } else if pair.kept == Kept::Last {
+                    map[id.index()] = values.first().copied();
+                    all.insert(id, values.clone());
+                    continue;
+                }
+                let (loop_args, cotangents) = split_args(n, &args);
+                let args = [pair.given(&b, &n.op, loop_args)?, cotangents.to_vec()].concat();
+                if pair.kept == Kept::Last {
                     let (loop_args, cotangents) = split_args(n, &args);
                     let [captures, captured] =
                         [&pair.captures, &pair.captured].map(|of| of.iter().map(|&i| loop_args[i]).collect::<Vec<_>>());
@@ -276,7 +302,8 @@ impl Lowering {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
                 let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
                 let same = vec![false; open.len()];
-                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open, same: &same })?
+                let inputs = Inputs { unknown: &unknown, free: &open, same: &same, fixed: &same };
+                self.choice(&b, &n.op, &args, &inputs)?
             } else {
                 b.add_control(&n.op, &args)?
             };
@@ -394,7 +421,8 @@ impl Lowering {
         let ins: Vec<NodeId> = body.input_types().map(|ty| b.input(ty)).collect();
         let all = b.inline(known, &ins)?;
         let number = b.add(create::constant_bits(DType::I64, 0), &[])?;
-        let captures: Vec<NodeId> = halves.captures.iter().map(|&i| ins[i]).collect();
+        let given = [&ins[..], &b.inline(&halves.fixed, &ins)?].concat();
+        let captures: Vec<NodeId> = halves.captures.iter().map(|&i| given[i]).collect();
         let mut outs: Vec<NodeId> = condition.read.iter().map(|&k| all[k]).collect();
         outs.extend(b.inline(&condition.holds, &[&all[..], &[number], &captures].concat())?);
         let known = b.finish(outs)?;
@@ -404,7 +432,7 @@ impl Lowering {
         } else {
             (Kept::Taken, self.forwards(body, &known)?)
         };
-        let halves = Halves { known, step, captures: halves.captures.clone() };
+        let halves = Halves { known, step, captures: halves.captures.clone(), fixed: halves.fixed.clone() };
         let pair = Pair::new(body, halves, captured.to_vec(), kept);
         Ok(Some(Pair { record: condition.read.len(), ..pair }))
     }
@@ -420,7 +448,9 @@ impl Lowering {
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
         let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
-        let inputs = Inputs { unknown: &unknown, free: &free, same: &same };
+        let fixed: Vec<bool> =
+            (0..step.inputs().len()).map(|i| i < n && (i >= carried || body.outputs()[i] == body.inputs()[i])).collect();
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &same, fixed: &fixed };
         let cut = if self.scalar || has_calls(&step) {
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
         } else {
@@ -428,7 +458,7 @@ impl Lowering {
         };
         let record = cut.known.outputs().len();
         // a counter is computed from the trip
-        let captures: Vec<usize> = cut.free.iter().copied().collect();
+        let mut captures: Vec<usize> = cut.free.iter().copied().collect();
         let inner = Builder::new();
         let saved: Vec<NodeId> = cut.known.output_types().map(|ty| inner.input(ty)).collect();
         let trip = inner.input(&Ty::scalar(DType::I64));
@@ -440,6 +470,8 @@ impl Lowering {
                 read[at] = inner.add(Op::new(&arith::ADD), &[read[at], moved])?;
             }
         }
+        read.extend(cut.fixed.output_types().map(|ty| inner.input(ty)));
+        captures.extend(n..n + cut.fixed.outputs().len());
         let rest: Vec<NodeId> = step.inputs()[n..].iter().map(|&i| inner.input(step.ty(i))).collect();
         let outs = inner.inline(&cut.unknown, &[saved, read, rest].concat())?;
         let back = self.finish(&pass::optimise(&inner.finish(outs)?)?)?;
@@ -448,7 +480,7 @@ impl Lowering {
         let read: Vec<usize> = (0..record).filter(|&k| live[back.inputs()[k].index()]).collect();
         let step = without(&back, |k| k >= record || read.contains(&k))?;
         let known = cut.known.clone().with_outputs(read.iter().map(|&k| cut.known.outputs()[k]).collect());
-        Ok(Halves { known, step, captures })
+        Ok(Halves { known, step, captures, fixed: cut.fixed })
     }
 
     /// How the function of a call that is differentiated is called in both directions, and the number of its arena; inside the
@@ -491,7 +523,8 @@ impl Lowering {
         let step = pass::optimise(&b.finish([first, rest].concat())?)?;
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> = (0..step.inputs().len()).map(|i| takes.contains(&i)).collect();
-        let inputs = Inputs { unknown: &unknown, free: &free, same: &vec![false; unknown.len()] };
+        let none = vec![false; unknown.len()];
+        let inputs = Inputs { unknown: &unknown, free: &free, same: &none, fixed: &none };
         let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
         let record = cut.known.outputs().len();
         let inner = Builder::new();
@@ -536,10 +569,12 @@ impl Lowering {
             let values = hoist::add(b, &save, args, self.scalar)?;
             let trips = args[args.len() - 1];
             let end = if pair.record == 0 { trips } else { values[carried + 2] };
-            over(b, &pair, args, state, [trips, end], arena.clone(), self.scalar)
+            let args = pair.given(b, &stretch, args)?;
+            over(b, &pair, &args, state, [trips, end], arena.clone(), self.scalar)
         })?;
         let body = self.finish(&self.expand(&pass::optimise(body)?, None)?)?;
-        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), captured, kept: Kept::None })
+        let fixed = body.clone().with_outputs(Vec::new());
+        Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), fixed, captured, kept: Kept::None })
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.

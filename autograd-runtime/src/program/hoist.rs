@@ -67,13 +67,13 @@ pub(super) fn add(b: &Builder, op: &Op, args: &[NodeId], scalar: bool) -> Result
 }
 
 /// The values that come to the same whenever the graph runs with the same `fixed` inputs, and may be computed though it
-/// does not run.
-pub(super) fn same(g: &Graph, fixed: &[bool]) -> Vec<bool> {
+/// does not run; of some others that is `known`.
+pub(super) fn same(g: &Graph, fixed: &[bool], known: &dyn Fn(NodeId) -> bool) -> Vec<bool> {
     let mut same = vec![false; g.len()];
     for (id, n) in g.nodes() {
         same[id.index()] = match n.op.is(&INPUT) {
             true => fixed[n.op.int(0) as usize],
-            false => may_leave(n) && n.args.iter().all(|a| same[a.index()]),
+            false => known(id) || may_leave(n) && n.args.iter().all(|a| same[a.index()]),
         };
     }
     same
@@ -104,7 +104,7 @@ struct Leaving {
 
 impl Leaving {
     fn of(g: &Graph, fixed: &[bool], scalar: bool) -> Leaving {
-        let (live, same) = (g.live(), same(g, fixed));
+        let (live, same) = (g.live(), same(g, fixed, &|_| false));
         let mut leaves = vec![false; g.len()];
         // how many elements there are in memory of what a view shows
         let mut stored = vec![0; g.len()];

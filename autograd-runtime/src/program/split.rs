@@ -13,7 +13,7 @@ use crate::{
     op::{
         Attr, Lower, Op, OpDef, arith,
         control::{IF, PROJ, is_control},
-        list,
+        create, list,
     },
     ty::Ty,
 };
@@ -28,6 +28,8 @@ pub(super) struct Cut {
     pub unknown: Graph,
     /// Those free inputs, by their position among all inputs.
     pub free: BTreeSet<usize>,
+    /// From the known inputs to elements of lists that are the same in all trips, which the rest takes after the free inputs.
+    pub fixed: Graph,
 }
 
 /// Operations that take many cycles.
@@ -59,8 +61,17 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
     for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
         unknown[id.index()] |= n.args.iter().any(|a| unknown[a.index()]);
     }
+    // an element that is the same in all trips, of a list that is not there on the way back, is kept of the loop, not of each trip
+    let mut fixed = vec![false; g.len()];
+    let same = hoist::same(g, inputs.same, &|_| false);
+    for (id, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&list::GET)) {
+        let of = g.node(n.args[0]);
+        fixed[id.index()] =
+            of.op.is(&create::INPUT) && inputs.fixed[of.op.int(0) as usize] && !free[n.args[0].index()] && same[n.args[1].index()];
+    }
     // what leaves the loop backwards again is computed once in front of it
-    hoist::same(g, inputs.same).into_iter().zip(&mut free).for_each(|(s, f)| *f |= s);
+    let same = hoist::same(g, inputs.same, &|id| fixed[id.index()]);
+    same.into_iter().zip(&mut free).for_each(|(s, f)| *f |= s);
     let cheap = |id: NodeId| {
         let n = g.node(id);
         let read = n.op.is(&list::GET) || n.op.is(&list::LEN);
@@ -88,20 +99,30 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
             map[id.index()] = Some(known.add(n.op.clone(), &args)?);
         }
     }
-    let known = known.finish(saved.iter().map(|s| map[s.index()].expect("what is saved is known")).collect())?;
+    let at = |of: &[NodeId]| of.iter().map(|s| map[s.index()].expect("what is saved is known")).collect::<Vec<_>>();
 
     // the rest: known values are read, or computed again
+    let mut again = vec![false; g.len()];
+    let is_saved = |id: &NodeId| saved.contains(id);
+    let mut todo: Vec<NodeId> = wanted.iter().copied().filter(|w| !is_saved(w)).collect();
+    while let Some(id) = todo.pop() {
+        if !std::mem::replace(&mut again[id.index()], true) && !fixed[id.index()] {
+            todo.extend(g.node(id).args.iter().filter(|a| !is_saved(a)));
+        }
+    }
+    let kept: Vec<NodeId> = g.nodes().map(|(id, _)| id).filter(|id| again[id.index()] && fixed[id.index()]).collect();
+    let (of_trip, of_loop) = (at(&saved), at(&kept));
+    let known = known.finish([&of_trip[..], &of_loop].concat())?;
+    let [of_trip, of_loop] = {
+        let outs = known.outputs();
+        [&outs[..saved.len()], &outs[saved.len()..]].map(<[NodeId]>::to_vec)
+    };
+    let (known, fixed) = (known.clone().with_outputs(of_trip), known.with_outputs(of_loop));
+
     let rest = Builder::new();
     let mut map: Vec<Option<NodeId>> = vec![None; g.len()];
     for &s in &saved {
         map[s.index()] = Some(rest.input(g.ty(s)));
-    }
-    let mut again = vec![false; g.len()];
-    let mut todo: Vec<NodeId> = wanted.iter().copied().filter(|w| map[w.index()].is_none()).collect();
-    while let Some(id) = todo.pop() {
-        if !std::mem::replace(&mut again[id.index()], true) {
-            todo.extend(g.node(id).args.iter().filter(|a| map[a.index()].is_none()));
-        }
     }
     let mut read = BTreeSet::new();
     for (k, &i) in g.inputs().iter().enumerate() {
@@ -109,6 +130,9 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
             map[i.index()] = Some(rest.input(g.ty(i)));
             read.insert(k);
         }
+    }
+    for &id in &kept {
+        map[id.index()] = Some(rest.input(g.ty(id)));
     }
     for (k, &i) in g.inputs().iter().enumerate() {
         if inputs.unknown[k] {
@@ -122,7 +146,7 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
         }
     }
     let outs = g.outputs().iter().map(|o| map[o.index()].expect("outputs are computed")).collect();
-    Ok(Cut { known, unknown: rest.finish(outs)?, free: read })
+    Ok(Cut { known, unknown: rest.finish(outs)?, free: read, fixed })
 }
 
 /// As [`cut`], where the backward part computes all that is known again.
@@ -142,7 +166,8 @@ pub(super) fn recompute(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
         all[k] = rest.input(g.ty(g.inputs()[k]));
     }
     let outs = rest.inline(g, &all)?;
-    Ok(Cut { known, unknown: rest.finish(outs)?, free: read.into_iter().collect() })
+    let fixed = known.clone().with_outputs(Vec::new());
+    Ok(Cut { known, unknown: rest.finish(outs)?, free: read.into_iter().collect(), fixed })
 }
 
 /// The fewest values from which cheap operations make all that is wanted, without what is free; of several sets
