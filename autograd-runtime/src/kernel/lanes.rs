@@ -416,6 +416,21 @@ impl<'a, 'b> Lanes<'a, 'b> {
         self.each_lane(a, b, |l, a, b| if signed { l.b.ins().sshr(a, b) } else { l.b.ins().ushr(a, b) })
     }
 
+    /// How many bits are 1; I64.
+    pub fn count_ones(&mut self, a: Lane) -> Lane {
+        self.each_lane(a, a, |l, a, _| l.b.ins().popcnt(a))
+    }
+
+    /// How many of the highest bits are 0; I64.
+    pub fn leading_zeros(&mut self, a: Lane) -> Lane {
+        self.each_lane(a, a, |l, a, _| l.b.ins().clz(a))
+    }
+
+    /// How many of the lowest bits are 0; I64.
+    pub fn trailing_zeros(&mut self, a: Lane) -> Lane {
+        self.each_lane(a, a, |l, a, _| l.b.ins().ctz(a))
+    }
+
     /// What has no form for vectors.
     fn each_lane(&mut self, a: Lane, b: Lane, f: impl Fn(&mut Self, Value, Value) -> Value) -> Lane {
         if !self.is_vector() {

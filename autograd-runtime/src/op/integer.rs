@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// All operations of this family.
-pub static ALL: &[&OpDef] = &[&DIV, &REM, &UDIV, &UREM, &AND, &OR, &XOR, &SHL, &SHR, &USHR, &TRIP];
+pub static ALL: &[&OpDef] =
+    &[&DIV, &REM, &UDIV, &UREM, &AND, &OR, &XOR, &SHL, &SHR, &USHR, &ONES, &LEADING, &TRAILING, &TRIP];
 
 fn integers(op: &Op, a: &[&Ty]) -> Result<Ty> {
     match a.iter().find(|t| t.dtype != DType::I64) {
@@ -85,6 +86,28 @@ bits! {
     SHR "int_shr" |a, b| a.wrapping_shr(b as u32), |l, x| l.shr(x[0], x[1], true);
     /// a / 2ᵇ of unsigned integers, b modulo 64
     USHR "uint_shr" |a, b| a.cast_unsigned().wrapping_shr(b as u32).cast_signed(), |l, x| l.shr(x[0], x[1], false);
+}
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $id:ident $name:literal $count:ident;)*) => {$(
+        $(#[$doc])*
+        pub static $id: OpDef = OpDef {
+            name: $name, attrs: &[], arity: 1, infer: integers,
+            eval: Eval::Pointwise(|op, args, out| match (args, out) {
+                ([Slice::I64(x)], SliceMut::I64(z)) => map(x, z, |a: i64| i64::from(a.$count())),
+                (args, out) => Err(mismatch(op, args, &out)),
+            }),
+            derivative: Derivative::Zero, saves: 0, lower: Lower::Inline(|l, x, _| l.$count(x[0])),
+        };
+    )*};
+}
+counts! {
+    /// how many of the 64 bits are 1
+    ONES "int_count_ones" count_ones;
+    /// how many of the highest bits are 0; 64 of 0
+    LEADING "int_leading_zeros" leading_zeros;
+    /// how many of the lowest bits are 0; 64 of 0
+    TRAILING "int_trailing_zeros" trailing_zeros;
 }
 
 /// The number of a trip, which is an error from `limit` on.

@@ -56,9 +56,7 @@ pub(super) fn lower(g: &Graph, scalar: bool, memory: Option<u64>) -> Result<Grap
     let memory = Cell::new(memory.filter(|_| scalar));
     let lowering = Lowering { scalar, pairs: RefCell::default(), memory, function: RefCell::default() };
     let g = prune(&lowering.finish(&lowering.expand(g, None)?)?)?;
-    let g = if scalar { join(&g)? } else { g };
-    if std::env::var("AGDUMP").is_ok() { eprintln!("{g}"); }
-    Ok(g)
+    if scalar { join(&g) } else { Ok(g) }
 }
 
 /// A loop and the arguments it starts from.
@@ -448,8 +446,9 @@ impl Lowering {
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
         let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
-        let fixed: Vec<bool> =
-            (0..step.inputs().len()).map(|i| i < n && (i >= carried || body.outputs()[i] == body.inputs()[i])).collect();
+        let fixed: Vec<bool> = (0..step.inputs().len())
+            .map(|i| i < n && (i >= carried || body.outputs()[i] == body.inputs()[i]))
+            .collect();
         let inputs = Inputs { unknown: &unknown, free: &free, same: &same, fixed: &fixed };
         let cut = if self.scalar || has_calls(&step) {
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?

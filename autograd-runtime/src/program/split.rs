@@ -66,8 +66,10 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
     let same = hoist::same(g, inputs.same, &|_| false);
     for (id, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&list::GET)) {
         let of = g.node(n.args[0]);
-        fixed[id.index()] =
-            of.op.is(&create::INPUT) && inputs.fixed[of.op.int(0) as usize] && !free[n.args[0].index()] && same[n.args[1].index()];
+        fixed[id.index()] = of.op.is(&create::INPUT)
+            && inputs.fixed[of.op.int(0) as usize]
+            && !free[n.args[0].index()]
+            && same[n.args[1].index()];
     }
     // what leaves the loop backwards again is computed once in front of it
     let same = hoist::same(g, inputs.same, &|id| fixed[id.index()]);

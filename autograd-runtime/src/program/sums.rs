@@ -23,9 +23,9 @@ pub(super) fn into_place(g: &Graph) -> Result<Graph> {
     let mut g = g.clone();
     let loops: [&OpDef; 3] = [&WHILE, &WHILE_BACK, &CALL_BACK];
     if g.nodes().any(|(_, n)| is_sum(n) || loops.iter().any(|d| n.op.is(d))) {
-        g = elements(&g)?;
+        g = all_elements(g)?;
         while let Some(next) = moved(&g)? {
-            g = elements(&next)?;
+            g = all_elements(next)?;
         }
     }
     if g.nodes().any(|(_, n)| n.op.is(&list::ADD)) { begun(&g) } else { Ok(g) }
@@ -42,6 +42,18 @@ fn is_zero(g: &Graph, id: NodeId) -> bool {
 /// How often a node is used by what is needed, outputs included.
 fn uses(g: &Graph, live: &[bool], id: NodeId) -> usize {
     g.users(id).filter(|(u, _)| live[u.index()]).count() + g.outputs().iter().filter(|o| **o == id).count()
+}
+
+/// As [`elements`], of sums of sums too.
+fn all_elements(mut g: Graph) -> Result<Graph> {
+    while g.nodes().any(|(_, n)| is_sum(n)) {
+        let next = elements(&g)?;
+        if next == g {
+            break;
+        }
+        g = next;
+    }
+    Ok(g)
 }
 
 /// Sums with terms that are zeros, with elements added or not.

@@ -11,7 +11,7 @@ use super::extremes::Taker;
 use super::{Integers, Kind, int, number, unparenthesised};
 
 /// Methods of integers that `Int` has, beside `pow`.
-pub(super) const METHODS: [&str; 12] = [
+pub(super) const METHODS: [&str; 18] = [
     "min",
     "max",
     "abs",
@@ -24,6 +24,12 @@ pub(super) const METHODS: [&str; 12] = [
     "wrapping_sub",
     "wrapping_mul",
     "signum",
+    "count_ones",
+    "count_zeros",
+    "leading_ones",
+    "leading_zeros",
+    "trailing_ones",
+    "trailing_zeros",
 ];
 
 impl VisitMut for Integers<'_> {

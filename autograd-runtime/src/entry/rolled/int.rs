@@ -401,6 +401,41 @@ impl<I: Integer> Int<I> {
         }
         y
     }
+    /// `f` now, `def` of the bits of a traced one that are the type's: 64, the others 0.
+    fn counted(self, f: impl FnOnce(I) -> u32, def: &'static OpDef) -> Int<u32> {
+        if self.traced().is_none() {
+            return Int::number(f(self.plain()));
+        }
+        // of a negative number the bits above are 1
+        let signed = I::BITS < 64 && I::min_value() != I::zero();
+        let mask = Int::<i64>::number(if signed { (1 << I::BITS) - 1 } else { -1 }).value();
+        let v = self.value();
+        Int::from_value(emitted(|e| {
+            let v = Ex::new(e, V::Tensor(v));
+            if signed { v.op2(&integer::AND, &Ex::new(e, V::Tensor(mask))).op1(def) } else { v.op1(def) }
+        }))
+    }
+    pub fn count_ones(self) -> Int<u32> {
+        self.counted(I::count_ones, &integer::ONES)
+    }
+    pub fn count_zeros(self) -> Int<u32> {
+        Int::number(I::BITS) - self.count_ones()
+    }
+    pub fn leading_zeros(self) -> Int<u32> {
+        if self.traced().is_none() {
+            return Int::number(self.plain().leading_zeros());
+        }
+        self.counted(I::leading_zeros, &integer::LEADING) - Int::number(64 - I::BITS)
+    }
+    pub fn leading_ones(self) -> Int<u32> {
+        (!self).leading_zeros()
+    }
+    pub fn trailing_zeros(self) -> Int<u32> {
+        self.counted(I::trailing_zeros, &integer::TRAILING).min(I::BITS)
+    }
+    pub fn trailing_ones(self) -> Int<u32> {
+        (!self).trailing_zeros()
+    }
     pub fn is_power_of_two(self) -> bool {
         self.read("an integer is asked whether it is a power of two").count_ones() == 1
     }
