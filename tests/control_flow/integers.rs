@@ -239,3 +239,34 @@ fn short_lists_are_read_in_one_loop_after_another() {
         agrees(&x, |x| weighted(x, k), |x| weighted::value_and_grad(x, k));
     }
 }
+
+/// Bits that are counted, of integers of all widths.
+#[differentiable]
+fn counted(x: f64, a: u64, b: i32, c: u8, n: usize) -> f64 {
+    let all = a.count_ones() + 3 * a.leading_zeros() + 5 * a.trailing_zeros() + 7 * a.trailing_ones() + 11 * a.leading_ones();
+    let narrow = b.count_ones() + 3 * b.leading_zeros() + 5 * b.trailing_zeros() + 7 * b.count_zeros();
+    let byte = c.count_ones() + 3 * c.leading_zeros() + 5 * c.trailing_zeros() + 7 * c.count_zeros() + 11 * c.leading_ones();
+    let mut y = x;
+    let mut left = n;
+    while left != 0 {
+        let k = left.trailing_zeros();
+        y = (y * (1.0 + 0.01 * f64::from(k))).sin() + 0.1 * (left.count_ones() as f64) * x;
+        left &= left - 1;
+    }
+    y + x * f64::from(all) + x * x * f64::from(narrow + byte)
+}
+
+#[test]
+fn bits_are_counted() {
+    for (a, b, c, n) in [
+        (0, 0, 0, 0),
+        (u64::MAX, -1, u8::MAX, 1),
+        (1 << 63, i32::MIN, 128, 0b1011_0010),
+        (12_345_678_901, -96, 0b0110, usize::MAX >> 40),
+    ] {
+        let f = |x: f64| counted(x, a, b, c, n);
+        agrees(&[0.4], |x| f(x[0]), |x| counted::value_and_grad(x[0], a, b, c, n).map(|(v, d)| (v, vec![d])));
+    }
+    let all = [(5, 7), (1, 0), (1 << 40, 9)].map(|(a, n)| counted::explain(0.3, a, -5, 3, n).unwrap());
+    super::one_program(&all);
+}

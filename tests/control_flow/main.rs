@@ -24,6 +24,7 @@ mod in_front;
 mod indices;
 mod integers;
 mod invariants;
+mod kept;
 mod limits;
 mod lookups;
 mod parts;

@@ -447,3 +447,63 @@ pub(super) unsafe extern "C" fn add(to: *mut u8, term: *const u8, n: u64, size: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What generated code does that records so many words: each is written, then read.
+    fn record(frame: &mut Frame, words: usize) {
+        let arena = &mut frame.all[0];
+        if arena.capacity < 8 * words as u64 {
+            // SAFETY: it is this run's.
+            unsafe { grow(arena, 8 * words as u64) };
+        }
+        assert_eq!(arena.records, arena.memory.as_mut_ptr().cast());
+        assert!(arena.capacity >= 8 * words as u64);
+        for (k, word) in arena.memory[..words].iter_mut().enumerate().step_by(512) {
+            word.write(k as u64);
+        }
+        // SAFETY: these have just been written.
+        let same = |(k, word): (usize, &MaybeUninit<u64>)| unsafe { word.assume_init() } == k as u64;
+        assert!(arena.memory[..words].iter().enumerate().step_by(512).all(same));
+    }
+    fn run(words: usize, list: u64) {
+        Frame::with(1, 0, false, |frame| {
+            record(frame, words);
+            // SAFETY: it is that of the run.
+            let at = unsafe { take(frame, list, 8) };
+            assert!(!at.is_null());
+            // SAFETY: there is room for so many words.
+            unsafe { std::slice::from_raw_parts_mut(at, list as usize) }.fill(1);
+        });
+    }
+
+    #[test]
+    fn memory_that_is_not_used_is_given_back() {
+        let held = std::thread::spawn(|| {
+            let large = KEPT + (1 << 16);
+            let mut held_after = |words, list| {
+                run(words, list);
+                held()
+            };
+            [
+                held_after(100, 10),
+                held_after(large, 10),
+                held_after(large, 10),
+                held_after(large, 10),
+                held_after(1000, large as u64),
+                held_after(1000, large as u64),
+                held_after(1000, 10),
+            ]
+        });
+        let [small, first, second, third, list, again, last] = held.join().unwrap();
+        assert!(small < 1 << 20, "{small}");
+        // what runs use again and again stays, whether the system takes its pages or not
+        let lends = cfg!(any(target_os = "linux", target_vendor = "apple"));
+        for held in [first, second, third, list, again] {
+            assert_eq!(held > 8 * KEPT, lends, "{held}");
+        }
+        assert!(last <= 8 * KEPT, "{last}");
+    }
+}
