@@ -243,9 +243,11 @@ fn short_lists_are_read_in_one_loop_after_another() {
 /// Bits that are counted, of integers of all widths.
 #[differentiable]
 fn counted(x: f64, a: u64, b: i32, c: u8, n: usize) -> f64 {
-    let all = a.count_ones() + 3 * a.leading_zeros() + 5 * a.trailing_zeros() + 7 * a.trailing_ones() + 11 * a.leading_ones();
+    let all =
+        a.count_ones() + 3 * a.leading_zeros() + 5 * a.trailing_zeros() + 7 * a.trailing_ones() + 11 * a.leading_ones();
     let narrow = b.count_ones() + 3 * b.leading_zeros() + 5 * b.trailing_zeros() + 7 * b.count_zeros();
-    let byte = c.count_ones() + 3 * c.leading_zeros() + 5 * c.trailing_zeros() + 7 * c.count_zeros() + 11 * c.leading_ones();
+    let byte =
+        c.count_ones() + 3 * c.leading_zeros() + 5 * c.trailing_zeros() + 7 * c.count_zeros() + 11 * c.leading_ones();
     let mut y = x;
     let mut left = n;
     while left != 0 {

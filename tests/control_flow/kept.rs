@@ -140,6 +140,29 @@ fn bounded(x: &[f64], n: usize) -> f64 {
     s
 }
 
+#[differentiable]
+fn damped(x: f64, m: usize) -> f64 {
+    let mut s = x;
+    for _ in 0..m {
+        s = s.sin() * x;
+    }
+    s
+}
+
+/// A condition that takes a derivative, of a list that is written behind the loop.
+#[differentiable]
+fn steep(b: &[f64], m: usize) -> f64 {
+    let mut w = vec![0.5; b.len() + 1];
+    for i in 0..b.len() {
+        let mut x = b[i];
+        while damped::grad(x, m).unwrap() > 0.2 && x > 0.01 {
+            x = x * w[i];
+        }
+        w[i + 1] = 0.8 * x.cos();
+    }
+    w[b.len()]
+}
+
 fn some(n: usize) -> Vec<f64> {
     (0..n).map(|i| (0.3 + 0.7 * i as f64).sin()).collect()
 }
@@ -168,6 +191,10 @@ fn values_and_gradients() {
     for n in [1, 2, 7] {
         let x = some(n);
         agrees(&x, |x| halves(x, 0, n), |x| halves::value_and_grad(x, 0, n));
+    }
+    for m in [0, 1, 4] {
+        let b: Vec<f64> = x.iter().map(|x| x.abs() + 0.4).collect();
+        agrees(&b, |b| steep(b, m), |b| steep::value_and_grad(b, m));
     }
     for n in [0, 1, 6, 50] {
         agrees(&x, |x| bounded(x, n), |x| bounded::value_and_grad(x, n));

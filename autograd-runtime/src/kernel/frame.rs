@@ -37,28 +37,27 @@ fn extend(memory: &mut Words, words: usize) -> bool {
         if before <= KEPT && KEPT < words {
             memory[KEPT] = MaybeUninit::new(UNTOUCHED);
         }
-        #[cfg(target_os = "linux")]
-        if words >= LARGE {
-            pages(memory, libc::MADV_HUGEPAGE);
-        }
+        large_pages(memory);
     }
     fits
 }
 
-/// Words above which large pages are asked for.
-const LARGE: usize = 1 << 20;
-
-/// Gives the system advice on the whole pages of some memory; whether it takes it.
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-fn pages(words: &mut [MaybeUninit<u64>], advice: i32) -> bool {
-    // a multiple of all pages' sizes
-    const PAGE: usize = 1 << 16;
-    let start = words.as_mut_ptr().cast::<u8>();
-    let before = start.align_offset(PAGE);
-    let bytes = (8 * words.len()).saturating_sub(before) / PAGE * PAGE;
-    // SAFETY: these are whole pages of memory that is ours alone.
-    bytes == 0 || unsafe { libc::madvise(start.add(before).cast(), bytes, advice) } == 0
+/// Asks for large pages, where there is much memory: fewer of them have to be asked for and looked up.
+#[cfg(target_os = "linux")]
+fn large_pages(words: &mut [MaybeUninit<u64>]) {
+    const LARGE: usize = 1 << 20;
+    const PAGE: usize = 1 << 12;
+    if words.len() >= LARGE {
+        // with the pages that it begins and ends in: of one mapping that becomes several the system does not move the pages
+        // when it grows, but copies what is in them
+        let start = words.as_mut_ptr().cast::<libc::c_void>();
+        let before = start.addr() % PAGE;
+        // SAFETY: such advice changes nothing that is in memory.
+        unsafe { libc::madvise(start.wrapping_byte_sub(before), 8 * words.len() + before, libc::MADV_HUGEPAGE) };
+    }
 }
+#[cfg(not(target_os = "linux"))]
+fn large_pages(_: &mut [MaybeUninit<u64>]) {}
 
 /// What stands in the word [`KEPT`] of memory that has more, until a run writes to it.
 const UNTOUCHED: u64 = 0x7ff4_a1b2_c3d4_e5f6;
@@ -79,7 +78,13 @@ fn settle(memory: &mut Words) {
 /// Lends pages to the system; whether it takes them. What is in them is lost.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 fn lend(words: &mut [MaybeUninit<u64>]) -> bool {
-    pages(words, libc::MADV_FREE)
+    // a multiple of all pages' sizes
+    const PAGE: usize = 1 << 16;
+    let start = words.as_mut_ptr().cast::<u8>();
+    let before = start.align_offset(PAGE);
+    let bytes = (8 * words.len()).saturating_sub(before) / PAGE * PAGE;
+    // SAFETY: these are whole pages of memory that is ours alone, and nothing in them is read again.
+    bytes == 0 || unsafe { libc::madvise(start.add(before).cast(), bytes, libc::MADV_FREE) } == 0
 }
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 fn lend(_: &mut [MaybeUninit<u64>]) -> bool {
@@ -256,7 +261,9 @@ impl Frame {
     /// Gives back what an unusually long run took.
     #[inline]
     fn trim(&mut self, arenas: usize) {
-        for arena in self.all[..arenas].iter_mut().filter(|a| a.memory.len() > KEPT) {
+        // a run that records nothing may stand between two that do
+        let all = if arenas > 0 { &mut self.all[..] } else { &mut [] };
+        for arena in all.iter_mut().filter(|a| a.memory.len() > KEPT) {
             settle(&mut arena.memory);
             if arena.memory.is_empty() {
                 *arena = Arena::default();
@@ -483,7 +490,7 @@ mod tests {
     fn memory_that_is_not_used_is_given_back() {
         let held = std::thread::spawn(|| {
             let large = KEPT + (1 << 16);
-            let mut held_after = |words, list| {
+            let held_after = |words, list| {
                 run(words, list);
                 held()
             };

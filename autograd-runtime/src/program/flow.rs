@@ -114,18 +114,7 @@ impl Pair {
         let Halves { step, captures, fixed, .. } = halves;
         Pair { body, step: Arc::new(step), record, captures, fixed, captured, kept }
     }
-    /// The arguments of the loop, and behind them what is kept of it. A loop of no trips reads no element.
-    fn given(&self, b: &Builder, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
-        if self.fixed.outputs().is_empty() {
-            return Ok(args.to_vec());
-        }
-        let runs = b.inline(op.graph(0), args)?;
-        let tys = args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>();
-        let none = split::graph(&tys, &|b, _| Ok(self.fixed.output_types().map(|ty| diff::zeros(b, ty)).collect()))?;
-        let branches = [self.fixed.clone(), none].map(|g| Attr::Graph(Arc::new(g)));
-        let kept = b.add_control(&Op::with(&IF, branches), &[&runs, args].concat())?;
-        Ok([args, &kept].concat())
-    }
+
     /// What the loop forwards gives besides what it carries: the number of trips and where the record ends, or what is kept of
     /// the last trip that counts.
     fn left(&self) -> Vec<Ty> {
@@ -255,7 +244,7 @@ impl Lowering {
                     continue;
                 }
                 let (loop_args, cotangents) = split_args(n, &args);
-                let args = [pair.given(&b, &n.op, loop_args)?, cotangents.to_vec()].concat();
+                let args = [self.given(&b, pair, &n.op, loop_args)?, cotangents.to_vec()].concat();
                 if pair.kept == Kept::Last {
                     let (loop_args, cotangents) = split_args(n, &args);
                     let [captures, captured] =
@@ -540,7 +529,7 @@ impl Lowering {
         outs.extend(both.inline(&cut.known, &ins)?);
         let save = self.finish(&pass::optimise(&both.finish(outs)?)?)?;
         // what no derivative is taken of is called as from outside
-        let plain = Arc::new(self.finish(&self.expand(&pass::settle(body)?, None)?)?);
+        let plain = Arc::new(self.inside(body)?);
         let bound = |g: &Graph| control::bind(g, &s, &plain);
         Ok(CallPair { save: bound(&save)?, back: Arc::new(bound(&back)?), record, takes })
     }
@@ -568,12 +557,30 @@ impl Lowering {
             let values = hoist::add(b, &save, args, self.scalar)?;
             let trips = args[args.len() - 1];
             let end = if pair.record == 0 { trips } else { values[carried + 2] };
-            let args = pair.given(b, &stretch, args)?;
+            let args = self.given(b, &pair, &stretch, args)?;
             over(b, &pair, &args, state, [trips, end], arena.clone(), self.scalar)
         })?;
         let body = self.finish(&self.expand(&pass::optimise(body)?, None)?)?;
         let fixed = body.clone().with_outputs(Vec::new());
         Ok(Pair { body, step: Arc::new(step), record: 0, captures: Vec::new(), fixed, captured, kept: Kept::None })
+    }
+
+    /// The last form of a graph that no way back is cut from.
+    fn inside(&self, g: &Graph) -> Result<Graph> {
+        self.finish(&self.expand(&pass::settle(g)?, None)?)
+    }
+
+    /// The arguments of a loop, and behind them what is kept of it. A loop of no trips reads no element.
+    fn given(&self, b: &Builder, pair: &Pair, op: &Op, args: &[NodeId]) -> Result<Vec<NodeId>> {
+        if pair.fixed.outputs().is_empty() {
+            return Ok(args.to_vec());
+        }
+        let runs = b.inline(&self.inside(op.graph(0))?, args)?;
+        let tys = args.iter().map(|&a| b.ty_of(a)).collect::<Vec<_>>();
+        let none = split::graph(&tys, &|b, _| Ok(pair.fixed.output_types().map(|ty| diff::zeros(b, ty)).collect()))?;
+        let branches = [pair.fixed.clone(), none].map(|g| Attr::Graph(Arc::new(g)));
+        let kept = b.add_control(&Op::with(&IF, branches), &[&runs, args].concat())?;
+        Ok([args, &kept].concat())
     }
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
@@ -593,7 +600,7 @@ impl Lowering {
         for &i in g.inputs() {
             map[i.index()] = Some(b.input(g.ty(i)));
         }
-        let inside = |g: &Graph| self.finish(&self.expand(&pass::settle(g)?, None)?);
+        let inside = |g: &Graph| self.inside(g);
         for (id, n) in g.nodes() {
             if !live[id.index()] || n.op.is(&create::INPUT) {
                 continue;

@@ -146,7 +146,13 @@ fn may_write(n: &Node, x: NodeId) -> bool {
     let first = n.args[0] == x;
     match () {
         () if n.op.is(&list::SET) || n.op.is(&list::ADD) => first,
-        () if n.op.is(&arith::ADD) || n.op.is(&IF) => true,
+        () if n.op.is(&arith::ADD) => true,
+        // one whose branches only read elements does not
+        () if n.op.is(&IF) => n.subgraphs().any(|g| {
+            g.nodes().any(|(_, n)| {
+                !n.op.is(&create::INPUT) && (n.ty.is_list() || n.subgraphs().next().is_some() || is_call(&n.op))
+            }) || g.output_types().any(Ty::is_list)
+        }),
         () if n.op.is(&WHILE) || n.op.is(&WHILE_SAVE) => n.args[..n.op.int(2) as usize].contains(&x),
         () if n.op.is(&WHILE_BACK) || n.op.is(&CALL_BACK) => n.args[n.args.len() - n.op.int(2) as usize..].contains(&x),
         () => false,
