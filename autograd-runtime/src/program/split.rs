@@ -105,7 +105,7 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
 
     // the rest: known values are read, or computed again
     let mut again = vec![false; g.len()];
-    let is_saved = |id: &NodeId| saved.contains(id);
+    let is_saved = |id: &NodeId| saved.binary_search(id).is_ok();
     let mut todo: Vec<NodeId> = wanted.iter().copied().filter(|w| !is_saved(w)).collect();
     while let Some(id) = todo.pop() {
         if !std::mem::replace(&mut again[id.index()], true) && !fixed[id.index()] {

@@ -261,3 +261,51 @@ fn into(g: &Graph, sum: NodeId, to: NodeId, term: NodeId) -> Result<Graph> {
         &|id| if id == from { vec![to] } else { Vec::new() },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_sums_go_into_branches() {
+        let branch = |last: &str| {
+            format!(
+                "{{
+  %0 = input : i64[]
+  %1 = input : f64[]
+  %2 = input : i64[]
+  %3 = const 0.0 : f64[]
+  %4 = list_fill(%3, %0) : f64[?]
+  {last}
+}}"
+            )
+        };
+        let (yes, no) = (branch("%5 = list_add(%4, %2, %1) {place=0} : f64[?]\n  return %5"), branch("return %4"));
+        let text = format!(
+            "%0 = input : f64[?]
+%1 = input : i64[]
+%2 = input : f64[]
+%3 = input : bool[]
+%4 = const 0.0 : f64[]
+%5 = list_len(%0) : i64[]
+%6 = list_fill(%4, %5) : f64[?]
+%7 = list_add(%6, %1, %2) {{place=0}} : f64[?]
+%8 = if(%3, %5, %2, %1) {{then={yes}, else={no}}} : f64[?]
+%9 = proj(%8) {{index=0, dtype=f64, shape=[?]}} : f64[?]
+%10 = add(%7, %9) : f64[?]
+%11 = add(%0, %10) : f64[?]
+return %11
+"
+        );
+        let g: Graph = text.parse().unwrap();
+        let done = into_place(&g).unwrap();
+        let mut todo = vec![&done];
+        while let Some(g) = todo.pop() {
+            let live = g.live();
+            for (id, n) in g.nodes().filter(|(id, _)| live[id.index()]) {
+                assert!(!is_sum(n) && !n.op.is(&list::FILL), "{id:?} in {done}");
+                todo.extend(n.subgraphs());
+            }
+        }
+    }
+}
