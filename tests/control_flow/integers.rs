@@ -252,10 +252,10 @@ fn counted(x: f64, a: u64, b: i32, c: u8, n: usize) -> f64 {
     let mut left = n;
     while left != 0 {
         let k = left.trailing_zeros();
-        y = (y * (1.0 + 0.01 * f64::from(k))).sin() + 0.1 * (left.count_ones() as f64) * x;
+        y = (y * (1.0 + 0.01 * k as f64)).sin() + 0.1 * (left.count_ones() as f64) * x;
         left &= left - 1;
     }
-    y + x * f64::from(all) + x * x * f64::from(narrow + byte)
+    y + x * all as f64 + x * x * (narrow + byte) as f64
 }
 
 #[test]
