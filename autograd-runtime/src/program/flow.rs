@@ -160,9 +160,7 @@ pub(super) struct Inputs<'a> {
     pub unknown: &'a [bool],
     /// Of the known ones, those that the backward part may read at no cost.
     pub free: &'a [bool],
-    /// Of those, the ones that are the same in all trips of the loop that the graph is a trip of.
-    pub same: &'a [bool],
-    /// The known ones that are, whether the backward part may read them or not.
+    /// The known ones that are the same in all trips of the loop that the graph is a trip of.
     pub fixed: &'a [bool],
 }
 
@@ -237,40 +235,13 @@ impl Lowering {
                 let (_, values, Recorded::Loop(pair)) = &recorded[at] else {
                     return Err(Error::Compile("bug: a loop is taken for a call".into()));
                 };
-                let carried = n.op.int(2) as usize;
                 if n.op.is(&WHILE) {
-                    map[id.index()] = values.first().copied();
-                    all.insert(id, values.clone());
-                    continue;
-                }
-                let (loop_args, cotangents) = split_args(n, &args);
-                let args = [self.given(&b, pair, &n.op, loop_args)?, cotangents.to_vec()].concat();
-                if pair.kept == Kept::Last {
-                    let (loop_args, cotangents) = split_args(n, &args);
-                    let [captures, captured] =
-                        [&pair.captures, &pair.captured].map(|of| of.iter().map(|&i| loop_args[i]).collect::<Vec<_>>());
-                    let kept = &values[carried..];
-                    asked(n, pair, &taken::back(&b, &pair.step, kept, &captures, cotangents, &captured)?)
+                    values.clone()
                 } else {
-                    // as the `while_save` of the pair
-                    let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
-                    // of what is known otherwise nothing need be recorded by a loop around this one
-                    let known = if pair.kept == Kept::Taken { None } else { trips(&b, &n.op, &args)? };
-                    let trips = known.unwrap_or(values[carried]);
-                    let end = if self.scalar && pair.record == 0 {
-                        b.add(create::constant_bits(DType::I64, 0), &[])?
-                    } else {
-                        values[carried + 1]
-                    };
-                    let ends = [trips, end];
                     // a choice over tensors runs programs of its own, which have no part in this record
-                    match guard(g, n).filter(|_| self.scalar) {
-                        Some((c, when)) => {
-                            let c = map[c.index()].expect("arguments come first");
-                            guarded(&b, n, &args, ends, &arena, pair, c, when)?
-                        }
-                        None => back(&b, n, &args, ends, arena, pair, self.scalar)?,
-                    }
+                    let guard = guard(g, n).filter(|_| self.scalar);
+                    let guard = guard.map(|(c, when)| (map[c.index()].expect("arguments come first"), when));
+                    self.way_back(&b, n, &args, values, pair, guard)?
                 }
             } else if (n.op.is(&CALL) || n.op.is(&CALL_VJP)) && called.contains(&key(n)) {
                 let at = match recorded.iter().position(|r| r.0 == key(n)) {
@@ -288,9 +259,8 @@ impl Lowering {
             } else if let (true, Some(_)) = (n.op.is(&IF) && unknown[id.index()], inputs) {
                 let unknown: Vec<bool> = n.args[1..].iter().map(|a| unknown[a.index()]).collect();
                 let open: Vec<bool> = n.args[1..].iter().map(|&a| !g.ty(a).is_list() || free(a)).collect();
-                let same = vec![false; open.len()];
-                let inputs = Inputs { unknown: &unknown, free: &open, same: &same, fixed: &same };
-                self.choice(&b, &n.op, &args, &inputs)?
+                let fixed = vec![false; open.len()];
+                self.choice(&b, &n.op, &args, &Inputs { unknown: &unknown, free: &open, fixed: &fixed })?
             } else {
                 b.add_control(&n.op, &args)?
             };
@@ -298,6 +268,46 @@ impl Lowering {
             all.insert(id, outs);
         }
         b.finish(g.outputs().iter().map(|o| map[o.index()].expect("outputs are live")).collect())
+    }
+
+    /// The way back of a loop from what the loop that recorded gives, where a condition is as it should be, if there is one: the
+    /// cotangents that a `while_vjp` asks for.
+    fn way_back(
+        &self,
+        b: &Builder,
+        n: &Node,
+        args: &[NodeId],
+        values: &[NodeId],
+        pair: &Pair,
+        guard: Option<(NodeId, bool)>,
+    ) -> Result<Vec<NodeId>> {
+        let carried = n.op.int(2) as usize;
+        let (loop_args, cotangents) = split_args(n, args);
+        let loop_args = self.given(b, pair, &n.op, loop_args)?;
+        if pair.kept == Kept::Last {
+            let [captures, captured] =
+                [&pair.captures, &pair.captured].map(|of| of.iter().map(|&i| loop_args[i]).collect::<Vec<_>>());
+            return Ok(asked(
+                n,
+                pair,
+                &taken::back(b, &pair.step, &values[carried..], &captures, cotangents, &captured)?,
+            ));
+        }
+        // as the `while_save` of the pair
+        let arena = b.node(b.node(values[carried]).args[0]).op.attrs[3].clone();
+        // of what is known otherwise nothing need be recorded by a loop around this one
+        let known = if pair.kept == Kept::Taken { None } else { trips(b, &n.op, args)? };
+        let trips = known.unwrap_or(values[carried]);
+        let end = if self.scalar && pair.record == 0 {
+            b.add(create::constant_bits(DType::I64, 0), &[])?
+        } else {
+            values[carried + 1]
+        };
+        let (ends, args) = ([trips, end], [&loop_args, cotangents].concat());
+        match guard {
+            Some((c, when)) => guarded(b, n, &args, ends, &arena, pair, c, when),
+            None => back(b, n, &args, ends, arena, pair, self.scalar),
+        }
     }
 
     /// A choice that takes cotangents as one that computes what is known and one that reads it.
@@ -434,11 +444,8 @@ impl Lowering {
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> =
             (0..step.inputs().len()).map(|i| i < n && (i >= carried && open[i] || steps.contains_key(&i))).collect();
-        let same: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i) && open[i]).collect();
-        let fixed: Vec<bool> = (0..step.inputs().len())
-            .map(|i| i < n && (i >= carried || body.outputs()[i] == body.inputs()[i]))
-            .collect();
-        let inputs = Inputs { unknown: &unknown, free: &free, same: &same, fixed: &fixed };
+        let fixed: Vec<bool> = (0..step.inputs().len()).map(|i| (carried..n).contains(&i)).collect();
+        let inputs = Inputs { unknown: &unknown, free: &free, fixed: &fixed };
         let cut = if self.scalar || has_calls(&step) {
             split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?
         } else {
@@ -511,8 +518,7 @@ impl Lowering {
         let step = pass::optimise(&b.finish([first, rest].concat())?)?;
         let unknown: Vec<bool> = (0..step.inputs().len()).map(|i| i >= n).collect();
         let free: Vec<bool> = (0..step.inputs().len()).map(|i| takes.contains(&i)).collect();
-        let none = vec![false; unknown.len()];
-        let inputs = Inputs { unknown: &unknown, free: &free, same: &none, fixed: &none };
+        let inputs = Inputs { unknown: &unknown, free: &free, fixed: &vec![false; unknown.len()] };
         let cut = split::cut(&self.expand(&step, Some(&inputs))?, &inputs)?;
         let record = cut.known.outputs().len();
         let inner = Builder::new();

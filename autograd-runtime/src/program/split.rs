@@ -63,7 +63,8 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
     }
     // an element that is the same in all trips, of a list that is not there on the way back, is kept of the loop, not of each trip
     let mut fixed = vec![false; g.len()];
-    let same = hoist::same(g, inputs.same, &|_| false);
+    let there: Vec<bool> = inputs.fixed.iter().zip(inputs.free).map(|(fixed, free)| *fixed && *free).collect();
+    let same = hoist::same(g, &there, &|_| false);
     for (id, n) in g.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&list::GET)) {
         let of = g.node(n.args[0]);
         fixed[id.index()] = of.op.is(&create::INPUT)
@@ -72,7 +73,7 @@ pub(super) fn cut(g: &Graph, inputs: &Inputs<'_>) -> Result<Cut> {
             && same[n.args[1].index()];
     }
     // what leaves the loop backwards again is computed once in front of it
-    let same = hoist::same(g, inputs.same, &|id| fixed[id.index()]);
+    let same = hoist::same(g, &there, &|id| fixed[id.index()]);
     same.into_iter().zip(&mut free).for_each(|(s, f)| *f |= s);
     let cheap = |id: NodeId| {
         let n = g.node(id);

@@ -401,19 +401,16 @@ impl<I: Integer> Int<I> {
         }
         y
     }
-    /// `f` now, `def` of the bits of a traced one that are the type's: 64, the others 0.
+    /// `f` of a number, `def` of a traced one's bits among 64, of which those above the type's are 0.
     fn counted(self, f: impl FnOnce(I) -> u32, def: &'static OpDef) -> Int<u32> {
         if self.traced().is_none() {
             return Int::number(f(self.plain()));
         }
         // of a negative number the bits above are 1
         let signed = I::BITS < 64 && I::min_value() != I::zero();
-        let mask = Int::<i64>::number(if signed { (1 << I::BITS) - 1 } else { -1 }).value();
-        let v = self.value();
-        Int::from_value(emitted(|e| {
-            let v = Ex::new(e, V::Tensor(v));
-            if signed { v.op2(&integer::AND, &Ex::new(e, V::Tensor(mask))).op1(def) } else { v.op1(def) }
-        }))
+        let all = self.retyped::<i64>();
+        let bits = if signed { all & ((1 << I::BITS) - 1) } else { all }.value();
+        Int::from_value(emitted(|e| Ex::new(e, V::Tensor(bits)).op1(def)))
     }
     pub fn count_ones(self) -> Int<u32> {
         self.counted(I::count_ones, &integer::ONES)
@@ -422,10 +419,8 @@ impl<I: Integer> Int<I> {
         Int::number(I::BITS) - self.count_ones()
     }
     pub fn leading_zeros(self) -> Int<u32> {
-        if self.traced().is_none() {
-            return Int::number(self.plain().leading_zeros());
-        }
-        self.counted(I::leading_zeros, &integer::LEADING) - Int::number(64 - I::BITS)
+        let above = 64 - I::BITS;
+        self.counted(|x| x.leading_zeros() + above, &integer::LEADING) - above
     }
     pub fn leading_ones(self) -> Int<u32> {
         (!self).leading_zeros()
