@@ -589,7 +589,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ("assertions, and values that pass them as they are: tests/control_flow", &["holds", "after"]),
     ("part of rounding and of signs, which have rows", &["copysign"]),
     ("parts of det and its derivatives", &["cofactor", "cofactor_slope"]),
-    ("methods of Rust's floats: tests/vector_loops.rs has NaN and ties", &["fmax", "fmin"]),
+    ("methods of Rust's floats: tests/vector_loops/main.rs has NaN and ties", &["fmax", "fmin"]),
 ];
 
 #[test]

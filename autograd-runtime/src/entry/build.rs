@@ -283,6 +283,7 @@ pub(crate) fn derive(g: &Graph, wrt: &[usize], kind: Kind) -> Result<Graph> {
     let g = &*pass::picks(g)?;
     let g = &*if kind == Kind::Value { Cow::Borrowed(g) } else { program::sink(g)? };
     let g = &*program::chain(g)?;
+    let g = &*program::stores(g)?;
     let g = &*program::jam(g)?;
     let n = g.outputs().len();
     let keep_tail = |g: Graph, from: usize| {

@@ -533,17 +533,27 @@ pub struct Trips<I> {
     step: Int<i64>,
     count: Int<i64>,
     down: bool,
+    /// If they go up by one from a small number above 0: that number, and what they stay below. Loops over ranges that end together
+    /// then have the same limit, wherever they begin.
+    range: Option<(i64, Int<i64>)>,
     counters: std::marker::PhantomData<I>,
 }
 impl<I: Integer> Trips<I> {
     fn of(start: Int<I>, count: Int<i64>) -> Trips<I> {
-        Trips { start: start.retyped(), step: Int::number(1), count, down: false, counters: std::marker::PhantomData }
+        let (start, counters) = (start.retyped(), std::marker::PhantomData);
+        Trips { start, step: Int::number(1), count, down: false, range: None, counters }
+    }
+    /// As [`Trips::of`], of a range that ends where `end` says, of the same numbers if it begins at 0.
+    fn up_to(start: Int<I>, count: Int<i64>, end: impl FnOnce(Int<I>) -> Int<i64>) -> Trips<I> {
+        let from = start.constant().and_then(|c| c.to_i64()).filter(|c| (1..=NEAR).contains(c));
+        let range = from.map(|c| (c, end(Int::number(I::zero()))));
+        Trips { range, ..Trips::of(start, count) }
     }
     /// From the end to the start.
     #[must_use]
     pub fn rev(self) -> Trips<I> {
         let start = self.number(self.count - 1);
-        Trips { start, down: !self.down, ..self }
+        Trips { start, down: !self.down, range: None, ..self }
     }
     /// Every `n`th.
     #[must_use]
@@ -552,7 +562,7 @@ impl<I: Integer> Trips<I> {
         let n: Int<i64> = n.into().retyped();
         // rounded up, where the sum of count and n may not fit
         let count = self.count / n + (self.count % n).min(1);
-        Trips { step: self.step * n, count, ..self }
+        Trips { step: self.step * n, count, range: None, ..self }
     }
     /// How many there are.
     pub fn count(&self) -> Int<usize> {
@@ -602,15 +612,19 @@ pub fn count(items: impl IntoIterator) -> Trips<usize> {
 /// The trips of a range.
 pub fn trips<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
     let (start, end): (Int<I>, Int<I>) = (start.into(), end.into());
-    Trips::of(start, end.max(start).since(start))
+    Trips::up_to(start, end.max(start).since(start), |zero| end.max(zero).since(zero))
 }
 /// The trips of a closed range.
 pub fn trips_to<I: Integer>(start: impl Into<Int<I>>, end: impl Into<Int<I>>) -> Trips<I> {
     let (start, end): (Int<I>, Int<I>) = (start.into(), end.into());
     // a range whose end is below its start has none; one more is added where that fits
     let (below, count) = (start.since(end.min(start)), end.max(start).since(start));
-    Trips::of(start, (count.min(i64::MAX - 1) + 1 - below).max(0))
+    let count = (count.min(i64::MAX - 1) + 1 - below).max(0);
+    Trips::up_to(start, count, |zero| end.max(zero).since(zero).min(i64::MAX - 1) + 1)
 }
+
+/// Ranges from at most this number count from there.
+const NEAR: i64 = 1 << 10;
 
 /// A `for` over a counter, with the variables that it may change.
 pub struct For<I, S, D, F> {
@@ -797,17 +811,19 @@ impl<I: Integer, S: Twinned, D: Fn(&S) -> Cond, F: FnMut(Int<I>, S) -> S> Staged
         if !session::is_tracing() || known.is_some_and(|n| n <= UNROLLED) {
             return self.unrolled(state, run);
         }
-        let counted = (Int::number(0i64), state);
-        let enters = match staged(&counted.0, &count, Test::Lt) {
+        let (from, limit) = self.trips.range.unwrap_or((0, count));
+        let counted = (Int::number(from), state);
+        let enters = match staged(&counted.0, &limit, Test::Lt) {
             Some(Cond::Traced(v)) => v,
             _ => Tensor::<bool>::scalar(true).value().clone(),
         };
         let rolled = staged_while(&enters, &counted, &mut |test, (k, state)| {
             if test {
-                let more = staged(&k, &count, Test::Lt).unwrap_or(Cond::Known(true));
+                let more = staged(&k, &limit, Test::Lt).unwrap_or(Cond::Known(true));
                 return (Some(more.and(|| (self.left)(&state).not())), (k, state));
             }
-            let state = run(self.trips.at(k), state);
+            let at = if self.trips.range.is_some() { k.retyped() } else { self.trips.at(k) };
+            let state = run(at, state);
             (None, (k + 1, state))
         });
         match rolled {

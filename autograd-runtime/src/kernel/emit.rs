@@ -32,6 +32,18 @@ pub(super) struct Emitter<'k, 'a, 'b> {
     pub(super) store_base: Vec<Option<Value>>,
     /// Inner-level values of the loop body being written.
     pub(super) values: Vec<Option<Lane>>,
+    /// What is delayed.
+    pub(super) delays: Vec<Delayed>,
+    /// Whether the inner range runs from its end to its start.
+    pub(super) back: bool,
+}
+
+/// A node that is what another one was an element before.
+pub(super) struct Delayed {
+    pub(super) node: Id,
+    /// What that was last: as the lane of a vector that comes next to the element to come, if there are vectors, and by itself.
+    pub(super) wide: Option<Variable>,
+    pub(super) scalar: Variable,
 }
 
 /// Writes the body of a kernel's function, whose entry block is current and has the parameters.
@@ -53,6 +65,8 @@ pub(super) fn kernel(k: &Kernel, plan: &Plan, l: Lanes<'_, '_>, params: &[Value]
         node_base: vec![None; n],
         store_base: vec![None; k.stores.len()],
         values: vec![None; n],
+        delays: Vec::new(),
+        back: false,
     };
     let rows: usize = k.outer.iter().product();
     if rows > 0 {
@@ -75,8 +89,8 @@ pub(super) fn kernel(k: &Kernel, plan: &Plan, l: Lanes<'_, '_>, params: &[Value]
 }
 
 /// Writes the range `0..n` of a kernel of one row whose inner size is [`OPEN`], at the current position, from where its
-/// buffers begin and the row-level values that are `given`; the results of its inner reductions, by node. What it stores
-/// of them is the caller's business.
+/// buffers begin and the row-level values that are `given`; the results of its inner reductions, by node, and what is delayed at
+/// last. What it stores of them is the caller's business.
 pub(super) fn open(
     k: &Kernel,
     plan: &Plan,
@@ -101,6 +115,8 @@ pub(super) fn open(
         node_base: vec![None; count],
         store_base: vec![None; k.stores.len()],
         values: vec![None; count],
+        delays: Vec::new(),
+        back: k.runs_back(),
     };
     let Some(stage) = plan.stages.first() else { return Ok(Vec::new()) };
     for &id in &stage.row_nodes {
@@ -109,10 +125,15 @@ pub(super) fn open(
         }
     }
     e.bases(stage);
-    let results = e.stage(stage)?;
+    e.begin_delays(stage)?;
+    let mut results: Vec<(Id, Lane)> = stage.reductions.iter().map(|r| r.node).zip(e.stage(stage)?).collect();
+    for delayed in &e.delays {
+        let dtype = k.nodes[delayed.node as usize].dtype;
+        results.push((delayed.node, Lane { value: e.l.b.use_var(delayed.scalar), dtype }));
+    }
     match e.l.error.take() {
         Some(message) => Err(CompileError::Unsupported(message)),
-        None => Ok(stage.reductions.iter().map(|r| r.node).zip(results).collect()),
+        None => Ok(results),
     }
 }
 
@@ -290,6 +311,29 @@ impl Emitter<'_, '_, '_> {
             _ => node::emit(&mut self.l, node, &[]).ok_or_else(|| missing(id))?,
         };
         self.row_values[id as usize] = Some(lane);
+        Ok(())
+    }
+
+    /// What is delayed before the inner range.
+    fn begin_delays(&mut self, stage: &Stage) -> Result<(), CompileError> {
+        let k = self.k;
+        for step in stage.phases.iter().flat_map(|p| &p.steps) {
+            let Step::Compute(node) = *step else { continue };
+            let NodeKind::Delay { args, .. } = k.nodes[node as usize].kind else { continue };
+            let first = self.row_value(args[1])?;
+            let scalar = self.l.b.declare_var(scalar_type(first.dtype));
+            self.l.b.def_var(scalar, first.value);
+            let wide = (self.plan.shape.lanes() > 1).then(|| {
+                self.l.shape = self.plan.shape;
+                let ty = self.l.ty(first.dtype);
+                let variable = self.l.b.declare_var(ty);
+                let all = self.l.splat(first);
+                self.l.b.def_var(variable, all.value);
+                self.l.shape = super::lanes::Shape::Scalar;
+                variable
+            });
+            self.delays.push(Delayed { node, wide, scalar });
+        }
         Ok(())
     }
 

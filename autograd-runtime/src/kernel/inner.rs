@@ -3,13 +3,13 @@
 //! Invariant: the order in which a reduction combines elements depends on the length, which is static or [`OPEN`], and
 //! the dtype only.
 
-use super::emit::{Emitter, missing};
+use super::emit::{Delayed, Emitter, missing};
 use super::lanes::{Lane, Shape, mem, scalar_type};
 use super::plan::{Phase, Source, Stage, Step};
 use super::{CompileError, Id, NodeKind, OPEN, ReduceKind, identity, node, size_of, split};
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, ConstantData, InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeMap;
@@ -141,6 +141,13 @@ impl Emitter<'_, '_, '_> {
         let b0 = self.l.b.use_var(at);
         let full = self.l.b.ins().iadd_imm_u(b0, stage.block as i64);
         let b1 = if n.is_multiple_of(stage.block) { full } else { self.l.b.ins().umin(full, inner1) };
+        // from the end to the start the blocks are the same, seen from the end
+        let (b0, b1) = if self.back {
+            let ends = self.l.b.ins().iadd(inner0, inner1);
+            (self.l.b.ins().isub(ends, b1), self.l.b.ins().isub(ends, b0))
+        } else {
+            (b0, b1)
+        };
         let results = self.block(stage, b0, b1, &lengths)?;
         for ((r, &(variable, dtype)), &result) in stage.reductions.iter().zip(&totals).zip(&results) {
             let value = self.l.b.use_var(variable);
@@ -279,14 +286,20 @@ impl Emitter<'_, '_, '_> {
                     let start = self.collapse(a);
                     a.scalar.into_iter().for_each(|variable| self.l.b.def_var(variable, start.value));
                 }
+                self.narrow_delays();
             }
             let i = self.l.b.declare_var(types::I64);
             let (body, exit) = self.loop_begin(i, from, to, loops.every[which]);
-            let at = self.l.b.use_var(i);
+            let mut at = self.l.b.use_var(i);
+            if self.back {
+                let ends = self.l.b.ins().iadd(b0, b1);
+                let last = self.l.b.ins().iadd_imm_s(ends, -(step as i64));
+                at = self.l.b.ins().isub(last, at);
+            }
             self.l.shape = shape;
             for copy in 0..copies {
                 let scalar = which == 2;
-                let first = copy * shape.lanes();
+                let first = if self.back { copies - 1 - copy } else { copy } * shape.lanes();
                 self.body(stage, phase, places, at, first, &accumulators, |a| {
                     if scalar { a.scalar } else { a.wide.get(copy).copied() }
                 })?;
@@ -295,6 +308,10 @@ impl Emitter<'_, '_, '_> {
             self.loop_end(i, to, step, body, exit);
             from = to;
         }
+        if !loops.some[2] {
+            self.narrow_delays();
+        }
+        self.widen_delays();
         let result = |a: &Accumulator| match a.scalar {
             Some(variable) => Lane { value: self.l.b.use_var(variable), dtype: a.dtype },
             None => self.collapse(a),
@@ -388,7 +405,53 @@ impl Emitter<'_, '_, '_> {
                 let args = args.collect::<Result<SmallVec<[Lane; 4]>, _>>()?;
                 node::emit(&mut self.l, node, &args).ok_or_else(|| missing(id))
             }
+            NodeKind::Delay { args, .. } => self.delayed(id, args[0]),
             _ => Err(missing(id)),
+        }
+    }
+
+    /// What a value was an element before, now that it is known: the vectors of then and of now, side by side, moved on by a lane.
+    fn delayed(&mut self, id: Id, of: Id) -> Result<Lane, CompileError> {
+        let now = self.value(of)?;
+        let Some(delayed) = self.delays.iter().find(|d| d.node == id) else { return Err(missing(id)) };
+        let wide = if self.l.is_vector() { delayed.wide } else { None };
+        let variable = wide.unwrap_or(delayed.scalar);
+        let before = self.l.b.use_var(variable);
+        self.l.b.def_var(variable, now.value);
+        if wide.is_none() {
+            return Ok(Lane { value: before, dtype: now.dtype });
+        }
+        let size = (16 / self.l.shape.lanes()) as u8;
+        let (pair, by) = if self.back { ([now.value, before], size) } else { ([before, now.value], 16 - size) };
+        let pair = pair.map(|x| self.l.bitcast(types::I8X16, x));
+        let mask = ConstantData::from((by..by + 16).collect::<Vec<u8>>());
+        let mask = self.l.b.func.dfg.immediates.push(mask);
+        let moved = self.l.b.ins().shuffle(pair[0], pair[1], mask);
+        let ty = self.l.ty(now.dtype);
+        Ok(Lane { value: self.l.bitcast(ty, moved), dtype: now.dtype })
+    }
+
+    /// What is delayed, by itself, where there have been vectors.
+    fn narrow_delays(&mut self) {
+        for k in 0..self.delays.len() {
+            let Delayed { node, wide: Some(wide), scalar } = self.delays[k] else { continue };
+            let dtype = self.k.nodes[node as usize].dtype;
+            self.l.shape = self.plan.shape;
+            let all = Lane { value: self.l.b.use_var(wide), dtype };
+            let last = self.l.extract(all, if self.back { 0 } else { self.plan.shape.lanes() - 1 });
+            self.l.shape = Shape::Scalar;
+            self.l.b.def_var(scalar, last.value);
+        }
+    }
+    /// The same as a vector, for the next block.
+    fn widen_delays(&mut self) {
+        for k in 0..self.delays.len() {
+            let Delayed { node, wide: Some(wide), scalar } = self.delays[k] else { continue };
+            let last = Lane { value: self.l.b.use_var(scalar), dtype: self.k.nodes[node as usize].dtype };
+            self.l.shape = self.plan.shape;
+            let all = self.l.splat(last);
+            self.l.shape = Shape::Scalar;
+            self.l.b.def_var(wide, all.value);
         }
     }
 

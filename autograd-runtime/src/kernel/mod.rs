@@ -114,6 +114,14 @@ pub enum NodeKind {
         /// Over which dimensions.
         scope: Scope,
     },
+    /// What an earlier node was one element before along the inner dimension, which is [`OPEN`]; `back` says that the range runs
+    /// from its end to its start, and what comes before an element is the next one.
+    Delay {
+        /// That node, and what it was before the range: a row-level node.
+        args: [Id; 2],
+        /// Which way the range runs.
+        back: bool,
+    },
 }
 
 /// One value of a kernel.
@@ -228,6 +236,11 @@ pub(crate) fn identity(kind: ReduceKind, dtype: DType) -> u64 {
 }
 
 impl Kernel {
+    /// Whether the inner range runs from its end to its start.
+    pub(crate) fn runs_back(&self) -> bool {
+        self.nodes.iter().any(|n| matches!(n.kind, NodeKind::Delay { back: true, .. }))
+    }
+
     /// Number of rows of P.
     pub fn parallel_rows(&self) -> usize {
         self.outer[..self.parallel].iter().product()

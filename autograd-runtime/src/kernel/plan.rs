@@ -138,6 +138,7 @@ fn args(kind: &NodeKind) -> &[Id] {
     match kind {
         NodeKind::Elementwise { args, .. } => args,
         NodeKind::Reduce { arg, .. } => std::slice::from_ref(arg),
+        NodeKind::Delay { args, .. } => args,
         _ => &[],
     }
 }
@@ -174,7 +175,7 @@ pub fn plan(k: &Kernel) -> Plan {
                 let deepest = args.iter().map(|&a| depth[a as usize]).max().unwrap_or(0);
                 match kind {
                     NodeKind::Reduce { scope: Scope::Inner, .. } => (true, deepest + 1),
-                    NodeKind::Reduce { .. } => (false, deepest),
+                    NodeKind::Reduce { .. } | NodeKind::Delay { .. } => (false, deepest),
                     _ => (args.iter().all(|&a| row[a as usize]), deepest),
                 }
             }

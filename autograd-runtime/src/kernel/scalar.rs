@@ -484,7 +484,9 @@ fn check_in(program: &ScalarProgram, own: Option<&Function>) -> Result<Vec<Form>
                     _ => None,
                 };
                 match &n.kind {
-                    NodeKind::Reduce { .. } => return malformed("reduction in a scalar program"),
+                    NodeKind::Reduce { .. } | NodeKind::Delay { .. } => {
+                        return malformed("no scalar in a scalar program");
+                    }
                     NodeKind::Load { buffer, .. }
                         if program.inputs.get(usize::from(*buffer)) != Some(&Form::Scalar(n.dtype)) =>
                     {

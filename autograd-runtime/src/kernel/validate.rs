@@ -1,7 +1,7 @@
 //! Checks a kernel against the rules of the IR before any code is emitted. Invariant: what passes
 //! here cannot make the planner or the emitter index out of bounds or divide by zero.
 
-use super::{Access, CompileError, Id, Kernel, Lowering, MAX_NODES, Node, NodeKind, ReduceKind, Scope, size_of};
+use super::{Access, CompileError, Id, Kernel, Lowering, MAX_NODES, Node, NodeKind, OPEN, ReduceKind, Scope, size_of};
 use crate::ty::DType;
 
 fn malformed<T>(message: impl Into<String>) -> Result<T, CompileError> {
@@ -19,6 +19,8 @@ pub(super) fn nodes(nodes: &[Node]) -> Result<(), CompileError> {
             args.iter().try_for_each(|&a| not_outer(nodes, a, id))?;
         } else if let &NodeKind::Reduce { arg, .. } = &n.kind {
             not_outer(nodes, arg, id)?;
+        } else if let NodeKind::Delay { args, .. } = &n.kind {
+            args.iter().try_for_each(|&a| not_outer(nodes, a, id))?;
         }
     }
     Ok(())
@@ -55,6 +57,11 @@ pub(super) fn node(n: &Node, id: usize, ty: impl Fn(Id) -> Option<DType>) -> Res
                 return malformed(format!("node {id}: {kind:?} of Bool"));
             }
         }
+        NodeKind::Delay { args, .. } => {
+            if args.iter().map(|&a| earlier(a)).collect::<Result<Vec<_>, _>>()? != [n.dtype; 2] {
+                return malformed(format!("node {id}: a delay changes the dtype"));
+            }
+        }
     }
     Ok(())
 }
@@ -88,6 +95,9 @@ pub(super) fn kernel(k: &Kernel) -> Result<(), CompileError> {
                 check_access(k, access, size_of(node.dtype))?;
             }
             NodeKind::Iota { access } => check_access(k, access, 1)?,
+            NodeKind::Delay { back, .. } if k.inner != OPEN || *back != k.runs_back() => {
+                return malformed(format!("node {id}: a delay in a range that is known or runs the other way"));
+            }
             _ => {}
         }
     }

@@ -16,6 +16,7 @@ use super::{CompileError, Id, Kernel, NodeKind, Scope, frame, size_of, validate}
 use crate::ty::DType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// How the trips of a loop run side by side. Arguments are those of a trip; "at first" is trip 0, of a loop backwards
@@ -33,6 +34,8 @@ pub struct Vector {
     pub plan: Plan,
     /// Where each buffer begins.
     pub buffers: Vec<Origin>,
+    /// Indices that are to be below numbers in all trips.
+    pub within: Vec<Within>,
     /// Row-level values of the kernel that are given.
     pub given: Vec<(Id, Given)>,
     /// The carried values after all trips.
@@ -61,6 +64,17 @@ pub enum Origin {
     None,
 }
 
+/// An index that is to be below a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// Which result of the head it is at first.
+    pub index: usize,
+    /// Which result of the head the number is.
+    pub limit: usize,
+    /// By how much a trip moves on.
+    pub stride: i64,
+}
+
 /// A value that is the same in all trips.
 #[derive(Clone, Copy, Debug)]
 pub enum Given {
@@ -83,6 +97,8 @@ pub enum Next {
     Max(Id, Nan),
     /// The smaller one.
     Min(Id, Nan),
+    /// What a node was at the last trip, which is delayed.
+    Last(Id),
 }
 
 /// What NaN means to an extremum.
@@ -121,7 +137,12 @@ pub(super) fn check(v: &Vector, args: &[Form], carried: Range<usize>) -> Result<
         (Some(d), Given::Head(k)) => d == DType::I64 && k < heads,
         (None, _) => false,
     };
-    if !v.buffers.iter().all(list) || v.buffers.len() != v.kernel.buffers.len() || !v.given.iter().all(given) {
+    let within = |w: &Within| w.index < heads && w.limit < heads;
+    if !v.within.iter().all(within)
+        || !v.buffers.iter().all(list)
+        || v.buffers.len() != v.kernel.buffers.len()
+        || !v.given.iter().all(given)
+    {
         return wrong("what it begins with");
     }
     let reduced = |id: Id, d: Option<DType>| {
@@ -131,6 +152,9 @@ pub(super) fn check(v: &Vector, args: &[Form], carried: Range<usize>) -> Result<
     let next = |(n, f): (&Next, &Form)| match (*n, *f) {
         (Next::Same, _) | (Next::Count(_), Form::Scalar(DType::I64)) => true,
         (Next::Plus(id) | Next::Max(id, _) | Next::Min(id, _), Form::Scalar(d)) => reduced(id, Some(d)),
+        (Next::Last(id), Form::Scalar(d)) => {
+            nodes.get(id as usize).is_some_and(|n| matches!(n.kind, NodeKind::Delay { .. }) && n.dtype == d)
+        }
         _ => false,
     };
     let carried = args.get(carried).unwrap_or_default();
@@ -210,9 +234,21 @@ pub(super) fn begin(
     go(l, many, otherwise);
     let head = inner(l, cx, &v.head, args)?;
     let mut ok: Option<Value> = None;
-    for origin in &v.buffers {
-        let &Origin::List { list, index, stride } = origin else { continue };
-        let (first, (_, len, _)) = (head[index].lane().value, parts(args[list]));
+    let lists = v.buffers.iter().filter_map(|origin| match *origin {
+        Origin::List { list, index, stride } => Some((index, parts(args[list]).1, stride)),
+        _ => None,
+    });
+    let mut lists: SmallVec<[(usize, Value, i64); 8]> = lists.collect();
+    for w in &v.within {
+        let mut limit = head[w.limit].lane().value;
+        if !cx.facts.borrow().natural(l, limit) {
+            let none = l.b.ins().iconst(types::I64, 0);
+            limit = l.b.ins().smax(limit, none);
+        }
+        lists.push((w.index, limit, w.stride));
+    }
+    for (index, len, stride) in lists {
+        let first = head[index].lane().value;
         if stride == 1 && cx.facts.borrow().all_below(l, first, trips, len) {
             continue;
         }
@@ -317,6 +353,7 @@ pub(super) fn run(
             Next::Plus(id) => Val::Scalar(l.add(before.lane(), result(id)?)),
             Next::Max(id, _) => Val::Scalar(l.max(result(id)?, before.lane())),
             Next::Min(id, _) => Val::Scalar(l.min(result(id)?, before.lane())),
+            Next::Last(id) => Val::Scalar(result(id)?),
         });
     }
     Ok(out)

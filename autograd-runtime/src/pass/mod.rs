@@ -61,6 +61,11 @@ pub fn optimise(g: &Graph) -> Result<Graph> {
     rounds(g, true)
 }
 
+/// As [`optimise`], of a graph that will be differentiated.
+pub(crate) fn simplify(g: &Graph) -> Result<Graph> {
+    rounds(g, false)
+}
+
 /// What of a sub-graph only its derivatives depended on, once they have been made.
 pub(crate) fn settle(g: &Graph) -> Result<Graph> {
     rewrite(g, algebra::settle).map(|(g, _)| g)

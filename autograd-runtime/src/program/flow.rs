@@ -591,7 +591,7 @@ impl Lowering {
 
     /// The last form of a graph in which all reverse modes of loops have been replaced.
     fn finish(&self, g: &Graph) -> Result<Graph> {
-        let g = &if self.scalar || has_calls(g) { split::merge_choices(g)? } else { g.clone() };
+        let g = &if self.scalar || has_calls(g) { split::merge_choices(&*once(g)?)? } else { g.clone() };
         let live = g.live();
         let equal = equal(g, &live);
         let records: FxHashMap<NodeId, i64> = g
@@ -703,6 +703,29 @@ fn equal(g: &Graph, live: &[bool]) -> Vec<NodeId> {
         }
     }
     first
+}
+
+/// The graph in which choices that are made of the results of the same loops are one.
+fn once(g: &Graph) -> Result<Cow<'_, Graph>> {
+    let equal = equal(g, &g.live());
+    let choice = |id: NodeId, n: &Node| n.op.is(&IF) && equal[id.index()] != id;
+    if !g.nodes().any(|(id, n)| choice(id, n)) {
+        return Ok(Cow::Borrowed(g));
+    }
+    let mut made: FxHashMap<NodeId, Vec<NodeId>> = FxHashMap::default();
+    let within = &mut |b: &Builder, id: NodeId, n: &Node, map: &[Option<NodeId>]| {
+        if !n.op.is(&IF) {
+            return Ok(None);
+        }
+        if let Some(outs) = made.get(&equal[id.index()]) {
+            return Ok(Some(outs.clone()));
+        }
+        let args: Args = n.args.iter().map(|a| map[a.index()].expect("arguments come first")).collect();
+        let outs = b.add_control(&n.op, &args)?;
+        made.insert(equal[id.index()], outs.clone());
+        Ok(Some(outs))
+    };
+    split::rebuild(g, within, &|_| Vec::new()).map(Cow::Owned)
 }
 
 /// The step of a reverse mode with the sums so far as inputs: its terms are added to them.
@@ -821,15 +844,19 @@ fn guarded(
     let zeros = n.op.ints(3).iter().map(|&i| no.ex(ins[2 + i as usize]).full_like(0.0).node());
     let zeros = zeros.collect::<Option<Vec<_>>>().ok_or_else(|| Error::Compile("bug: zeros are no node".into()))?;
     let no = no.finish(zeros)?;
-    let read: Vec<bool> = {
-        let (y, n) = (yes.live(), no.live());
-        (0..all.len()).map(|k| y[yes.inputs()[k].index()] || n[no.inputs()[k].index()]).collect()
-    };
+    let branches = if when { [yes, no] } else { [no, yes] };
+    either(b, cond, &all, &branches)
+}
+
+/// A choice between graphs over these arguments, which takes what either of them reads.
+pub(super) fn either(b: &Builder, cond: NodeId, args: &[NodeId], branches: &[Graph; 2]) -> Result<Vec<NodeId>> {
+    let live = branches.each_ref().map(Graph::live);
+    let reads = |k: usize| branches.iter().zip(&live).any(|(g, live)| live[g.inputs()[k].index()]);
+    let read: Vec<bool> = (0..args.len()).map(reads).collect();
     let branch = |g: &Graph| Ok(Attr::Graph(Arc::new(without(g, |k| read[k])?))) as Result<Attr>;
-    let branches = if when { [branch(&yes)?, branch(&no)?] } else { [branch(&no)?, branch(&yes)?] };
-    let given: Vec<NodeId> =
-        std::iter::once(cond).chain(all.into_iter().zip(&read).filter(|(_, r)| **r).map(|(a, _)| a)).collect();
-    b.add_control(&Op::with(&IF, branches), &given)
+    let op = Op::with(&IF, [branch(&branches[0])?, branch(&branches[1])?]);
+    let args = args.iter().zip(&read).filter(|(_, read)| **read).map(|(&a, _)| a);
+    b.add_control(&op, &std::iter::once(cond).chain(args).collect::<Vec<_>>())
 }
 
 /// The arguments of a `while_vjp`: those of the loop, and cotangents.

@@ -70,12 +70,12 @@ fn carried(n: &Node) -> usize {
     n.op.int(2) as usize
 }
 
-/// All places at which a graph may fail, as deep as the source nests it.
-fn places(g: &Graph) -> BTreeSet<i64> {
-    g.nodes().flat_map(|(_, n)| at(n)).collect()
+/// All places at which a node may fail, as deep as the source nests it.
+pub(super) fn places(n: &Node) -> BTreeSet<i64> {
+    n.op.place().into_iter().chain(n.subgraphs().flat_map(all_places)).collect()
 }
-fn at(n: &Node) -> BTreeSet<i64> {
-    n.op.place().into_iter().chain(n.subgraphs().flat_map(places)).collect()
+fn all_places(g: &Graph) -> BTreeSet<i64> {
+    g.nodes().flat_map(|(_, n)| places(n)).collect()
 }
 
 impl Pruning {
@@ -87,7 +87,7 @@ impl Pruning {
         }
         let (live, left) = self.needs(g, outs);
         let inputs = g.inputs().iter().map(|i| live[i.index()]).collect();
-        let of = |(id, n): (NodeId, &Node)| left.get(&id).map_or_else(|| at(n), |left| left.places.clone());
+        let of = |(id, n): (NodeId, &Node)| left.get(&id).map_or_else(|| places(n), |left| left.places.clone());
         let places = g.nodes().filter(|(id, _)| live[id.index()]).flat_map(of).collect();
         let read = Reads { inputs, places };
         self.known.insert(key, read.clone());
@@ -141,7 +141,7 @@ impl Pruning {
                     join(slots, &read.inputs[..record]);
                 }
             }
-            return Left { results: vec![true; results.len()], args: vec![true; n.args.len()], places: at(n) };
+            return Left { results: vec![true; results.len()], args: vec![true; n.args.len()], places: places(n) };
         }
         if n.op.is(&IF) {
             let (mut read, other) = (self.read(n.op.graph(0), &results), self.read(n.op.graph(1), &results));
@@ -290,11 +290,11 @@ fn keep_failing(body: &Graph, state: &mut [bool], known: &BTreeSet<i64>) -> bool
     if state.iter().all(|s| *s) {
         return false;
     }
-    let missing: BTreeSet<i64> = places(body).difference(known).copied().collect();
+    let missing: BTreeSet<i64> = all_places(body).difference(known).copied().collect();
     let fails = |k: &usize| {
         let mut all = ancestors(body, body.outputs()[*k]);
         all.insert(body.outputs()[*k]);
-        all.iter().any(|id| !at(body.node(*id)).is_disjoint(&missing))
+        all.iter().any(|id| !places(body.node(*id)).is_disjoint(&missing))
     };
     let found = if missing.is_empty() { None } else { (0..state.len()).filter(|k| !state[*k]).find(fails) };
     found.into_iter().for_each(|k| state[k] = true);

@@ -3,8 +3,8 @@
 //! recorded of a trip is one more value that a trip reads.
 //!
 //! In such a loop every carried value is the same in all trips, a counter, a sum or an extremum of terms that depend on no
-//! other one, or a list of which a trip touches its own element only, or which it only adds to. Indices of lists are
-//! affine in the number of the trip. Everything else stays a loop.
+//! other one, what another value was a trip before (a delay), or a list of which a trip touches its own element only, or which it
+//! only adds to. Indices of lists are affine in the number of the trip. Everything else stays a loop.
 //!
 //! A product is no such reduction: its partial products may overflow where those of the loop do not.
 
@@ -14,19 +14,19 @@ use super::{
     scalar::{Arenas, region, single},
 };
 use crate::{
-    graph::{Graph, Node, NodeId},
+    graph::{Args, Builder, Graph, Node, NodeId},
     kernel::{
         Access, Id, Kernel, Lowering, MAX_NODES, Node as KNode, NodeKind, OPEN, ReduceKind, ScalarProgram, Scope,
         Store, Vector,
-        plan::plan,
-        vector::{Given, Nan, Next, Origin},
+        plan::{Step, plan},
+        vector::{Given, Nan, Next, Origin, Within},
     },
     op::{Lower, OpDef, arith, compare, create, list},
     ty::DType,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// A lowered loop.
 pub(super) struct Trips<'g> {
@@ -68,7 +68,38 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
     })
 }
 
+/// The body in which nothing is said of indices, whose last results are indices that are to be below the results after them.
+fn tested(body: &Graph) -> Option<(Cow<'_, Graph>, usize)> {
+    let live = body.live();
+    let tests = || body.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&list::WITHIN) && n.op.int(1) == 0);
+    if tests().next().is_none() {
+        return Some((Cow::Borrowed(body), 0));
+    }
+    let b = Builder::new();
+    let mut map: Vec<Option<NodeId>> = vec![None; body.len()];
+    body.inputs().iter().for_each(|i| map[i.index()] = Some(b.input(body.ty(*i))));
+    let mut more = Vec::new();
+    for (id, n) in body.nodes().filter(|(id, n)| live[id.index()] && !n.op.is(&create::INPUT)) {
+        if n.subgraphs().next().is_some() {
+            return None;
+        }
+        let args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>()?;
+        map[id.index()] = Some(if n.op.is(&list::WITHIN) && n.op.int(1) == 0 {
+            more.extend(&args);
+            args[0]
+        } else {
+            b.add(n.op.clone(), &args).ok()?
+        });
+    }
+    let outs = body.outputs().iter().map(|o| map[o.index()]).collect::<Option<Vec<_>>>()?;
+    let count = more.len() / 2;
+    Some((Cow::Owned(b.finish([outs, more].concat()).ok()?), count))
+}
+
 fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
+    let results = t.body.outputs().len();
+    let (body, tests) = tested(t.body)?;
+    let t = &Trips { body: &body, carried: t.carried.clone(), ..*t };
     let g = t.body;
     let roles = roles(t)?;
     let live = g.live();
@@ -91,6 +122,8 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
         head: Vec::new(),
         buffers: Vec::new(),
         given: Vec::new(),
+        delays: FxHashMap::default(),
+        back: t.cond.is_none(),
     };
     m.roots(&roles);
     let modes = m.modes(&roles)?;
@@ -100,6 +133,10 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
     for k in t.carried.clone().filter(|&k| roles[k] == Role::Changes) {
         let at = k - t.carried.start;
         let all = dependants(g, [g.inputs()[k]]);
+        if !all.contains(&g.outputs()[at]) {
+            m.delays.insert(g.inputs()[k], g.outputs()[at]);
+            continue;
+        }
         let fold = fold(g, g.inputs()[k], g.outputs()[at], &all)?;
         let others = g.outputs().iter().enumerate().any(|(i, o)| i != at && all.contains(o));
         if others || all.iter().any(|n| folded.contains(n)) {
@@ -108,13 +145,17 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
         folded.extend(all);
         folds.push((at, fold));
     }
-    m.values(&roles, &modes, &folded);
+    let order = m.order()?;
+    m.values(&order, &roles, &modes, &folded);
     // what comes of it
     let mut next = vec![Next::Same; t.carried.len()];
     for (i, n) in next.iter_mut().enumerate() {
         if let Role::Counter(by) = roles[t.carried.start + i] {
             *n = Next::Count(by);
         }
+    }
+    for k in t.carried.clone().filter(|&k| m.delays.contains_key(&g.inputs()[k])) {
+        next[k - t.carried.start] = Next::Last(m.map[g.inputs()[k].index()]?);
     }
     let mut extremum = false;
     for (at, fold) in folds {
@@ -141,8 +182,8 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
             Mode::Added => m.additions(k, &mut points)?,
         }
     }
-    let width = g.outputs().len() - t.carried.len();
-    for (i, &o) in g.outputs()[t.carried.len()..].iter().enumerate() {
+    let width = results - t.carried.len();
+    for (i, &o) in g.outputs()[t.carried.len()..results].iter().enumerate() {
         let node = m.map[o.index()]?;
         let (buffer, stride) = m.record(i, width, g.ty(o).dtype);
         m.store(node, buffer, stride);
@@ -152,6 +193,12 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
     let writes = !points.is_empty() || !m.kernel.stores.iter().all(named);
     if m.kernel.stores.is_empty() || extremum && writes || m.kernel.nodes.len() > MAX_NODES / 2 {
         return None;
+    }
+    let mut within = Vec::with_capacity(tests);
+    for pair in g.outputs()[results..].chunks(2) {
+        let stride = m.strides[pair[0].index()].filter(|s| s.abs() <= FARTHEST)?;
+        m.strides[pair[1].index()].filter(|s| *s == 0)?;
+        within.push(Within { index: m.at_first(pair[0]), limit: m.at_first(pair[1]), stride });
     }
     let head = region(&g.clone().with_outputs(m.head.clone()), &vec![false; g.inputs().len()], &mut Arenas::default())?
         .program;
@@ -166,7 +213,20 @@ fn side_by_side(t: &Trips<'_>) -> Option<Vector> {
         }
     }
     let plan = plan(&m.kernel);
-    Some(Vector { limits, head, kernel: m.kernel, plan, buffers: m.buffers, given: m.given, next, points, ops })
+    // calls are of blocks of trips, of which one would have to wait for the other
+    let computed = |id: Id| {
+        plan.stages
+            .iter()
+            .flat_map(|s| &s.phases)
+            .flat_map(|p| &p.steps)
+            .any(|s| matches!(*s, Step::Compute(x) if x == id))
+    };
+    let all = next.iter().all(|n| !matches!(*n, Next::Last(id) if !computed(id)));
+    if !m.delays.is_empty() && plan.calls > 0 || !all {
+        return None;
+    }
+    let Maker { kernel, buffers, given, .. } = m;
+    Some(Vector { limits, head, kernel, plan, buffers, within, given, next, points, ops })
 }
 
 /// What the arguments are; `None` if one is nothing that is known.
@@ -280,6 +340,10 @@ struct Maker<'g> {
     head: Vec<NodeId>,
     buffers: Vec<Origin>,
     given: Vec<(Id, Given)>,
+    /// Numbers that are what another value was a trip before, and that value.
+    delays: FxHashMap<NodeId, NodeId>,
+    /// Whether the loop runs from the last trip to the first.
+    back: bool,
 }
 
 fn is_write(n: &Node) -> bool {
@@ -393,11 +457,46 @@ impl Maker<'_> {
         id
     }
 
+    /// An order in which what is delayed comes first; none if something is delayed of itself, a recurrence.
+    fn order(&self) -> Option<Vec<NodeId>> {
+        let (g, mut order) = (self.g, Vec::with_capacity(self.g.len()));
+        if self.delays.is_empty() {
+            order.extend(g.nodes().map(|(id, _)| id));
+            return Some(order);
+        }
+        // of each node whether what it needs is under way, or there
+        let mut found: Vec<Option<bool>> = vec![None; g.len()];
+        for (id, _) in g.nodes() {
+            let mut todo = vec![id];
+            while let Some(&id) = todo.last() {
+                let needs = || g.node(id).args.iter().chain(self.delays.get(&id)).copied();
+                match found[id.index()] {
+                    None => {
+                        found[id.index()] = Some(false);
+                        if needs().any(|x| found[x.index()] == Some(false)) {
+                            return None;
+                        }
+                        todo.extend(needs().filter(|x| found[x.index()].is_none()));
+                    }
+                    Some(there) => {
+                        todo.pop();
+                        if !there {
+                            found[id.index()] = Some(true);
+                            order.push(id);
+                        }
+                    }
+                }
+            }
+        }
+        Some(order)
+    }
+
     /// Translates all values that can be; those in `folded` are none.
-    fn values(&mut self, roles: &[Role], modes: &FxHashMap<usize, Mode>, folded: &FxHashSet<NodeId>) {
+    fn values(&mut self, order: &[NodeId], roles: &[Role], modes: &FxHashMap<usize, Mode>, folded: &FxHashSet<NodeId>) {
         let records = roles.iter().filter(|r| matches!(r, Role::Record(_))).count();
         let g = self.g;
-        for (id, n) in g.nodes() {
+        for &id in order {
+            let n = g.node(id);
             if !self.live[id.index()] || folded.contains(&id) {
                 continue;
             }
@@ -440,6 +539,11 @@ impl Maker<'_> {
                 Role::Record(i) => {
                     let (buffer, stride) = self.record(i, records, dtype);
                     Some(self.push(NodeKind::Load { buffer, access: access(stride) }, dtype))
+                }
+                Role::Changes => {
+                    let of = self.map[self.delays.get(&id)?.index()]?;
+                    let first = self.given(dtype, Given::Argument(k));
+                    Some(self.push(NodeKind::Delay { args: [of, first], back: self.back }, dtype))
                 }
                 _ => None,
             };

@@ -3,6 +3,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::spanned::Spanned;
 use syn::{Expr, ExprClosure, Ident, Pat, RangeLimits, Stmt, parse_quote};
 
 use super::{Integers, Kind, int, number, unparenthesised};
@@ -150,7 +151,7 @@ impl Integers<'_> {
             Items::Parts { list, method, size } => {
                 let id = self.make_place(list);
                 self.vars[id].needed |= self.bound(size) == Kind::Int;
-                let method = super::hidden(method);
+                let method = Ident::new(method, size.span());
                 **list = parse_quote!(#list.#method(#size));
                 self.keep(list);
             }

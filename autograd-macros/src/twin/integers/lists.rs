@@ -4,7 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
-use syn::{BinOp, Expr, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
+use syn::{BinOp, Expr, Ident, Lit, Type, UnOp, parse_quote, parse_quote_spanned};
 
 use super::super::{flow, macros};
 use super::items::Named;
@@ -293,7 +293,9 @@ impl Integers<'_> {
         }
         self.plain(value);
         let (list, at) = self.make_element(place);
-        let (span, set) = (place.span(), super::hidden(if row { "set_row" } else { "set" }));
+        let span = place.span();
+        // an index out of range is reported where the method's name stands
+        let set = Ident::new(if row { "set_row" } else { "set" }, span);
         if at.iter().all(is_simple) || is_simple(value) {
             return parse_quote_spanned!(span=> #list.#set(#(#at,)* #value));
         }

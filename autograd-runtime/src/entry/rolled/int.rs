@@ -339,7 +339,8 @@ impl<I: Integer> Int<I> {
         self.less(o.into(), I::lt, &compare::LT)
     }
     pub fn max(self, o: impl Into<Int<I>>) -> Int<I> {
-        self.less(o.into(), I::gt, &compare::GT)
+        let o = o.into();
+        if o.constant() == Some(I::min_value()) { self } else { self.less(o, I::gt, &compare::GT) }
     }
     pub fn clamp(self, lo: impl Into<Int<I>>, hi: impl Into<Int<I>>) -> Int<I> {
         self.max(lo).min(hi)

@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::needless_range_loop)] // the forms that a user may write
 
+mod delays;
+
 use autograd::{Engine, Explanation, prelude::*, with_engine};
 
 /// Checks value and gradient at `x`: both engines, the function itself, central differences of some elements.
@@ -321,7 +323,7 @@ fn an_index_beyond_the_end_is_an_error_with_its_place() {
     let x = numbers(20, 0.0);
     assert!(beyond::value_and_grad(&x, 20).is_ok());
     let e = beyond::value_and_grad(&x, 21).unwrap_err().to_string();
-    assert!(e.contains("expected an index below the length 20, found 20") && e.contains("vector_loops.rs"), "{e}");
+    assert!(e.contains("expected an index below the length 20, found 20") && e.contains("vector_loops/main.rs"), "{e}");
 }
 
 #[test]
