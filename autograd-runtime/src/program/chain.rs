@@ -348,9 +348,17 @@ impl<'g> Pair<'g> {
         if !read.iter().all(|r| (0..=NEAR).contains(&by(r.0))) {
             return None;
         }
+        let start = match self.begin {
+            Begin::Together(start) => constant(self.g.node(start)),
+            Begin::Apart { start, .. } => Some(start),
+        };
         if let Some((at, get)) = read.iter().min_by_key(|r| r.0)
             && by(*at) > 0
         {
+            // such a loop fails
+            if start.is_some_and(|start| start.saturating_add(*at) < 0) {
+                return None;
+            }
             self.delays.push(Delays { list, before, most: by(*at), get: get.clone(), written });
         }
         Some(())
@@ -640,3 +648,6 @@ fn written(b: &Builder, mut list: NodeId, index: i64, inside: bool) -> Option<No
         list = n.args[0];
     }
 }
+
+#[cfg(test)]
+mod tests;
