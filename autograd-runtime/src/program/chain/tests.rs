@@ -67,7 +67,7 @@ fn one(b: &Builder, s: &mut State, t: &mut Tape<'_>) {
     for _ in 0..=writes.len() {
         let read = |t: &mut Tape<'_>| {
             let behind = start.min(3) + i64::from(t.below(16) == 15);
-            (t.below(LISTS as u8 + 1), t.below(8) as i64 % (behind + 1) * -1 + i64::from(t.below(12) == 11))
+            (t.below(LISTS as u8 + 1), i64::from(t.below(12) == 11) - t.below(8) as i64 % (behind + 1))
         };
         terms.push((0..=t.below(2)).map(|_| read(t)).collect());
     }
