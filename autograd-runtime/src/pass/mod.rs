@@ -1,6 +1,7 @@
 //! Optimisation: named passes, each a function from a graph to a graph that mutates nothing and is
 //! idempotent. All are exact: they change no result, not by one bit. Before differentiation `picks` runs, which is none of them:
-//! it leaves out what nobody reads, and may change the order of a sum.
+//! it leaves out what nobody reads, and may change the order of a sum; and, where loops may be one, those rules of the passes that
+//! change no derivative.
 
 mod algebra;
 mod fold;
@@ -61,20 +62,29 @@ pub fn optimise(g: &Graph) -> Result<Graph> {
     rounds(g, true)
 }
 
-/// As [`optimise`], of a graph that will be differentiated.
+/// As [`optimise`], of a graph that will be differentiated: without what holds only once that has been done, as that a detached value
+/// is the value, and that an extremum is one of extrema.
 pub(crate) fn simplify(g: &Graph) -> Result<Graph> {
     rounds(g, false)
 }
 
 /// What of a sub-graph only its derivatives depended on, once they have been made.
 pub(crate) fn settle(g: &Graph) -> Result<Graph> {
-    rewrite(g, algebra::settle).map(|(g, _)| g)
+    let rules = |b: &Builder, n: &Node, args: &[NodeId]| match algebra::settle(b, n, args)? {
+        None => reductions::rule(b, n, args),
+        found => Ok(found),
+    };
+    rewrite(g, rules).map(|(g, _)| g)
 }
 
 fn rounds(g: &Graph, settled: bool) -> Result<Graph> {
     // the rules of all passes, one after the other on what the one before has made of a node: as good as pass by pass, and the
     // graph is built once
-    let all = PASSES.iter().map(|p| if p.name == "algebra" && !settled { algebra::inside } else { p.rule });
+    let all = PASSES.iter().map(|p| match p.name {
+        "algebra" if !settled => algebra::inside,
+        "reductions" if !settled => reductions::inside,
+        _ => p.rule,
+    });
     let all: Vec<Rule> = all.collect();
     let rules = |b: &Builder, n: &Node, args: &[NodeId]| {
         let mut found: Option<(NodeId, Node)> = None;

@@ -278,7 +278,12 @@ impl<'g> Pair<'g> {
         // a list that one writes and the other reads as it was later would have to be copied
         let kept = |x: &NodeId| g.ty(*x).is_list() && !g.node(*x).op.is(&list::FILL);
         let (own_a, own_b) = (&a.args[..inside_a], &b.args[..inside_b]);
-        if own_a.iter().any(|x| kept(x) && b.args[inside_b..].contains(x)) {
+        // and so would one that the second writes, and others read as it was after the first
+        let later = |x: &NodeId| {
+            let reads = |u: NodeId| live[u.index()] && ![first.id, second.id].contains(&u) && first.after.contains(&u);
+            kept(x) && g.users(*x).any(|(u, _)| reads(u))
+        };
+        if own_a.iter().any(|x| kept(x) && b.args[inside_b..].contains(x)) || own_b.iter().any(later) {
             return None;
         }
         let twice = |args: &[NodeId], x: NodeId| args.iter().filter(|y| **y == x).count() > 1;
@@ -594,6 +599,14 @@ impl<'g> Pair<'g> {
             };
             (1..=d.most).map(element).collect()
         })?;
+        let mut runs = runs;
+        if d.most > 1 {
+            // not all of these are read by the first trip: they are there if what it writes is
+            let index = b.add(Op::new(&arith::ADD), &[start, integer(b, d.written.offset)?])?;
+            let length = b.add(Op::new(&list::LEN), &[list])?;
+            let inside = b.add(Op::new(&compare::LT), &[index, length])?;
+            runs = b.add(Op::new(&compare::AND), &[runs, inside])?;
+        }
         let zero = |b: &Builder| b.add(create::constant(tys[0].dtype, 0.0), &[]);
         let no = graph(&tys, &|b, _| (1..=d.most).map(|_| zero(b)).collect())?;
         either(b, runs, &[list, start], &[yes, no])

@@ -3,7 +3,7 @@
 //!
 //! In `k[i] = f(i); y[i] += k[i]` the second reads the value itself, once both are one trip ([`super::chain`]). But `k` would still be
 //! carried, and its cotangent on the way back. An index is tested where another list is read or written at the same one; where there
-//! is none, the list stays.
+//! is none, the list stays. If both are out of range, the error may be that of the write.
 
 use super::{
     prune::{lost, places},
@@ -33,8 +33,8 @@ pub(crate) fn stores(g: &Graph) -> Result<Cow<'_, Graph>> {
     if !carries_lists(g) {
         return Ok(Cow::Borrowed(g));
     }
-    let live = g.live();
-    let within = |b: &Builder, id: NodeId, n: &Node, map: &[Option<NodeId>]| {
+    let (live, mut changed) = (g.live(), false);
+    let mut within = |b: &Builder, id: NodeId, n: &Node, map: &[Option<NodeId>]| {
         if !is_control(&n.op) || is_call(&n.op) || !n.subgraphs().any(carries_lists) && !carries(g, n) {
             return Ok(None);
         }
@@ -48,14 +48,21 @@ pub(crate) fn stores(g: &Graph) -> Result<Cow<'_, Graph>> {
             dead.extend(lists.iter().flat_map(|l| l.args.iter().copied()));
             args = left(&args, &dead).chain(lengths).collect();
             op = Cow::Owned(stripped);
+            changed = true;
         }
-        let all = b.add_control(&op.map_graphs(|g| stores(g).map(Cow::into_owned))?, &args)?;
+        let inside = |g: &Graph| {
+            let next = stores(g)?;
+            changed |= matches!(next, Cow::Owned(_));
+            Ok(next.into_owned())
+        };
+        let all = b.add_control(&op.map_graphs(inside)?, &args)?;
         let mut kept = all.iter();
         // nobody reads the others: any will do
         let of = |k: usize| if dead.contains(&k) { all.first() } else { kept.next() };
         (0..all.len() + dead.len()).map(of).map(|x| x.copied().ok_or_else(lost)).collect::<Result<Vec<_>>>().map(Some)
     };
-    rebuild(g, &mut |b, id, n, map| within(b, id, n, map), &|_| Vec::new()).map(Cow::Owned)
+    let next = rebuild(g, &mut |b, id, n, map| within(b, id, n, map), &|_| Vec::new())?;
+    Ok(if changed { Cow::Owned(next) } else { Cow::Borrowed(g) })
 }
 
 /// Whether it is a loop that carries a list.
@@ -90,7 +97,7 @@ impl Lists {
         }
         let n = b.node(list);
         let mut length = if n.op.is(&list::FILL) { n.args[1] } else { b.add(Op::new(&list::LEN), &[list])? };
-        // the index of a write in front is to be below it too: the length is no less than that and one
+        // max(length, index + 1) is the length, and depends on the test of an index that is written in front
         for write in writes.into_iter().rev() {
             let n = b.node(write);
             let within = Op::with(&list::WITHIN, [n.op.attrs[0].clone(), Attr::Int(0)]);

@@ -68,7 +68,7 @@ pub(super) fn vector(t: &Trips<'_>) -> Option<Vector> {
     })
 }
 
-/// The body in which nothing is said of indices, whose last results are indices that are to be below the results after them.
+/// The body without tests of indices, behind whose results come pairs of an index and what it is to be below; and how many pairs.
 fn tested(body: &Graph) -> Option<(Cow<'_, Graph>, usize)> {
     let live = body.live();
     let tests = || body.nodes().filter(|(id, n)| live[id.index()] && n.op.is(&list::WITHIN) && n.op.int(1) == 0);
