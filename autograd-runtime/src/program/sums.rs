@@ -202,10 +202,16 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
     };
     let added = |n: &Node| n.op.is(&arith::ADD) && (n.ty.is_list() || n.ty.rank() == 0);
     for (sum, n) in g.nodes().filter(|(id, n)| live[id.index()] && added(n)) {
-        for (to, term) in [operands(n, |a| a == n.args[1] && term(a)), operands(n, |a| a == n.args[0] && term(a))]
-            .into_iter()
-            .flatten()
-        {
+        // first into a choice of zeros with elements added, where nothing is left of the sum
+        let few = |a: NodeId| term(a) && elements_only(g.node(g.node(a).args[0]), g.node(a).op.int(0));
+        let (a, b) = (n.args[0], n.args[1]);
+        let ways = [
+            operands(n, |x| x == b && few(x)),
+            operands(n, |x| x == a && few(x)),
+            operands(n, |x| x == b && term(x)),
+            operands(n, |x| x == a && term(x)),
+        ];
+        for (to, term) in ways.into_iter().flatten() {
             let from = g.node(term).args[0];
             if to != from && !ancestors(g, to).contains(&from) {
                 return into(g, sum, to, term).map(Some);
@@ -213,6 +219,18 @@ fn moved(g: &Graph) -> Result<Option<Graph>> {
         }
     }
     Ok(None)
+}
+
+/// Whether a result of a choice is zeros with elements added, whichever branch is taken.
+fn elements_only(n: &Node, k: i64) -> bool {
+    n.op.is(&IF)
+        && n.subgraphs().all(|g| {
+            let mut at = g.outputs()[k as usize];
+            while g.node(at).op.is(&list::ADD) {
+                at = g.node(at).args[0];
+            }
+            is_zero(g, at)
+        })
 }
 
 /// The argument that result `k` of a loop or call over a record begins with.
