@@ -16,7 +16,7 @@ use super::{
     jam::{Counted, counted},
     prune::lost,
     split::{graph, rebuild},
-    vector::{Trips, vector},
+    vector::{Trips, is_access, vector},
 };
 use crate::{
     error::Result,
@@ -175,7 +175,7 @@ struct Delays {
 }
 
 /// A trip writes the element of its own number and this, at a place.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Written {
     offset: i64,
     place: Attr,
@@ -205,12 +205,11 @@ impl Touched {
             if n.op.is(&list::LEN) {
                 continue;
             }
-            let read = n.op.is(&list::GET);
-            if !read && !n.op.is(&list::SET) && !n.op.is(&list::ADD) {
+            if !is_access(n) {
                 return None;
             }
             let at = offset(body, body.inputs()[counter], n.args[1])?;
-            if read {
+            if n.op.is(&list::GET) {
                 touched.read.push((at, n.op.clone()));
             } else if carried && touched.written.as_ref().is_none_or(|w| w.offset == at) {
                 touched.written = Some(Written { offset: at, place: n.op.attrs[0].clone() });
@@ -443,9 +442,8 @@ impl<'g> Pair<'g> {
     /// What a trip writes, or what is there before it does.
     fn element(&self, p: &Builder, d: &Delays, ins: &[NodeId], next: &[NodeId]) -> Result<NodeId> {
         let list = if d.before { ins[d.list] } else { next[d.list] };
-        let written = p.node(list);
-        if !d.before && written.op.is(&list::SET) {
-            return Ok(written.args[2]);
+        if let (false, Some(value)) = (d.before, set(p, list)) {
+            return Ok(value);
         }
         // it is the element that is written: if it is out of range, the write is
         let get = Op::with(&list::GET, [d.written.place.clone()]);
@@ -463,18 +461,17 @@ impl<'g> Pair<'g> {
         }
         for (id, n) in body.nodes().filter(|(id, n)| live[id.index()] && !n.op.is(&create::INPUT)) {
             let mut args: Args = n.args.iter().map(|a| map[a.index()]).collect::<Option<_>>().ok_or_else(lost)?;
-            let touches = n.op.is(&list::GET) || n.op.is(&list::SET) || n.op.is(&list::ADD);
             let mut known = None;
             if n.op.is(&list::LEN)
                 && let Some(k) = self.input(body, given, n.args[0])
             {
                 args[0] = ins[k];
             }
-            if let Some(by) = if touches { offset(body, counter, n.args[1]) } else { None } {
+            if let Some(by) = if is_access(n) { offset(body, counter, n.args[1]) } else { None } {
                 // one way to write it, so that it is the same element to both
                 args[1] = self.index(p, ins, by)?;
                 if n.op.is(&list::GET) {
-                    known = self.known(p, body.node(n.args[0]), given, by, ins, next)?;
+                    known = self.known(p, body.node(n.args[0]), given, by, ins, next);
                 }
             }
             map[id.index()] = Some(match known {
@@ -500,23 +497,22 @@ impl<'g> Pair<'g> {
         offset: i64,
         ins: &[NodeId],
         next: &[NodeId],
-    ) -> Result<Option<NodeId>> {
+    ) -> Option<NodeId> {
         if !list.op.is(&create::INPUT) {
-            return Ok(None);
+            return None;
         }
         let (k, before) = match given[list.op.int(0) as usize] {
             Given::Next(k) => (k, false),
             Given::Before(k) => (k, true),
-            Given::Carried(_) | Given::Read(_) => return Ok(None),
+            Given::Carried(_) | Given::Read(_) => return None,
         };
         let delays = self.delays.iter().position(|d| d.list == k && d.before == before);
         if let Some((which, by)) = delays.map(|which| (which, self.delays[which].written.offset - offset))
             && by > 0
         {
-            return Ok(Some(ins[self.delayed(which) + by as usize - 1]));
+            return Some(ins[self.delayed(which) + by as usize - 1]);
         }
-        let written = if before { None } else { Some(p.node(next[k])) };
-        Ok(written.filter(|w| w.op.is(&list::SET)).map(|w| w.args[2]))
+        if before { None } else { set(p, next[k]) }
     }
 
     /// The graph with this loop in place of the two.
@@ -611,6 +607,11 @@ impl<'g> Pair<'g> {
         let no = graph(&tys, &|b, _| (1..=d.most).map(|_| zero(b)).collect())?;
         either(b, runs, &[list, start], &[yes, no])
     }
+}
+
+/// The element that a list has just been given.
+fn set(p: &Builder, list: NodeId) -> Option<NodeId> {
+    Some(p.node(list)).filter(|n| n.op.is(&list::SET)).map(|n| n.args[2])
 }
 
 /// What a loop carries after a trip of known number, if there is such a trip.

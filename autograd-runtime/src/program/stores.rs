@@ -8,6 +8,7 @@
 use super::{
     prune::{lost, places},
     split::rebuild,
+    vector::{is_access, is_write},
 };
 use crate::{
     error::Result,
@@ -177,13 +178,6 @@ fn strip(op: &Op, dead: &[(usize, usize)], lengths: usize) -> Result<Option<Op>>
     }
     let outs = b.inline(cond, &ins)?;
     Ok(Some(while_op(Arc::new(b.finish(outs)?), Arc::new(body), carried - dead.len())))
-}
-
-fn is_access(n: &Node) -> bool {
-    n.op.is(&list::GET) || is_write(n)
-}
-fn is_write(n: &Node) -> bool {
-    n.op.is(&list::SET) || n.op.is(&list::ADD)
 }
 
 /// A body whose dead lists are going.

@@ -346,8 +346,13 @@ struct Maker<'g> {
     back: bool,
 }
 
-fn is_write(n: &Node) -> bool {
+/// Whether it changes an element of a list.
+pub(super) fn is_write(n: &Node) -> bool {
     n.op.is(&list::SET) || n.op.is(&list::ADD)
+}
+/// Whether it reads or changes one.
+pub(super) fn is_access(n: &Node) -> bool {
+    n.op.is(&list::GET) || is_write(n)
 }
 fn access(stride: i64) -> Access {
     Access { offset: 0, outer: SmallVec::new(), inner: stride }
@@ -371,7 +376,7 @@ impl Maker<'_> {
         let mut modes = FxHashMap::default();
         for k in (0..roles.len()).filter(|&k| roles[k] == Role::Written) {
             let of = |(id, n): &(NodeId, &Node)| {
-                self.live[id.index()] && (is_write(n) || n.op.is(&list::GET)) && self.roots.get(&n.args[0]) == Some(&k)
+                self.live[id.index()] && is_access(n) && self.roots.get(&n.args[0]) == Some(&k)
             };
             let touched: Vec<&Node> = self.g.nodes().filter(of).map(|(_, n)| n).collect();
             let index = touched.first()?.args[1];
